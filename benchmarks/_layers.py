@@ -1,0 +1,169 @@
+"""The shapes of shapes.csv, their data, and how far a result is from the truth."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SHAPES = Path(__file__).with_name("shapes.csv")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One row of shapes.csv, with only the axes that it has.
+
+    Stride, padding and dilation are the same on every axis.
+    """
+
+    name: str
+    batch: int
+    channels: int
+    size: tuple[int, ...]
+    filters: int
+    kernel: tuple[int, ...]
+    stride: int
+    padding: int
+    dilation: int
+    groups: int
+
+    @property
+    def rank(self) -> int:
+        return len(self.size)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return (self.batch, self.channels, *self.size)
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        return (self.filters, self.channels // self.groups, *self.kernel)
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        spans = ((k - 1) * self.dilation + 1 for k in self.kernel)
+        sizes = (
+            (n + 2 * self.padding - span) // self.stride + 1
+            for n, span in zip(self.size, spans, strict=True)
+        )
+        return (self.batch, self.filters, *sizes)
+
+    @property
+    def terms(self) -> int:
+        """Products in one output value."""
+        return math.prod(self.weight_shape[1:])
+
+    @property
+    def multiplications(self) -> int:
+        return math.prod(self.output_shape) * self.terms
+
+    @property
+    def single_channel(self) -> bool:
+        """One plain picture, whatever the number of filters, at stride 1 without dilation."""
+        plain = (self.batch, self.channels, self.stride, self.dilation) == (1, 1, 1, 1)
+        return plain and (self.padding == 0 or all(k == 2 * self.padding + 1 for k in self.kernel))
+
+    @property
+    def kept(self) -> tuple[Any, ...]:
+        """What this layer keeps of a result of the picture's own size, centred at kernel // 2."""
+        if self.padding:
+            return (Ellipsis,)
+        sizes = zip(self.kernel, self.size, strict=True)
+        return (Ellipsis, *(slice(k // 2, n - (k - 1) // 2) for k, n in sizes))
+
+
+def read_layers(pattern: str = "", path: Path = SHAPES) -> list[Layer]:
+    """The rows whose name matches `pattern` anywhere."""
+    layers = []
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            name = row.pop("name")
+            if not re.search(pattern, name):
+                continue
+            v = {key: int(value) for key, value in row.items()}
+            axes = [("d", "kd"), ("h", "kh"), ("w", "kw")]
+            # A leading axis of size 1 with kernel 1 is absent; the last axis always exists.
+            while len(axes) > 1 and v[axes[0][0]] == v[axes[0][1]] == 1:
+                del axes[0]
+            layers.append(
+                Layer(
+                    name,
+                    v["n"],
+                    v["c"],
+                    tuple(v[size] for size, _ in axes),
+                    v["k"],
+                    tuple(v[kernel] for _, kernel in axes),
+                    v["stride"],
+                    v["pad"],
+                    v["dilation"],
+                    v["groups"],
+                )
+            )
+    return layers
+
+
+def random_data(layer: Layer, dtype: np.dtype[Any], seed: int = 0) -> tuple[Any, Any]:
+    """Standard normal input, and weights that keep the result near one."""
+    rng = np.random.default_rng(seed)
+
+    def normal(shape: tuple[int, ...]) -> NDArray[Any]:
+        values = rng.standard_normal(shape, np.float32)
+        if dtype.kind == "c":
+            return (values + 1j * rng.standard_normal(shape, np.float32)).astype(dtype)
+        return values.astype(dtype)
+
+    weights = normal(layer.weight_shape) / np.asarray(layer.terms**0.5, dtype)
+    return normal(layer.input_shape), weights.astype(dtype)
+
+
+class Truth:
+    """The result in float64 at some output points, the corners of the output among them.
+
+    The error of a value is told as a share of ``S = sum |x||w|``, never of the value itself, which
+    may be near zero by cancellation.
+    """
+
+    def __init__(
+        self, layer: Layer, x: NDArray[Any], w: NDArray[Any], points: int = 256, seed: int = 0
+    ) -> None:
+        rng = np.random.default_rng(seed)
+        shape = np.array(layer.output_shape)
+        corners = rng.choice([0.0, 1.0], (16, len(shape)))
+        where = np.concatenate([corners, rng.random((points, len(shape)))])
+        self.points = tuple(np.minimum((where * shape).astype(np.intp), shape - 1).T)
+        sums = [_one_output(layer, x, w, point) for point in zip(*self.points, strict=True)]
+        self.values = np.array([value for value, _ in sums])
+        self.scales = np.array([scale for _, scale in sums])
+
+    def error(self, result: NDArray[Any]) -> float:
+        """The largest error of `result` (batch, filters, spatial) as a share of S."""
+        got = np.asarray(result[self.points])
+        got = got.astype(np.complex128 if got.dtype.kind == "c" else np.float64)
+        return float(np.max(np.abs(got - self.values) / np.maximum(self.scales, 1e-300)))
+
+
+def _one_output(
+    layer: Layer, x: NDArray[Any], w: NDArray[Any], point: tuple[int, ...]
+) -> tuple[complex, float]:
+    batch, filter_, *position = (int(p) for p in point)
+    per_group = layer.channels // layer.groups
+    first = filter_ // (layer.filters // layer.groups) * per_group
+    x_index: list[slice] = [slice(first, first + per_group)]
+    w_index: list[slice] = [slice(None)]
+    for p, n, k in zip(position, layer.size, layer.kernel, strict=True):
+        start = p * layer.stride - layer.padding
+        # The taps that lie inside the input; the others meet zeros.
+        low = max(0, -(start // layer.dilation))
+        high = min(k, (n - 1 - start) // layer.dilation + 1)
+        begin = start + low * layer.dilation
+        x_index.append(slice(begin, begin + max(0, high - low) * layer.dilation, layer.dilation))
+        w_index.append(slice(low, max(low, high)))
+    wide = np.complex128 if x.dtype.kind == "c" else np.float64
+    products = x[batch][tuple(x_index)].astype(wide) * w[filter_][tuple(w_index)].astype(wide)
+    return products.sum().item(), float(np.abs(products).sum())

@@ -1,0 +1,211 @@
+"""What the benchmark scripts share: a clean process, interleaved timing, tables.
+
+Two sides of a comparison are only comparable when both were timed in the same minute, in the same
+process, on the same core clock. So every script here runs its sides in rounds: each round times one
+short block of each side, in another order, and a side's figure is the median over its rounds.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import random
+import statistics
+import sys
+import time
+import timeit
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+# Settings that make OpenBLAS (inside NumPy and SciPy) run as if on another machine.
+FOREIGN_SETTINGS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+BLAS_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
+
+
+def clean_process(threads: int, **settings: str) -> None:
+    """Start the script again when its environment would bend the result.
+
+    The libraries read their environment as they load, and NumPy is loaded by then, so changing
+    ``os.environ`` in place comes too late. Must be called before anything is printed.
+    """
+    wanted = {name: value for name, value in os.environ.items() if name not in FOREIGN_SETTINGS}
+    wanted.update(dict.fromkeys(BLAS_THREADS, str(threads)))
+    wanted.update(settings)
+    if wanted != dict(os.environ):
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], wanted)
+
+
+@dataclass
+class Timing:
+    """Seconds per call of one side, one entry a round."""
+
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+    @property
+    def best(self) -> float:
+        return min(self.seconds)
+
+    @property
+    def spread(self) -> float:
+        """Half the distance between the quartiles, as a share of the median."""
+        if len(self.seconds) < 2:
+            return 0.0
+        low, _, high = statistics.quantiles(self.seconds, n=4, method="inclusive")
+        return (high - low) / 2 / self.median
+
+
+Statement = str | Callable[[], Any]
+
+
+def interleave(
+    sides: Mapping[str, Statement],
+    *,
+    repeat: int,
+    min_time: float,
+    threads: int = 1,
+    clock: str = "wall",
+    names: dict[str, Any] | None = None,
+    slow_call: float = 0.5,
+    progress: Callable[[], object] = lambda: None,
+) -> dict[str, Timing]:
+    """Time every side in `repeat` interleaved rounds.
+
+    Parameters
+    ----------
+    sides : mapping
+        What to time: a function without arguments, or a statement that sees `names`. A statement
+        saves the 50 ns of the extra call, which matters when the whole call takes a microsecond.
+        A slow side must have been called before, so that its first call here can be counted.
+    min_time : float
+        A block repeats its call until it lasts about this many seconds.
+    threads : int
+        Above one, each block waits first until the previous side's idle threads stop spinning.
+    slow_call : float
+        A side whose one call lasts longer than this runs in every third round only.
+    """
+    blocks: dict[str, tuple[Callable[[int], float], int]] = {}
+    timings = {side: Timing() for side in sides}
+    slow: set[str] = set()
+    for side, statement in sides.items():
+        timer = timeit.Timer(statement, timer=CLOCKS[clock], globals=names)
+        number = 1
+        while (elapsed := timer.timeit(number)) < min_time / 4:
+            number *= 4
+        if elapsed / number > slow_call:
+            slow.add(side)
+            timings[side].seconds.append(elapsed / number)
+        blocks[side] = timer.timeit, max(1, round(number * min_time / max(elapsed, 1e-9)))
+
+    order = list(sides)
+    shuffle = random.Random(0).shuffle  # a fixed order would always give one side the same heir
+    for round_index in range(repeat):
+        shuffle(order)
+        for side in order:
+            block, number = blocks[side]
+            if side in slow and round_index % 3 != 2:
+                continue
+            if threads > 1:
+                time.sleep(0.01)
+                if side not in slow:
+                    block(1)  # wakes the side's own threads again
+            timings[side].seconds.append(block(number) / number)
+        progress()
+    return timings
+
+
+class Progress:
+    """A progress bar where tqdm is installed and standard error is a terminal, else silent."""
+
+    def __init__(self, total: int) -> None:
+        try:
+            from tqdm import tqdm
+        except ImportError:
+            self._bar = None
+        else:
+            self._bar = tqdm(total=total, unit="round", leave=False, disable=None)
+
+    def step(self, rounds: int = 1) -> None:
+        if self._bar is not None:
+            self._bar.update(rounds)
+
+    def label(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.set_description(text)
+
+    def note(self, text: str) -> None:
+        """Print a line above the bar."""
+        if self._bar is not None:
+            self._bar.write(text, file=sys.stderr)
+        else:
+            print(text, file=sys.stderr)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, markdown: bool = False) -> str:
+    """Aligned columns: the first to the left, the others to the right.
+
+    >>> print(table(["shape", "ms"], [["3x3", "1.25"], ["11x11", "12.00"]]))
+    shape     ms
+    3x3     1.25
+    11x11  12.00
+    """
+    lines = [list(header), *(list(row) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+
+    def aligned(line: Sequence[str]) -> list[str]:
+        return [
+            cell.ljust(width) if index == 0 else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+
+    if not markdown:
+        return "\n".join("  ".join(aligned(line)).rstrip() for line in lines)
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    shown = [aligned(lines[0]), rule, *map(aligned, lines[1:])]
+    return "\n".join("| " + " | ".join(line) + " |" for line in shown)
+
+
+def significant(value: float | None, digits: int = 3) -> str:
+    """A number with so many significant digits, never in exponent form; a dash for ``None``.
+
+    >>> significant(1234.5), significant(1.2345), significant(0.01234), significant(None)
+    ('1234', '1.23', '0.0123', '-')
+    """
+    if value is None or not math.isfinite(value):
+        return "-"
+    if value == 0:
+        return "0"
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:.{decimals}f}"
+
+
+def geomean(values: Iterable[float]) -> float | None:
+    """The geometric mean, ``None`` of nothing."""
+    logs = [math.log(value) for value in values]
+    return math.exp(statistics.fmean(logs)) if logs else None
+
+
+def processor() -> str:
+    """The processor's name and how many of its cores this process may use."""
+    name = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            name = next((ln.split(":")[1].strip() for ln in lines if "model name" in ln), name)
+    except OSError:
+        pass
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS or Windows
+        cores = os.cpu_count() or 1
+    return f"{name}, {cores} cores"

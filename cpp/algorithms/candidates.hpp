@@ -1,0 +1,27 @@
+// The algorithms, one file each. `accepts` returns null, or why the algorithm cannot run a problem;
+// `cost` estimates a multiplication's share of vector instructions, so that lower is faster.
+#pragma once
+
+#include "algorithms/tiled.hpp"
+#include "core/problem.hpp"
+
+namespace fastconv {
+
+struct Candidate {
+  const char* name;     // as the caller names it
+  const char* kernel;   // what runs
+  const char* (*accepts)(const Problem& problem);
+  double (*cost)(const Problem& problem, const Machine& machine);
+  Tiling (*tile)(const Problem& problem, const Tensor& x, const Machine& machine);  // null: none
+};
+
+extern const Candidate direct;
+extern const Candidate stencil;
+extern const Candidate im2col_gemm;
+extern const Candidate reference;
+
+// The plain loop: no tiling, no kernels. `packed` holds panels of one channel.
+void run_reference(const Problem& problem, const KernelTable& kernels, const Operands& operands,
+                   int workers, Interrupt& interrupt);
+
+}  // namespace fastconv

@@ -1,0 +1,33 @@
+// Direct convolution with output channels in the lanes: each pixel of the staged patch is broadcast
+// to a vector of weights (kernels/outer_product.hpp).
+#include <algorithm>
+
+#include "algorithms/candidates.hpp"
+
+namespace fastconv {
+namespace {
+
+const char* accepts(const Problem&) { return nullptr; }
+
+// A tile of one vector of channels waits for its loads (one broadcast for one FMA); the transpose
+// at the store is worth a few terms.
+double cost(const Problem& problem, const Machine& machine) {
+  const std::int64_t vectors = (problem.out_channels + machine.lanes - 1) / machine.lanes;
+  const std::int64_t tail = vectors % machine.out_vecs;
+  const double multiply = static_cast<double>(vectors - tail) + (tail == 1 ? 1.35 : 1.0 * tail);
+  const double store = 4.0 * static_cast<double>(vectors) / static_cast<double>(problem.terms());
+  return multiply + store;
+}
+
+// Copying pays where each element is used by several taps; a pointwise layer is read as it lies.
+Tiling tile(const Problem& problem, const Tensor& x, const Machine& machine) {
+  const bool pointwise = problem.taps() == 1 && can_read_in_place(problem, x);
+  return make_tiling(problem, x, pointwise ? Staging::in_place : Staging::patch, Family::outer,
+                     has_unit_channels(problem, x) && problem.in_channels > 1, machine);
+}
+
+}  // namespace
+
+const Candidate direct = {"direct", "outer_product", accepts, cost, tile};
+
+}  // namespace fastconv

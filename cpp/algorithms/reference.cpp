@@ -1,0 +1,124 @@
+// The plain loop that everything else is held against: slide, multiply, sum. Any border, stride,
+// dilation and type; no scratch, no vectors.
+#include <cmath>
+#include <limits>
+#include <type_traits>
+
+#include "algorithms/candidates.hpp"
+#include "core/border.hpp"
+#include "pack/convert.hpp"
+#include "runtime/thread_pool.hpp"
+
+namespace fastconv {
+namespace {
+
+const char* accepts(const Problem&) { return nullptr; }
+
+double cost(const Problem&, const Machine&) { return std::numeric_limits<double>::infinity(); }
+
+template <class T>
+T multiply_add(T a, T b, T sum) {
+  if constexpr (std::is_floating_point_v<T>) {
+    return std::fma(a, b, sum);
+  } else {
+    using Unsigned = std::make_unsigned_t<T>;  // wraps, where signed overflow would be undefined
+    return static_cast<T>(static_cast<Unsigned>(a) * static_cast<Unsigned>(b) +
+                          static_cast<Unsigned>(sum));
+  }
+}
+
+template <class T>
+struct ReferenceRun {
+  const Problem& problem;
+  const KernelTable& kernels;
+  const Operands& operands;
+  Interrupt& interrupt;
+
+  // x at a padded position, channel c of the whole tensor.
+  T element(std::int64_t image, std::int64_t c, const Index3& position) const {
+    const Tensor& x = operands.x;
+    std::int64_t offset = image * x.batch + x.channel_offset(c);
+    for (int a = 0; a < 3; ++a) {
+      const Axis& axis = problem.axis[a];
+      const std::int64_t source = source_index(problem.border, position[a] - axis.lo, axis.in);
+      if (source < 0) return scalar_as<T>(problem.fill[problem.complex ? c & 1 : 0]);
+      offset += source * x.axis[a];
+    }
+    T value;
+    read_row<T>(kernels, problem.x_type, x.data + offset, 0, &value, 1, 1);
+    return value;
+  }
+
+  T sum(std::int64_t image, std::int64_t group, const T* w, const Index3& out) const {
+    const auto& axis = problem.axis;
+    T total = 0;
+    for (std::int64_t c = 0; c < problem.in_channels; ++c)
+      for (std::int64_t d = 0; d < axis[0].kernel; ++d)
+        for (std::int64_t h = 0; h < axis[1].kernel; ++h)
+          for (std::int64_t v = 0; v < axis[2].kernel; ++v)
+            total = multiply_add(element(image, group * problem.in_channels + c,
+                                         {out[0] * axis[0].stride + d * axis[0].dilation,
+                                          out[1] * axis[1].stride + h * axis[1].dilation,
+                                          out[2] * axis[2].stride + v * axis[2].dilation}),
+                                 *w++, total);
+    return total;
+  }
+
+  // One row of one output channel.
+  void task(std::int64_t index, int worker) noexcept {
+    const auto& axis = problem.axis;
+    const Tensor& y = operands.y;
+    const std::int64_t h = index % axis[1].out, d = index / axis[1].out % axis[0].out;
+    index /= axis[1].out * axis[0].out;
+    const std::int64_t channels = problem.groups * problem.out_channels;
+    const std::int64_t k = index % channels, image = index / channels;
+    const T* const w = static_cast<const T*>(operands.packed) + k * problem.terms();
+    const T* const bias = static_cast<const T*>(operands.bias);
+    for (std::int64_t v = 0; v < axis[2].out; ++v) {
+      if (interrupt.stop_requested()) return;
+      const T total = sum(image, k / problem.out_channels, w, {d, h, v});
+      T value;
+      kernels.set<T>().store({&total, 1, 1, 1, 1, &value, 1, 1, bias != nullptr ? bias + k : bias,
+                              problem.activation});
+      write_row<T>(kernels, problem.y_type, &value,
+                   y.data + image * y.batch + y.channel_offset(k) + d * y.axis[0] +
+                       h * y.axis[1] + v * y.axis[2],
+                   0, 1, problem.saturate, problem.activation);
+      interrupt.work_done(worker, 16 * problem.terms());
+    }
+  }
+};
+
+template <class T>
+void run_as(const Problem& problem, const KernelTable& kernels, const Operands& operands,
+            int workers, Interrupt& interrupt) {
+  ReferenceRun<T> run{problem, kernels, operands, interrupt};
+  parallel_for(
+      problem.batch * problem.groups * problem.out_channels * problem.axis[0].out *
+          problem.axis[1].out,
+      workers,
+      [](void* context, std::int64_t index, int worker) noexcept {
+        static_cast<ReferenceRun<T>*>(context)->task(index, worker);
+      },
+      &run);
+}
+
+}  // namespace
+
+const Candidate reference = {"reference", "plain loop", accepts, cost, nullptr};
+
+void run_reference(const Problem& problem, const KernelTable& kernels, const Operands& operands,
+                   int workers, Interrupt& interrupt) {
+  switch (problem.compute) {
+    case Compute::f32:
+      return run_as<float>(problem, kernels, operands, workers, interrupt);
+    case Compute::f64:
+      return run_as<double>(problem, kernels, operands, workers, interrupt);
+    case Compute::i32:
+      return run_as<std::int32_t>(problem, kernels, operands, workers, interrupt);
+    case Compute::i64:
+      return run_as<std::int64_t>(problem, kernels, operands, workers, interrupt);
+  }
+}
+
+}  // namespace fastconv

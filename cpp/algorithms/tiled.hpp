@@ -1,0 +1,39 @@
+// The loop nest that every tiled algorithm shares: stage -> multiply -> store.
+//
+//   for each task (image, group, box of pixels, range of panels)        in parallel
+//     for each chunk of the reduction                                   usually one
+//       stage the input of the box
+//       for each panel of output channels
+//         for each block of terms                                       weights from L1
+//           multiply                                                    kernel, all pixels
+//         store, once the last chunk is in
+#pragma once
+
+#include <cstdint>
+
+#include "algorithms/tiling.hpp"
+#include "core/problem.hpp"
+#include "kernels/table.hpp"
+#include "pack/weights.hpp"
+#include "runtime/interrupt.hpp"
+
+namespace fastconv {
+
+// What one call brings to a plan.
+struct Operands {
+  Tensor x;
+  Tensor y;
+  const void* packed = nullptr;  // pack/weights.hpp
+  const void* bias = nullptr;    // one value of the compute type for each real output channel
+};
+
+PanelShape panel_shape(const Problem& problem, const Tiling& tiling, int lanes);
+
+// Bytes that one worker needs.
+std::int64_t scratch_bytes(const Tiling& tiling, int element);
+
+// Runs on at most `workers` threads; `scratch` holds workers * scratch_bytes, 64-byte aligned.
+void run_tiled(const Problem& problem, const Tiling& tiling, const KernelTable& kernels,
+               const Operands& operands, char* scratch, int workers, Interrupt& interrupt);
+
+}  // namespace fastconv

@@ -1,0 +1,374 @@
+#include "algorithms/tiling.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+#include <limits>
+
+namespace fastconv {
+namespace {
+
+std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+std::int64_t round_up(std::int64_t a, std::int64_t b) { return divide_up(a, b) * b; }
+
+// Tiles smaller than this re-read the weights too often to be worth a smaller patch.
+constexpr std::int64_t kMinPixels = 96;
+// Accumulators of one panel stay near L1; a tile of more pixels gains nothing.
+constexpr std::int64_t kMaxPixels = 1024;
+constexpr std::int64_t kMaxLanesPixels = 8192;
+constexpr std::int64_t kMaxScratch = std::int64_t{3} << 20;  // bytes, for each of patch and acc
+
+PatchLayout patch_layout(const Patch& patch, const Index3& box, bool channels_last, int element) {
+  PatchLayout layout;
+  std::int64_t phases = 1;
+  for (int a = 0; a < 3; ++a) {
+    layout.length[a] = box[a] + patch.axis[a].extent;
+    phases *= patch.axis[a].phases;
+  }
+  layout.axis[2] = channels_last ? patch.channels : 1;
+  layout.axis[1] = layout.length[2] * layout.axis[2];
+  layout.axis[0] = layout.length[1] * layout.axis[1];
+  layout.phase = layout.length[0] * layout.axis[0];
+  if (channels_last) {
+    layout.channel = 1;
+  } else {
+    // An odd number of cache lines from one plane to the next: powers of two would put the same
+    // pixel of every channel in the same few sets.
+    const std::int64_t line = 64 / element;
+    const std::int64_t lines = divide_up(layout.phase * phases, line);
+    layout.channel = patch.channels == 1 ? layout.phase * phases : (lines | 1) * line;
+  }
+  return layout;
+}
+
+std::int64_t patch_elements(const Patch& patch, const PatchLayout& layout) {
+  if (layout.channel != 1) return patch.channels * layout.channel;
+  return layout.phase * patch.axis[0].phases * patch.axis[1].phases * patch.axis[2].phases;
+}
+
+struct TapRange {
+  Index3 first = {};
+  Index3 count = {};
+};
+
+Patch make_patch(const Problem& problem, std::int64_t channel, std::int64_t channels,
+                 const TapRange& taps) {
+  Patch patch;
+  patch.first_channel = channel;
+  patch.channels = channels;
+  for (int a = 0; a < 3; ++a)
+    patch.axis[a] =
+        PatchAxis::make(problem.axis[a], taps.first[a], taps.first[a] + taps.count[a]);
+  return patch;
+}
+
+TapRange all_taps(const Problem& problem) {
+  TapRange range;
+  for (int a = 0; a < 3; ++a) range.count[a] = problem.axis[a].kernel;
+  return range;
+}
+
+// Halves the largest of the outer axes, then the width: rows stay whole as long as they can.
+bool shrink(Index3& box, std::int64_t min_pixels) {
+  if (box[0] * box[1] * box[2] <= min_pixels) return false;
+  for (int a = 0; a < 3; ++a) {
+    if (box[a] > 1) {
+      box[a] = divide_up(box[a], 2);
+      return true;
+    }
+  }
+  return false;
+}
+
+// Sizes that divide the output evenly: 14 rows in two tiles of 7, not 8 and 6.
+void even_out(const Problem& problem, Index3& box) {
+  for (int a = 0; a < 3; ++a)
+    box[a] = divide_up(problem.axis[a].out, divide_up(problem.axis[a].out, box[a]));
+}
+
+class Builder {
+ public:
+  Builder(const Problem& problem, const Tensor& x, Staging staging, Family family,
+          bool channels_last, const Machine& machine)
+      : problem_(problem), x_(x), machine_(machine), channels_last_(channels_last) {
+    tiling_.staging = staging;
+    tiling_.family = family;
+  }
+
+  Tiling build() {
+    choose_panel();
+    choose_box();
+    choose_chunks();
+    choose_block();
+    split_for_threads();
+    finish_layouts();
+    make_taps();
+    return std::move(tiling_);
+  }
+
+ private:
+  std::int64_t budget() const {
+    return std::min(machine_.l2 / 2, kMaxScratch) / machine_.element;
+  }
+
+  std::int64_t elements(const Index3& box, std::int64_t channels, const TapRange& taps) const {
+    const Patch patch = make_patch(problem_, 0, channels, taps);
+    return patch_elements(patch, patch_layout(patch, box, channels_last_, machine_.element));
+  }
+
+  void choose_panel() {
+    const std::int64_t k = problem_.out_channels;
+    if (tiling_.family == Family::outer) {
+      const std::int64_t vectors = divide_up(k, machine_.lanes);
+      tiling_.panel = std::min<std::int64_t>(vectors, machine_.out_vecs) * machine_.lanes;
+    } else {
+      tiling_.panel = std::min<std::int64_t>(k, machine_.rows);
+    }
+    tiling_.panels = divide_up(k, tiling_.panel);
+  }
+
+  void choose_box() {
+    Index3& box = tiling_.box;
+    for (int a = 0; a < 3; ++a) box[a] = problem_.axis[a].out;
+    const std::int64_t most =
+        tiling_.family == Family::lanes && tiling_.staging == Staging::patch ? kMaxLanesPixels
+                                                                             : kMaxPixels;
+    const auto fits = [&] {
+      if (tiling_.pixels() > most) return false;
+      switch (tiling_.staging) {
+        case Staging::in_place:
+          return tiling_.pixels() * problem_.in_channels <= budget();
+        case Staging::columns:
+          return tiling_.pixels() <= kMaxPixels / 4;
+        default:
+          return elements(box, problem_.in_channels, all_taps(problem_)) <= budget();
+      }
+    };
+    while (!fits() && shrink(box, kMinPixels)) {
+    }
+    even_out(problem_, box);
+  }
+
+  // The reduction stays whole where the patch fits; else it is cut by channels, and where one
+  // channel is too much by kernel slices, rows and at last single taps.
+  void choose_chunks() {
+    if (tiling_.staging == Staging::in_place) {
+      tiling_.chunks.push_back({0, problem_.terms(), {}});
+      return;
+    }
+    if (tiling_.staging == Staging::columns) {
+      const std::int64_t most = std::max<std::int64_t>(budget() / tiling_.pixels(), 16);
+      const std::int64_t count = divide_up(problem_.terms(), most);
+      const std::int64_t terms = divide_up(problem_.terms(), count);
+      for (std::int64_t t = 0; t < problem_.terms(); t += terms)
+        tiling_.chunks.push_back({t, std::min(terms, problem_.terms() - t), {}});
+      return;
+    }
+    const std::int64_t one = elements(tiling_.box, 1, all_taps(problem_));
+    const std::int64_t channels = std::min(problem_.in_channels, budget() / one);
+    if (channels >= 1) {
+      const std::int64_t count = divide_up(problem_.in_channels, channels);
+      const std::int64_t step = divide_up(problem_.in_channels, count);
+      for (std::int64_t c = 0; c < problem_.in_channels; c += step)
+        add_chunk(c, std::min(step, problem_.in_channels - c), all_taps(problem_));
+      return;
+    }
+    TapRange range = all_taps(problem_);
+    for (int a = 0; a < 3; ++a) {
+      while (range.count[a] > 1 && elements(tiling_.box, 1, range) > budget())
+        range.count[a] = divide_up(range.count[a], 2);
+    }
+    for (std::int64_t c = 0; c < problem_.in_channels; ++c) cut_taps(c, range.count);
+  }
+
+  void cut_taps(std::int64_t channel, const Index3& step) {
+    const auto& axis = problem_.axis;
+    TapRange r;
+    for (r.first[0] = 0; r.first[0] < axis[0].kernel; r.first[0] += step[0]) {
+      for (r.first[1] = 0; r.first[1] < axis[1].kernel; r.first[1] += step[1]) {
+        for (r.first[2] = 0; r.first[2] < axis[2].kernel; r.first[2] += step[2]) {
+          for (int a = 0; a < 3; ++a)
+            r.count[a] = std::min(step[a], axis[a].kernel - r.first[a]);
+          add_chunk(channel, 1, r);
+        }
+      }
+    }
+  }
+
+  void add_chunk(std::int64_t channel, std::int64_t channels, const TapRange& taps) {
+    Chunk chunk;
+    if (!tiling_.chunks.empty())
+      chunk.first = tiling_.chunks.back().first + tiling_.chunks.back().terms;
+    chunk.terms = channels * taps.count[0] * taps.count[1] * taps.count[2];
+    chunk.patch = make_patch(problem_, channel, channels, taps);
+    tiling_.chunks.push_back(chunk);
+  }
+
+  // Weights of one block and panel fill half of L1 (they are read once for every six pixels).
+  void choose_block() {
+    const std::int64_t width = tiling_.family == Family::outer ? tiling_.panel : 16;
+    const std::int64_t most =
+        std::max<std::int64_t>(machine_.l1 / 2 / (width * machine_.element), 64);
+    std::int64_t longest = 1;
+    for (const Chunk& chunk : tiling_.chunks) longest = std::max(longest, chunk.terms);
+    tiling_.block = divide_up(longest, divide_up(longest, most));
+  }
+
+  // Only the number of tasks depends on the threads: the blocks and chunks that decide how an
+  // output is rounded are chosen by now.
+  void split_for_threads() {
+    std::int64_t& per_task = tiling_.panels_per_task;
+    per_task = tiling_.panels;
+    if (tiling_.chunks.size() > 1) {
+      const std::int64_t fitting =
+          kMaxScratch / machine_.element / (tiling_.pixels() * tiling_.panel);
+      per_task = std::clamp<std::int64_t>(fitting, 1, tiling_.panels);
+    }
+    const auto count = [&] {
+      for (int a = 0; a < 3; ++a)
+        tiling_.boxes[a] = divide_up(problem_.axis[a].out, tiling_.box[a]);
+      tiling_.panel_tasks = divide_up(tiling_.panels, per_task);
+      return tiling_.tasks(problem_);
+    };
+    const std::int64_t threads = machine_.threads;
+    while (threads > 1 && count() < 4 * threads && count() % threads != 0) {
+      // Smaller boxes first, as long as the weights are still used often enough.
+      if (tiling_.pixels() >= 2 * kMinPixels && shrink(tiling_.box, kMinPixels)) {
+        even_out(problem_, tiling_.box);
+        continue;
+      }
+      if (per_task == 1) break;
+      per_task = divide_up(per_task, 2);
+    }
+    count();
+  }
+
+  void finish_layouts() {
+    const std::int64_t line = 64 / machine_.element;
+    if (tiling_.staging == Staging::columns) {
+      tiling_.columns_pitch = round_up(tiling_.pixels(), line);
+      for (const Chunk& chunk : tiling_.chunks)
+        tiling_.stage_elements =
+            std::max(tiling_.stage_elements, chunk.terms * tiling_.columns_pitch);
+    } else if (tiling_.staging == Staging::patch) {
+      std::int64_t row = 0, slice_rows = 0;
+      for (Chunk& chunk : tiling_.chunks) {
+        chunk.patch.layout =
+            patch_layout(chunk.patch, tiling_.box, channels_last_, machine_.element);
+        tiling_.stage_elements =
+            std::max(tiling_.stage_elements, patch_elements(chunk.patch, chunk.patch.layout));
+        row = std::max(row, chunk.patch.layout.length[2]);
+        slice_rows = std::max(slice_rows, chunk.patch.layout.length[1]);
+      }
+      // Running rows through as one computes the columns between them in vain; running them one by
+      // one rounds each up to whole vectors.
+      const std::int64_t through = round_up((tiling_.box[1] - 1) * row + tiling_.box[2],
+                                            machine_.lanes);
+      const std::int64_t apart = tiling_.box[1] * round_up(tiling_.box[2], machine_.lanes);
+      tiling_.flat = tiling_.chunks.size() == 1 && through <= apart;
+    }
+    // Whole vectors are read past the last pixel.
+    tiling_.stage_elements = round_up(tiling_.stage_elements + 2 * machine_.lanes, line);
+    std::int64_t positions = tiling_.pixels();
+    if (tiling_.family == Family::lanes)
+      positions = lanes_rows(tiling_, tiling_.box, machine_.lanes).total;
+    tiling_.panel_elements = round_up(positions * tiling_.panel, line);
+    tiling_.acc_elements =
+        tiling_.panel_elements * (tiling_.chunks.size() > 1 ? tiling_.panels_per_task : 1);
+  }
+
+  void make_taps() {
+    tiling_.tap.reserve(static_cast<std::size_t>(problem_.terms()));
+    const auto put = [&](std::int64_t offset) {
+      tiling_.tap.push_back(static_cast<std::int32_t>(offset));
+    };
+    const auto& axis = problem_.axis;
+    for (const Chunk& chunk : tiling_.chunks) {
+      if (tiling_.staging == Staging::columns) {
+        for (std::int64_t t = 0; t < chunk.terms; ++t) put(t * tiling_.columns_pitch);
+        continue;
+      }
+      if (tiling_.staging == Staging::in_place) {
+        for (std::int64_t c = 0; c < problem_.in_channels; ++c)
+          for (std::int64_t i = 0; i < axis[0].kernel; ++i)
+            for (std::int64_t j = 0; j < axis[1].kernel; ++j)
+              for (std::int64_t k = 0; k < axis[2].kernel; ++k)
+                put((x_.channel_offset(c) + i * axis[0].dilation * x_.axis[0] +
+                     j * axis[1].dilation * x_.axis[1] + k * axis[2].dilation * x_.axis[2]) /
+                    machine_.element);
+        continue;
+      }
+      const Patch& patch = chunk.patch;
+      const PatchLayout& layout = patch.layout;
+      const auto& [pd, ph, pw] = patch.axis;
+      for (std::int64_t c = 0; c < patch.channels; ++c)
+        for (std::int64_t i = pd.k0; i < pd.k1; ++i)
+          for (std::int64_t j = ph.k0; j < ph.k1; ++j)
+            for (std::int64_t k = pw.k0; k < pw.k1; ++k) {
+              const std::int64_t phase =
+                  (pd.phase_of(i) * ph.phases + ph.phase_of(j)) * pw.phases + pw.phase_of(k);
+              put(c * layout.channel + phase * layout.phase +
+                  pd.position_of(i) * layout.axis[0] + ph.position_of(j) * layout.axis[1] +
+                  pw.position_of(k) * layout.axis[2]);
+            }
+    }
+  }
+
+  const Problem& problem_;
+  const Tensor& x_;
+  const Machine& machine_;
+  const bool channels_last_;
+  Tiling tiling_;
+};
+
+}  // namespace
+
+LanesRows lanes_rows(const Tiling& tiling, const Index3& size, int lanes) {
+  LanesRows rows;
+  if (tiling.staging == Staging::columns) {
+    rows.row = size[2];
+    rows.slice = size[1] * size[2];
+    rows.total = round_up(size[0] * rows.slice, lanes);
+  } else if (tiling.flat) {
+    rows.row = tiling.chunks[0].patch.layout.length[2];
+    rows.slice = round_up((size[1] - 1) * rows.row + size[2], lanes);
+    rows.total = size[0] * rows.slice;
+  } else {
+    rows.row = round_up(size[2], lanes);
+    rows.slice = size[1] * rows.row;
+    rows.total = size[0] * rows.slice;
+  }
+  return rows;
+}
+
+Tiling make_tiling(const Problem& problem, const Tensor& x, Staging staging, Family family,
+                   bool channels_last, const Machine& machine) {
+  return Builder(problem, x, staging, family, channels_last, machine).build();
+}
+
+bool can_read_in_place(const Problem& problem, const Tensor& x) {
+  if (problem.padded() || !same_storage(problem.x_type, problem.compute)) return false;
+  const std::int64_t element = size_of(problem.compute);
+  constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
+  std::int64_t span = 0;
+  const auto add = [&](std::int64_t stride, std::int64_t count) {
+    if (stride % element != 0) return false;
+    const std::int64_t step = std::abs(stride / element);
+    if (step != 0 && count > kMost / step) return false;
+    span += step * count;
+    return span <= kMost;
+  };
+  if (x.batch % element != 0) return false;
+  const std::int64_t channels = problem.complex ? problem.in_channels / 2 : problem.in_channels;
+  if (!add(x.channel, channels) || !add(x.part, 1)) return false;
+  for (int a = 0; a < 3; ++a)
+    if (!add(x.axis[a], problem.axis[a].in)) return false;
+  return true;
+}
+
+bool has_unit_channels(const Problem& problem, const Tensor& x) {
+  const std::int64_t element = size_of(problem.x_type);
+  if (problem.complex) return x.part == element && x.channel == 2 * element;
+  return x.channel == element;
+}
+
+}  // namespace fastconv

@@ -1,0 +1,85 @@
+// How one problem is cut: boxes of output pixels, panels of output channels, chunks of the
+// reduction. Pure arithmetic; nothing here touches an array.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/problem.hpp"
+#include "pack/stage.hpp"
+
+namespace fastconv {
+
+enum class Staging : std::uint8_t {
+  in_place,  // the kernel reads the caller's array
+  patch,     // the input of a tile is copied once
+  columns    // im2col: once for each tap
+};
+enum class Family : std::uint8_t { outer, lanes };  // what a vector's lanes are: channels or pixels
+
+// The numbers of the machine and its kernels that a tiling depends on.
+struct Machine {
+  int lanes;     // elements of one vector
+  int out_vecs;  // outer: widest panel in vectors
+  int rows;      // lanes: widest panel in channels
+  int element;   // bytes
+  std::int64_t l1;
+  std::int64_t l2;
+  int threads;
+};
+
+// A contiguous range of the reduction (in the order channel, kd, kh, kw) that is staged at once.
+struct Chunk {
+  std::int64_t first = 0;  // term
+  std::int64_t terms = 0;
+  Patch patch;             // Staging::patch only
+};
+
+struct Tiling {
+  Staging staging = Staging::patch;
+  Family family = Family::outer;
+  Index3 box = {1, 1, 1};      // output pixels of a task
+  Index3 boxes = {1, 1, 1};
+  std::int64_t panel = 1;      // output channels that a kernel call makes
+  std::int64_t panels = 1;     // of one group
+  std::int64_t panels_per_task = 1;
+  std::int64_t panel_tasks = 1;
+  std::int64_t block = 1;      // terms of one kernel call
+  bool flat = false;           // lanes: the rows of a slice run through as one
+  std::vector<Chunk> chunks;
+  std::vector<std::int32_t> tap;  // offset of each term in what is staged
+
+  // Scratch of one worker, in elements.
+  std::int64_t stage_elements = 0;
+  std::int64_t acc_elements = 0;
+  std::int64_t panel_elements = 0;  // of one panel's accumulators, and of the conversion buffer
+  std::int64_t columns_pitch = 0;
+
+  std::int64_t pixels() const { return box[0] * box[1] * box[2]; }
+  std::int64_t box_count() const { return boxes[0] * boxes[1] * boxes[2]; }
+  std::int64_t tasks(const Problem& p) const {
+    return p.batch * p.groups * box_count() * panel_tasks;
+  }
+};
+
+// Rows of pixels as the lanes family lays them out: `runs` of `length` positions (a multiple of the
+// vector), pixel (d, h, w) at d * slice + h * row + w.
+struct LanesRows {
+  std::int64_t row = 0;
+  std::int64_t slice = 0;
+  std::int64_t total = 0;
+};
+LanesRows lanes_rows(const Tiling& tiling, const Index3& size, int lanes);
+
+// x is needed for Staging::in_place (its strides make the offsets); channels_last says how patches
+// are laid out.
+Tiling make_tiling(const Problem& problem, const Tensor& x, Staging staging, Family family,
+                   bool channels_last, const Machine& machine);
+
+// True where the kernels can read x as it lies: no border, the compute type, offsets in 32 bits.
+bool can_read_in_place(const Problem& problem, const Tensor& x);
+
+// True where the channels of one position lie side by side.
+bool has_unit_channels(const Problem& problem, const Tensor& x);
+
+}  // namespace fastconv

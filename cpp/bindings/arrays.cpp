@@ -1,0 +1,322 @@
+#include "bindings/arrays.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+#include <limits>
+
+namespace fastconv::bindings {
+namespace {
+
+// NumPy's type numbers, which are part of its ABI.
+enum TypeNumber {
+  kFloat = 11,
+  kDouble = 12,
+  kComplexFloat = 14,
+  kComplexDouble = 15,
+  kFirstInteger = 1,
+  kLastInteger = 10,
+  kHalf = 23,
+  kFirstUserType = 256,
+};
+
+std::string text_of(const py::handle& object) {
+  std::string text = py::str(object);
+  if (text.size() > 80) text = text.substr(0, 77) + "...";
+  return text;
+}
+
+bool try_element_type(const py::dtype& dtype, ElementType& type) {
+  const int number = dtype.num();
+  if (number >= kFirstInteger && number <= kLastInteger) {
+    const bool is_signed = dtype.kind() == 'i';
+    switch (dtype.itemsize()) {
+      case 1:
+        type = {is_signed ? DType::i8 : DType::u8, false};
+        return true;
+      case 2:
+        type = {is_signed ? DType::i16 : DType::u16, false};
+        return true;
+      case 4:
+        type = {is_signed ? DType::i32 : DType::u32, false};
+        return true;
+      default:
+        type = {is_signed ? DType::i64 : DType::u64, false};
+        return true;
+    }
+  }
+  switch (number) {
+    case kHalf:
+      type = {DType::f16, false};
+      return true;
+    case kFloat:
+      type = {DType::f32, false};
+      return true;
+    case kDouble:
+      type = {DType::f64, false};
+      return true;
+    case kComplexFloat:
+      type = {DType::f32, true};
+      return true;
+    case kComplexDouble:
+      type = {DType::f64, true};
+      return true;
+    default:
+      break;
+  }
+  if (number >= kFirstUserType && dtype.itemsize() == 2 &&
+      py::cast<std::string>(dtype.attr("name")) == "bfloat16") {
+    type = {DType::bf16, false};
+    return true;
+  }
+  return false;
+}
+
+Compute compute_of(ElementType y) {
+  switch (y.real) {
+    case DType::f64:
+      return Compute::f64;
+    case DType::f16:
+    case DType::bf16:
+    case DType::f32:
+      return Compute::f32;
+    case DType::i64:
+    case DType::u64:
+      return Compute::i64;
+    default:
+      return Compute::i32;
+  }
+}
+
+int compute_number(Compute compute, bool complex) {
+  switch (compute) {
+    case Compute::f32:
+      return complex ? kComplexFloat : kFloat;
+    case Compute::f64:
+      return complex ? kComplexDouble : kDouble;
+    case Compute::i32:
+      return py::dtype::of<std::int32_t>().num();
+    default:
+      return py::dtype::of<std::int64_t>().num();
+  }
+}
+
+py::module_ numpy() { return py::module_::import("numpy"); }
+
+bool can_cast(const py::dtype& from, const py::dtype& to) {
+  return numpy().attr("can_cast")(from, to, "same_kind").cast<bool>();
+}
+
+bool is_native(const py::dtype& dtype) {
+  const char order = dtype.byteorder();
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+  return order != '<';
+#else
+  return order != '>';
+#endif
+}
+
+bool is_aligned(const py::array& array) {
+  return (array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) != 0;
+}
+
+// What the image face computes in: integers of sixteen bits and less are exact in float32.
+Compute saturating_compute(ElementType x) {
+  const bool narrow = is_float(x.real) ? x.real != DType::f64 : size_of(x.real) <= 2;
+  return narrow ? Compute::f32 : Compute::f64;
+}
+
+void check_activation(const Options& options, const Types& types) {
+  if (options.activation == Activation::none) return;
+  if (types.y.complex)
+    throw py::type_error("activation must be None for a complex result; the result is " +
+                         text_of(types.result));
+  if (!is_float(types.y.real) && options.activation != Activation::relu &&
+      options.activation != Activation::relu6)
+    throw py::type_error("activation must be None, 'relu' or 'relu6' for an integer result; the "
+                         "result is " +
+                         text_of(types.result));
+}
+
+// First and one-past-last byte that an array's elements cover.
+std::pair<const char*, const char*> extent(const py::array& array) {
+  const char* low = static_cast<const char*>(array.data());
+  const char* high = low + array.itemsize();
+  for (py::ssize_t i = 0; i < array.ndim(); ++i) {
+    if (array.shape(i) == 0) return {low, low};
+    const py::ssize_t reach = (array.shape(i) - 1) * array.strides(i);
+    (reach < 0 ? low : high) += reach;
+  }
+  return {low, high};
+}
+
+bool may_overlap(const py::array& a, const py::array& b) {
+  const auto [a_low, a_high] = extent(a);
+  const auto [b_low, b_high] = extent(b);
+  return a_low < b_high && b_low < a_high;
+}
+
+// Two elements of one array in one place: no axis may step less than those inside it reach.
+bool overlaps_itself(const py::array& array) {
+  std::vector<std::pair<py::ssize_t, py::ssize_t>> axes;  // (step, length)
+  for (py::ssize_t i = 0; i < array.ndim(); ++i) {
+    if (array.shape(i) == 0) return false;
+    if (array.shape(i) > 1) axes.emplace_back(std::abs(array.strides(i)), array.shape(i));
+  }
+  std::sort(axes.begin(), axes.end());
+  py::ssize_t reach = array.itemsize();
+  for (const auto& [step, length] : axes) {
+    if (step < reach) return true;
+    reach = step * (length - 1) + reach;
+  }
+  return false;
+}
+
+}  // namespace
+
+ElementType element_type(const char* argument, const py::dtype& dtype) {
+  ElementType type{};
+  if (!try_element_type(dtype, type))
+    throw py::type_error(std::string(argument) +
+                         " must be of integers, floats or complex numbers (float16 to float64, "
+                         "bfloat16, complex64, complex128, 8 to 64 bit integers); got dtype " +
+                         text_of(dtype));
+  return type;
+}
+
+Types resolve_types(const py::dtype& x, const py::dtype& w, const py::object& dtype,
+                    const Options& options) {
+  Types types;
+  const ElementType x_type = element_type("x", x);
+  element_type("w", w);
+  if (x.num() == w.num() && dtype.is_none()) {
+    types.result = is_native(x) ? x : x.attr("newbyteorder")("=").cast<py::dtype>();
+  } else {
+    const py::dtype natural = numpy().attr("result_type")(x, w).cast<py::dtype>();
+    types.result = natural;
+    if (!dtype.is_none()) {
+      types.result =
+          py::dtype::from_args(dtype).attr("newbyteorder")("=").cast<py::dtype>();
+      if (!options.saturate && !can_cast(natural, types.result))
+        throw py::type_error("dtype must be one that x and w can be cast to by NumPy's rule "
+                             "\"same_kind\", from " +
+                             text_of(natural) + "; got " + text_of(types.result));
+    }
+  }
+  types.y = element_type("dtype", types.result);
+  types.compute = compute_of(types.y);
+  if (options.saturate) {
+    if (is_float(types.y.real) || x_type.complex)
+      throw py::type_error("a saturating result must be of integers; got " + text_of(types.result));
+    types.compute = saturating_compute(x_type);
+  }
+  check_activation(options, types);
+  const int number = compute_number(types.compute, types.y.complex);
+  types.compute_dtype = types.result.num() == number ? types.result : py::dtype(number);
+  types.cast_x = types.y.complex && !x_type.complex;
+  return types;
+}
+
+py::array as_array(const char* argument, const py::object& value) {
+  if (py::isinstance<py::array>(value)) return py::reinterpret_borrow<py::array>(value);
+  py::object array;
+  try {
+    array = numpy().attr("asarray")(value);
+  } catch (py::error_already_set& error) {
+    if (!error.matches(PyExc_ValueError)) throw;
+    py::raise_from(error, PyExc_ValueError,
+                   (std::string(argument) + " must be an array or what NumPy can make one of")
+                       .c_str());
+    throw py::error_already_set();
+  }
+  return array.cast<py::array>();
+}
+
+py::array readable(const py::array& x, const Types& types) {
+  if (types.cast_x) return x.attr("astype")(types.compute_dtype).cast<py::array>();
+  if (is_native(x.dtype()) && is_aligned(x)) return x;
+  return x.attr("astype")(x.dtype().attr("newbyteorder")("=")).cast<py::array>();
+}
+
+py::array as_operand(const py::array& array, const Types& types) {
+  if (array.dtype().num() == types.compute_dtype.num() && is_native(array.dtype()) &&
+      is_aligned(array))
+    return array;
+  return array.attr("astype")(types.compute_dtype).cast<py::array>();
+}
+
+Shape shape_of(const py::array& array) {
+  return Shape(array.shape(), array.shape() + array.ndim());
+}
+
+Tensor tensor_of(const py::array& array, const Options& options, ElementType type) {
+  Tensor t;
+  t.data = static_cast<char*>(const_cast<void*>(array.data()));
+  const py::ssize_t* stride = array.strides();
+  if (array.ndim() == options.rank + 2) t.batch = *stride++;
+  if (!options.channels_last) t.channel = *stride++;
+  for (int a = 3 - options.rank; a < 3; ++a) t.axis[a] = *stride++;
+  if (options.channels_last) t.channel = *stride++;
+  if (type.complex) t.part = size_of(type.real);
+  return t;
+}
+
+Weights weights_of(const py::array& w, const Options& options, bool complex) {
+  Weights v;
+  v.data = static_cast<const char*>(w.data());
+  v.out = w.strides(0);
+  v.in = w.strides(1);
+  for (int i = 0; i < options.rank; ++i) v.axis[3 - options.rank + i] = w.strides(2 + i);
+  if (complex) v.part = w.itemsize() / 2;
+  return v;
+}
+
+std::array<Scalar, 2> fill_of(const py::object& value, const Types& types) {
+  std::array<Scalar, 2> fill{};
+  if (PyLong_CheckExact(value.ptr()) && PyObject_IsTrue(value.ptr()) == 0) return fill;
+  const py::array given = as_array("fill_value", value);
+  const ElementType type = element_type("fill_value", given.dtype());
+  if (given.size() != 1)
+    throw py::value_error("fill_value must be one number; got an array of shape " +
+                          to_string(shape_of(given)));
+  if (type.complex && !types.y.complex)
+    throw py::type_error("fill_value must be real for a real result; got " + text_of(value));
+  if (is_float(type.real) && !is_float(types.compute)) {
+    const double real = given.attr("item")().cast<double>();
+    if (!(real > -9.3e18 && real < 9.3e18))
+      throw py::value_error("fill_value must be finite for an integer result; got " + text_of(value));
+  }
+  const py::array cast = given.attr("astype")(types.compute_dtype).cast<py::array>();
+  const std::size_t part = size_of(types.compute);
+  std::memcpy(&fill[0], cast.data(), part);
+  if (types.y.complex)
+    std::memcpy(&fill[1], static_cast<const char*>(cast.data()) + part, part);
+  return fill;
+}
+
+void check_out(const py::object& out, const Types& types, const Shape& shape) {
+  if (out.is_none()) return;
+  if (!py::isinstance<py::array>(out))
+    throw py::type_error("out must be a numpy.ndarray; got " + text_of(py::type::of(out)));
+  const py::array array = py::reinterpret_borrow<py::array>(out);
+  if (shape_of(array) != shape)
+    throw py::value_error("out must have the shape of the result, " + to_string(shape) +
+                          "; got " + to_string(shape_of(array)));
+  ElementType type{};
+  if (!try_element_type(array.dtype(), type) || type.real != types.y.real ||
+      type.complex != types.y.complex)
+    throw py::value_error("out must have the dtype of the result, " + text_of(types.result) +
+                          "; got " + text_of(array.dtype()));
+  if (!array.writeable()) throw py::value_error("out must be writeable; it is read-only");
+  if (overlaps_itself(array))
+    throw py::value_error("out must not overlap itself; got shape " + to_string(shape) +
+                          " with strides " +
+                          to_string(Shape(array.strides(), array.strides() + array.ndim())));
+}
+
+bool is_writable_in_place(const py::array& out, const py::array& x, const py::array& w,
+                          const std::optional<py::array>& bias) {
+  if (!is_native(out.dtype()) || !is_aligned(out)) return false;
+  return !may_overlap(out, x) && !may_overlap(out, w) && !(bias && may_overlap(out, *bias));
+}
+
+}  // namespace fastconv::bindings

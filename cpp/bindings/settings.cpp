@@ -1,0 +1,45 @@
+#include "bindings/settings.hpp"
+
+#include <pybind11/stl.h>
+
+#include "core/cpu.hpp"
+#include "kernels/dispatch.hpp"
+#include "runtime/scratch.hpp"
+#include "runtime/thread_pool.hpp"
+
+namespace fastconv::bindings {
+
+namespace py = pybind11;
+
+void register_settings(py::module_& module) {
+  module.def("set_num_threads", &set_max_threads);
+  module.def("get_num_threads", &max_threads);
+  module.def("threads_started", &threads_started);
+  module.def(
+      "set_isa",
+      [](const std::optional<std::string>& name) {
+        if (name && name->empty()) throw py::value_error("isa must not be empty");
+        set_active_kernels(name.value_or(""));
+      });
+  module.def("get_isa", [] { return std::string(active_kernels().name); });
+  module.def("built_isas", &built_isas);
+  module.def("available_isas", &available_isas);
+  module.def("cpu_features", [] {
+    py::dict features;
+    for (const auto& [name, present] : cpu_features()) features[py::str(name)] = present;
+    return features;
+  });
+  module.def("build_info", [] {
+    py::dict info;
+    info["version"] = FASTCONV_VERSION;
+    info["compiler"] = FASTCONV_COMPILER;
+    info["build_type"] = FASTCONV_BUILD_TYPE;
+    info["pybind11"] = std::to_string(PYBIND11_VERSION_MAJOR) + "." +
+                       std::to_string(PYBIND11_VERSION_MINOR);
+    return info;
+  });
+  module.def("scratch_bytes", [] { return Scratch::cached_bytes(); });
+  module.def("release_scratch", [] { Scratch::release_cached(); });
+}
+
+}  // namespace fastconv::bindings

@@ -1,0 +1,39 @@
+// cpu.hpp: what the processor and the operating system let this process use.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace fastconv {
+
+enum class Isa : std::uint8_t { scalar, neon, avx2, avx512 };
+
+inline constexpr Isa kAllIsas[] = {Isa::scalar, Isa::neon, Isa::avx2, Isa::avx512};
+
+const char* isa_name(Isa isa);
+std::optional<Isa> isa_from_name(std::string_view name);
+
+// Whether this machine can run code compiled for `isa`: the instructions exist and the operating
+// system saves their registers.
+bool cpu_supports(Isa isa);
+
+// Every feature that the library asks about, in a fixed order, by its usual lower-case name. Those
+// of the other architectures are listed as absent.
+std::vector<std::pair<std::string, bool>> cpu_features();
+
+// Asks the operating system for the AMX tile registers, which Linux grants per process and only on
+// request. True when the processor has AMX with bfloat16 and the tiles may be used from now on.
+bool request_amx_permission();
+
+struct CacheSizes {
+  std::int64_t l1d;  // bytes of one core's first-level data cache
+  std::int64_t l2;   // bytes of the second level that one core can count on
+};
+
+const CacheSizes& cache_sizes();
+
+}  // namespace fastconv

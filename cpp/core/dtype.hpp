@@ -1,0 +1,92 @@
+// Element types as they are stored, and the few types that arithmetic is done in.
+#pragma once
+
+#include <cstdint>
+
+namespace fastconv {
+
+enum class DType : std::uint8_t { i8, i16, i32, i64, u8, u16, u32, u64, f16, bf16, f32, f64 };
+
+// Kernels exist for these four; every other type converts while staging and storing.
+enum class Compute : std::uint8_t { f32, f64, i32, i64 };
+
+constexpr int size_of(DType type) {
+  switch (type) {
+    case DType::i8:
+    case DType::u8:
+      return 1;
+    case DType::i16:
+    case DType::u16:
+    case DType::f16:
+    case DType::bf16:
+      return 2;
+    case DType::i32:
+    case DType::u32:
+    case DType::f32:
+      return 4;
+    default:
+      return 8;
+  }
+}
+
+constexpr int size_of(Compute type) { return type == Compute::f32 || type == Compute::i32 ? 4 : 8; }
+
+constexpr bool is_float(DType type) { return type >= DType::f16; }
+
+constexpr bool is_float(Compute type) { return type == Compute::f32 || type == Compute::f64; }
+
+// Integers of one size are the same bits modulo 2^n, so uint32 is stored as its int32 twin.
+constexpr bool same_storage(DType stored, Compute compute) {
+  switch (compute) {
+    case Compute::f32:
+      return stored == DType::f32;
+    case Compute::f64:
+      return stored == DType::f64;
+    case Compute::i32:
+      return stored == DType::i32 || stored == DType::u32;
+    default:
+      return stored == DType::i64 || stored == DType::u64;
+  }
+}
+
+constexpr const char* name_of(Compute type) {
+  switch (type) {
+    case Compute::f32:
+      return "float32";
+    case Compute::f64:
+      return "float64";
+    case Compute::i32:
+      return "int32";
+    default:
+      return "int64";
+  }
+}
+
+// One value of any compute type.
+union Scalar {
+  float f32;
+  double f64;
+  std::int32_t i32;
+  std::int64_t i64;
+};
+
+template <class T>
+T scalar_as(const Scalar& value);
+template <>
+inline float scalar_as<float>(const Scalar& value) {
+  return value.f32;
+}
+template <>
+inline double scalar_as<double>(const Scalar& value) {
+  return value.f64;
+}
+template <>
+inline std::int32_t scalar_as<std::int32_t>(const Scalar& value) {
+  return value.i32;
+}
+template <>
+inline std::int64_t scalar_as<std::int64_t>(const Scalar& value) {
+  return value.i64;
+}
+
+}  // namespace fastconv

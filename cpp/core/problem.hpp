@@ -1,0 +1,84 @@
+// The canonical problem that every layer below the bindings speaks of.
+//
+//   x (N, G*C, D, H, W)  *  w (G*K, C, kd, kh, kw)  ->  y (N, G*K, Do, Ho, Wo)
+//
+// One and two spatial axes are three with leading axes of size 1. A complex tensor is a real one
+// with twice the channels, real and imaginary parts side by side, so kernels only see real numbers.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "core/dtype.hpp"
+
+namespace fastconv {
+
+enum class Border : std::uint8_t { constant, reflect, symmetric, edge, wrap };
+enum class Activation : std::uint8_t { none, relu, relu6, leaky_relu, sigmoid, tanh, silu };
+enum class Algorithm : std::uint8_t { automatic, direct, im2col, reference };
+enum class Precision : std::uint8_t { highest, high, medium };
+
+struct Axis {
+  std::int64_t in = 1;
+  std::int64_t kernel = 1;
+  std::int64_t stride = 1;
+  std::int64_t dilation = 1;
+  std::int64_t lo = 0;  // padding before the first element
+  std::int64_t hi = 0;  // padding after the last
+  std::int64_t out = 1;
+};
+
+struct Problem {
+  int rank = 2;                  // spatial axes that the caller sees
+  std::int64_t batch = 1;        // N
+  std::int64_t groups = 1;       // G
+  std::int64_t in_channels = 1;  // C, of one group, in real numbers
+  std::int64_t out_channels = 1; // K, of one group, in real numbers
+  std::array<Axis, 3> axis;      // depth, height, width
+  Border border = Border::constant;
+  Activation activation = Activation::none;
+  Algorithm algorithm = Algorithm::automatic;
+  Precision precision = Precision::highest;
+  bool flip = false;      // true convolution: the kernel turned 180 degrees
+  bool saturate = false;  // integer output rounds half to even and clips
+  bool complex = false;
+  bool has_bias = false;
+  DType x_type = DType::f32;  // of one real number
+  DType y_type = DType::f32;
+  Compute compute = Compute::f32;
+  std::array<Scalar, 2> fill = {};  // border value: real part, imaginary part
+
+  std::int64_t taps() const { return axis[0].kernel * axis[1].kernel * axis[2].kernel; }
+  std::int64_t terms() const { return in_channels * taps(); }  // products in one output element
+  std::int64_t out_pixels() const { return axis[0].out * axis[1].out * axis[2].out; }
+  bool padded() const {
+    for (const Axis& a : axis)
+      if (a.lo != 0 || a.hi != 0) return true;
+    return false;
+  }
+};
+
+// Where a tensor lies: byte strides of any sign, zero included.
+struct Tensor {
+  char* data = nullptr;
+  std::int64_t batch = 0;
+  std::int64_t channel = 0;
+  std::int64_t part = 0;  // imaginary part minus real part; 0 unless complex
+  std::array<std::int64_t, 3> axis = {};
+
+  // Byte offset of a real channel.
+  std::int64_t channel_offset(std::int64_t c) const {
+    return part == 0 ? c * channel : (c >> 1) * channel + (c & 1) * part;
+  }
+};
+
+// The weights as the caller holds them, in the compute type: byte strides of (K, C, kd, kh, kw).
+struct Weights {
+  const char* data = nullptr;
+  std::int64_t out = 0;
+  std::int64_t in = 0;
+  std::int64_t part = 0;
+  std::array<std::int64_t, 3> axis = {};
+};
+
+}  // namespace fastconv

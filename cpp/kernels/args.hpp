@@ -1,0 +1,67 @@
+// What a kernel is told: one plain struct each. Kernels see dense, padded, aligned data and know
+// nothing of padding modes, array strides, dilation or groups: all of that is in `tap`, the offset
+// of each term of the reduction from an output pixel's own position.
+#pragma once
+
+#include <cstdint>
+
+#include "core/problem.hpp"
+
+namespace fastconv {
+
+// Lanes are output channels: acc[p][o] += x[pixel[p] + tap[t]] * w[t][o], summed over t.
+template <class T>
+struct OuterArgs {
+  const T* x;
+  const std::int32_t* pixel;  // offset of each output pixel
+  std::int64_t pixels;
+  const std::int32_t* tap;  // offset of each term
+  std::int64_t taps;
+  const T* w;        // [taps][out_vecs * lanes]
+  T* acc;            // [pixels][out_vecs * lanes]
+  bool accumulate;   // add to acc, or overwrite it
+};
+
+// Lanes are output pixels: acc[o][p] += w[t][o] * x[p + tap[t]], summed over t. Reads and writes
+// whole vectors: x and acc must be readable up to the next multiple of `lanes`.
+template <class T>
+struct LanesArgs {
+  const T* x;
+  std::int64_t pixels;
+  const std::int32_t* tap;
+  std::int64_t taps;
+  const T* w;               // [taps][rows]
+  T* acc;                   // [rows][acc_pitch]
+  std::int64_t acc_pitch;
+  bool accumulate;
+};
+
+// Bias, activation, and the way from the accumulators to the output (or to a row of scratch that is
+// converted next). Strides count elements.
+template <class T>
+struct StoreArgs {
+  const T* acc;
+  std::int64_t acc_pixel;
+  std::int64_t acc_channel;
+  std::int64_t pixels;
+  std::int64_t channels;
+  T* out;
+  std::int64_t out_pixel;
+  std::int64_t out_channel;
+  const T* bias;  // [channels] or null
+  Activation activation;
+};
+
+// Rows of weights to kernel order: to[t * to_pitch + r] = from[r * from_pitch + t], and zeros in
+// to[t * to_pitch + rows .. to_pitch).
+template <class T>
+struct PackArgs {
+  const T* from;
+  std::int64_t from_pitch;
+  std::int64_t rows;
+  std::int64_t taps;
+  T* to;
+  std::int64_t to_pitch;
+};
+
+}  // namespace fastconv

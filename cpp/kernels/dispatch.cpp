@@ -1,0 +1,111 @@
+#include "kernels/dispatch.hpp"
+
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <stdexcept>
+
+#include "core/cpu.hpp"
+
+namespace fastconv {
+namespace {
+
+struct Built {
+  Isa isa;
+  const KernelTable* table;
+};
+
+// Ascending: a cap allows its own entry and those before it.
+constexpr Built kBuilt[] = {
+    {Isa::scalar, &table_scalar},
+#ifdef FASTCONV_HAVE_NEON
+    {Isa::neon, &table_neon},
+#endif
+#ifdef FASTCONV_HAVE_AVX2
+    {Isa::avx2, &table_avx2},
+#endif
+#ifdef FASTCONV_HAVE_AVX512
+    {Isa::avx512, &table_avx512},
+#endif
+};
+
+// What FASTCONV_ISA may say: the last entry of kBuilt that it allows.
+struct Cap {
+  const char* name;
+  Isa most;
+};
+constexpr Cap kCaps[] = {
+    {"scalar", Isa::scalar},
+#ifdef FASTCONV_HAVE_NEON
+    {"neon", Isa::neon},
+#else
+    {"avx2", Isa::avx2},
+    {"avx512", Isa::avx512},
+    {"amx", Isa::avx512},
+#endif
+};
+
+const KernelTable* default_kernels() {
+  Isa most = Isa::avx512;
+  if (const char* value = std::getenv("FASTCONV_ISA"); value != nullptr && *value != '\0') {
+    const Cap* found = nullptr;
+    std::string names;
+    for (const Cap& cap : kCaps) {
+      if (std::strcmp(cap.name, value) == 0) found = &cap;
+      names += (names.empty() ? "" : ", ") + std::string(cap.name);
+    }
+    if (found == nullptr)
+      throw std::invalid_argument("FASTCONV_ISA must be one of " + names +
+                                  " on this processor; got '" + std::string(value).substr(0, 64) +
+                                  "'");
+    most = found->most;
+  }
+  const KernelTable* best = &table_scalar;
+  for (const Built& built : kBuilt)
+    if (built.isa <= most && cpu_supports(built.isa)) best = built.table;
+  return best;
+}
+
+std::atomic<const KernelTable*>& active() {
+  static std::atomic<const KernelTable*> table{nullptr};
+  return table;
+}
+
+}  // namespace
+
+const KernelTable& active_kernels() {
+  const KernelTable* table = active().load(std::memory_order_acquire);
+  if (table == nullptr) {
+    table = default_kernels();
+    active().store(table, std::memory_order_release);
+  }
+  return *table;
+}
+
+void set_active_kernels(const std::string& name) {
+  if (name.empty()) return active().store(default_kernels(), std::memory_order_release);
+  std::string names;
+  for (const Built& built : kBuilt) {
+    if (!cpu_supports(built.isa)) continue;
+    if (name == built.table->name)
+      return active().store(built.table, std::memory_order_release);
+    names += (names.empty() ? "" : ", ") + std::string(built.table->name);
+  }
+  throw std::invalid_argument("isa must be one of those available here (" + names + "); got '" +
+                              name.substr(0, 64) + "'");
+}
+
+std::vector<std::string> built_isas() {
+  std::vector<std::string> names;
+  for (const Built& built : kBuilt) names.emplace_back(built.table->name);
+  return names;
+}
+
+std::vector<std::string> available_isas() {
+  std::vector<std::string> names;
+  for (const Built& built : kBuilt)
+    if (cpu_supports(built.isa)) names.emplace_back(built.table->name);
+  return names;
+}
+
+}  // namespace fastconv

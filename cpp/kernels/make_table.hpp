@@ -1,0 +1,45 @@
+// The kernels of one instruction set, gathered. A file that includes this has defined
+// FASTCONV_ISA_NAMESPACE and included the vector wrapper of that name.
+#pragma once
+
+#include "kernels/outer_product.hpp"
+#include "kernels/pixel_lanes.hpp"
+#include "kernels/store.hpp"
+#include "kernels/table.hpp"
+#include "simd/half.hpp"
+
+namespace fastconv::FASTCONV_ISA_NAMESPACE {
+
+template <class V>
+constexpr KernelSet<typename V::value_type> make_set() {
+  KernelSet<typename V::value_type> set{};
+  set.lanes = V::lanes;
+  set.pixels = kOuterPixels;
+  set.out_vecs = kOuterVecs<V>;
+  set.outer[0] = &outer_product<V, 1>;
+  set.outer[1] = &outer_product<V, 2>;
+  if constexpr (kOuterVecs<V> == 4) {
+    set.outer[2] = &outer_product<V, 3>;
+    set.outer[3] = &outer_product<V, 4>;
+  }
+  set.rows = 4;
+  set.pixel_lanes[0] = &pixel_lanes<V, 1>;
+  set.pixel_lanes[1] = &pixel_lanes<V, 2>;
+  set.pixel_lanes[2] = &pixel_lanes<V, 3>;
+  set.pixel_lanes[3] = &pixel_lanes<V, 4>;
+  set.store = &store_tile<V>;
+  set.pack = &pack_rows<V>;
+  return set;
+}
+
+constexpr KernelTable make_table(const char* name) {
+  return {name,
+          make_set<F32>(),
+          make_set<F64>(),
+          make_set<I32>(),
+          make_set<I64>(),
+          {&float16_to_float32, &float32_to_float16, &bfloat16_to_float32,
+           &float32_to_bfloat16}};
+}
+
+}  // namespace fastconv::FASTCONV_ISA_NAMESPACE

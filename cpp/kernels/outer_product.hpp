@@ -1,0 +1,90 @@
+// Lanes are output channels: acc[p][o] += x[p] * w[o], summed over the terms of the reduction.
+//
+//                w[0]       w[1]       <- OutVecs vectors, loaded once per term
+//   x[0] ->   acc[0][0]  acc[0][1]
+//   x[1] ->   acc[1][0]  acc[1][1]     <- Pixels broadcasts
+//
+// Each pixel has a pointer of its own and each term an offset, so one kernel serves every rank,
+// kernel size, stride, dilation and layout, and a tile may span rows of the image. Single elements
+// are all it reads of x, so it reads any array in place and never past its end.
+//
+// The accumulators start at zero for every call and are added to acc at its end: a long reduction
+// is summed in blocks, which is a little more accurate than one chain.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/args.hpp"
+#include "kernels/unroll.hpp"
+#include "simd/inline.hpp"
+
+namespace fastconv::FASTCONV_ISA_NAMESPACE {
+
+inline constexpr int kOuterPixels = 6;
+
+// Two vectors of sixteen registers (12 accumulators, 2 weights, 1 pixel), four of thirty-two (24,
+// 4, 1): the shape that oneDNN and XNNPACK have come to as well.
+template <class V>
+inline constexpr int kOuterVecs = V::registers >= 32 ? 4 : 2;
+
+template <class V, int Pixels, int OutVecs>
+FASTCONV_INLINE void outer_tile(const OuterArgs<typename V::value_type>& a, std::int64_t first) {
+  static_assert(Pixels * OutVecs + OutVecs + 1 <= V::registers, "the tile spills");
+  using T = typename V::value_type;
+  constexpr int kWidth = OutVecs * V::lanes;
+  const T* x[Pixels];
+  V acc[Pixels][OutVecs];
+  FASTCONV_UNROLL
+  for (int p = 0; p < Pixels; ++p) {
+    x[p] = a.x + a.pixel[first + p];
+    FASTCONV_UNROLL
+    for (int o = 0; o < OutVecs; ++o) acc[p][o] = V::zero();
+  }
+  const T* w = a.w;
+  const std::int32_t* const end = a.tap + a.taps;
+  FASTCONV_NO_UNROLL
+  for (const std::int32_t* tap = a.tap; tap != end; ++tap, w += kWidth) {
+    const std::int64_t offset = *tap;
+    V wv[OutVecs];
+    FASTCONV_UNROLL
+    for (int o = 0; o < OutVecs; ++o) wv[o] = V::load(w + o * V::lanes);
+    FASTCONV_UNROLL
+    for (int p = 0; p < Pixels; ++p) {
+      const V xv = V::load_broadcast(x[p] + offset);
+      FASTCONV_UNROLL
+      for (int o = 0; o < OutVecs; ++o) acc[p][o] = V::fma(xv, wv[o], acc[p][o]);
+    }
+  }
+  T* out = a.acc + first * kWidth;
+  FASTCONV_UNROLL
+  for (int p = 0; p < Pixels; ++p) {
+    FASTCONV_UNROLL
+    for (int o = 0; o < OutVecs; ++o) {
+      T* at = out + p * kWidth + o * V::lanes;
+      if (a.accumulate) acc[p][o] = V::add(V::load(at), acc[p][o]);
+      acc[p][o].store(at);
+    }
+  }
+}
+
+template <class V, int OutVecs>
+void outer_product(const OuterArgs<typename V::value_type>& a) {
+  std::int64_t p = 0;
+  for (; p + kOuterPixels <= a.pixels; p += kOuterPixels) outer_tile<V, kOuterPixels, OutVecs>(a, p);
+  switch (a.pixels - p) {
+    case 5:
+      return outer_tile<V, 5, OutVecs>(a, p);
+    case 4:
+      return outer_tile<V, 4, OutVecs>(a, p);
+    case 3:
+      return outer_tile<V, 3, OutVecs>(a, p);
+    case 2:
+      return outer_tile<V, 2, OutVecs>(a, p);
+    case 1:
+      return outer_tile<V, 1, OutVecs>(a, p);
+    default:
+      return;
+  }
+}
+
+}  // namespace fastconv::FASTCONV_ISA_NAMESPACE

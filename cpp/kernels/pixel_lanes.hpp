@@ -1,0 +1,89 @@
+// Lanes are output pixels: acc[o][v] += w[o] * x[v], for few output channels.
+//
+//              x[0]       x[1]       x[2]      <- Vecs vectors of neighbouring pixels
+//   w[0] ->  acc[0][0]  acc[0][1]  acc[0][2]
+//   w[1] ->  acc[1][0]  acc[1][1]  acc[1][2]   <- Rows output channels, broadcast
+//
+// A row of the staged image is contiguous whatever the stride was, so a term of the reduction is a
+// shift of the load. Rows of one plane may be run through as one long row; what falls between them
+// is computed and never stored.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/args.hpp"
+#include "kernels/unroll.hpp"
+#include "simd/inline.hpp"
+
+namespace fastconv::FASTCONV_ISA_NAMESPACE {
+
+// Vectors of pixels in the widest tile of so many rows: as many as the registers hold beside one
+// weight per row and one load.
+template <class V, int Rows>
+inline constexpr int kLanesVecs = V::registers >= 32
+                                      ? (Rows == 1 ? 12 : Rows == 2 ? 12 : Rows == 3 ? 8 : 6)
+                                      : (Rows == 1 ? 10 : Rows == 2 ? 6 : Rows == 3 ? 4 : 3);
+
+template <class V, int Rows, int Vecs>
+FASTCONV_INLINE void lanes_tile(const LanesArgs<typename V::value_type>& a, std::int64_t first) {
+  static_assert(Rows * Vecs + (Rows < Vecs ? Rows : Vecs) + 1 <= V::registers, "the tile spills");
+  using T = typename V::value_type;
+  V acc[Rows][Vecs];
+  FASTCONV_UNROLL
+  for (int o = 0; o < Rows; ++o) {
+    FASTCONV_UNROLL
+    for (int v = 0; v < Vecs; ++v) acc[o][v] = V::zero();
+  }
+  const T* w = a.w;
+  const T* const x = a.x + first;
+  const std::int32_t* const end = a.tap + a.taps;
+  FASTCONV_NO_UNROLL
+  for (const std::int32_t* tap = a.tap; tap != end; ++tap, w += Rows) {
+    const T* const at = x + *tap;
+    if constexpr (Rows <= Vecs) {
+      V wv[Rows];
+      FASTCONV_UNROLL
+      for (int o = 0; o < Rows; ++o) wv[o] = V::load_broadcast(w + o);
+      FASTCONV_UNROLL
+      for (int v = 0; v < Vecs; ++v) {
+        const V xv = V::load(at + v * V::lanes);
+        FASTCONV_UNROLL
+        for (int o = 0; o < Rows; ++o) acc[o][v] = V::fma(wv[o], xv, acc[o][v]);
+      }
+    } else {
+      V xv[Vecs];
+      FASTCONV_UNROLL
+      for (int v = 0; v < Vecs; ++v) xv[v] = V::load(at + v * V::lanes);
+      FASTCONV_UNROLL
+      for (int o = 0; o < Rows; ++o) {
+        const V wv = V::load_broadcast(w + o);
+        FASTCONV_UNROLL
+        for (int v = 0; v < Vecs; ++v) acc[o][v] = V::fma(wv, xv[v], acc[o][v]);
+      }
+    }
+  }
+  FASTCONV_UNROLL
+  for (int o = 0; o < Rows; ++o) {
+    FASTCONV_UNROLL
+    for (int v = 0; v < Vecs; ++v) {
+      T* const to = a.acc + o * a.acc_pitch + first + v * V::lanes;
+      if (a.accumulate) acc[o][v] = V::add(V::load(to), acc[o][v]);
+      acc[o][v].store(to);
+    }
+  }
+}
+
+template <class V, int Rows>
+void pixel_lanes(const LanesArgs<typename V::value_type>& a) {
+  constexpr int kVecs = kLanesVecs<V, Rows>;
+  std::int64_t p = 0;
+  for (; p + kVecs * V::lanes <= a.pixels; p += kVecs * V::lanes) lanes_tile<V, Rows, kVecs>(a, p);
+  if constexpr (kVecs > 8)
+    for (; p + 8 * V::lanes <= a.pixels; p += 8 * V::lanes) lanes_tile<V, Rows, 8>(a, p);
+  if constexpr (kVecs > 4)
+    for (; p + 4 * V::lanes <= a.pixels; p += 4 * V::lanes) lanes_tile<V, Rows, 4>(a, p);
+  for (; p + 2 * V::lanes <= a.pixels; p += 2 * V::lanes) lanes_tile<V, Rows, 2>(a, p);
+  for (; p < a.pixels; p += V::lanes) lanes_tile<V, Rows, 1>(a, p);
+}
+
+}  // namespace fastconv::FASTCONV_ISA_NAMESPACE

@@ -1,0 +1,181 @@
+// From accumulators to the output: bias, activation, and a transpose where accumulators and output
+// run along different axes.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/args.hpp"
+#include "kernels/unroll.hpp"
+#include "simd/inline.hpp"
+
+namespace fastconv::FASTCONV_ISA_NAMESPACE {
+
+template <class V>
+inline constexpr bool kIsFloat = static_cast<typename V::value_type>(0.5) != 0;
+
+template <class T>
+FASTCONV_INLINE T exponential(T x) {
+  if constexpr (sizeof(T) == 4) {
+    return __builtin_expf(x);
+  } else {
+    return __builtin_exp(x);
+  }
+}
+
+template <class T>
+FASTCONV_INLINE T hyperbolic_tangent(T x) {
+  if constexpr (sizeof(T) == 4) {
+    return __builtin_tanhf(x);
+  } else {
+    return __builtin_tanh(x);
+  }
+}
+
+// The logistic functions go lane by lane through libm.
+template <class V>
+FASTCONV_INLINE V transcendental(V x, Activation activation) {
+  using T = typename V::value_type;
+  T lane[V::lanes];
+  x.store(lane);
+  for (int i = 0; i < V::lanes; ++i) {
+    const T v = lane[i];
+    lane[i] = activation == Activation::tanh ? hyperbolic_tangent(v)
+              : activation == Activation::sigmoid
+                  ? T(1) / (T(1) + exponential(-v))
+                  : v / (T(1) + exponential(-v));
+  }
+  return V::load(lane);
+}
+
+template <class V>
+FASTCONV_INLINE V activate(V x, Activation activation) {
+  using T = typename V::value_type;
+  if constexpr (kIsFloat<V>) {
+    switch (activation) {
+      case Activation::none:
+        return x;
+      case Activation::relu:
+        return V::max(x, V::zero());
+      case Activation::relu6:
+        return V::min(V::max(x, V::zero()), V::broadcast(T(6)));
+      case Activation::leaky_relu:
+        return V::max(x, V::mul(x, V::broadcast(T(0.01))));
+      default:
+        return transcendental(x, activation);
+    }
+  } else {
+    // Integers are wrapped to their own width first, so their activations wait for the conversion.
+    return x;
+  }
+}
+
+// Accumulators and output run along the same axis: `run` elements a row, one bias for the row
+// (channel-major) or one for each element (channels last).
+template <class V, bool BiasPerElement>
+FASTCONV_INLINE void store_row(const typename V::value_type* acc, typename V::value_type* out,
+                               std::int64_t run, const typename V::value_type* bias,
+                               Activation activation) {
+  using T = typename V::value_type;
+  const V row_bias = !BiasPerElement && bias != nullptr ? V::broadcast(*bias) : V::zero();
+  const auto finish = [&](V v, std::int64_t i, int n) {
+    if (bias != nullptr) {
+      if constexpr (BiasPerElement) {
+        v = V::add(v, n == V::lanes ? V::load(bias + i) : V::load(bias + i, n));
+      } else {
+        v = V::add(v, row_bias);
+      }
+    }
+    return activate(v, activation);
+  };
+  std::int64_t i = 0;
+  for (; i + V::lanes <= run; i += V::lanes) finish(V::load(acc + i), i, V::lanes).store(out + i);
+  if (i < run) {
+    const int n = static_cast<int>(run - i);
+    const T* from = acc + i;
+    finish(V::load(from, n), i, n).store(out + i, n);
+  }
+}
+
+// acc is [pixels][channels], out is [channels][pixels]: one square of lanes x lanes at a time.
+template <class V>
+FASTCONV_INLINE void store_transposed(const StoreArgs<typename V::value_type>& a) {
+  using T = typename V::value_type;
+  for (std::int64_t c = 0; c < a.channels; c += V::lanes) {
+    const int channels = static_cast<int>(a.channels - c < V::lanes ? a.channels - c : V::lanes);
+    for (std::int64_t p = 0; p < a.pixels; p += V::lanes) {
+      const int pixels = static_cast<int>(a.pixels - p < V::lanes ? a.pixels - p : V::lanes);
+      const T* from = a.acc + p * a.acc_pixel + c;
+      V square[V::lanes];
+      FASTCONV_UNROLL
+      for (int i = 0; i < V::lanes; ++i)
+        square[i] = i < pixels ? V::load(from + i * a.acc_pixel) : V::zero();
+      V::transpose(square);
+      T* to = a.out + c * a.out_channel + p;
+      FASTCONV_UNROLL
+      for (int i = 0; i < V::lanes; ++i) {
+        if (i >= channels) break;
+        V v = square[i];
+        if (a.bias != nullptr) v = V::add(v, V::load_broadcast(a.bias + c + i));
+        v = activate(v, a.activation);
+        if (pixels == V::lanes) {
+          v.store(to + i * a.out_channel);
+        } else {
+          v.store(to + i * a.out_channel, pixels);
+        }
+      }
+    }
+  }
+}
+
+template <class V>
+void store_tile(const StoreArgs<typename V::value_type>& a) {
+  using T = typename V::value_type;
+  if (a.acc_pixel == 1 && a.out_pixel == 1) {
+    for (std::int64_t c = 0; c < a.channels; ++c)
+      store_row<V, false>(a.acc + c * a.acc_channel, a.out + c * a.out_channel, a.pixels,
+                          a.bias != nullptr ? a.bias + c : nullptr, a.activation);
+  } else if (a.acc_channel == 1 && a.out_channel == 1) {
+    for (std::int64_t p = 0; p < a.pixels; ++p)
+      store_row<V, true>(a.acc + p * a.acc_pixel, a.out + p * a.out_pixel, a.channels, a.bias,
+                         a.activation);
+  } else if (a.acc_channel == 1 && a.out_pixel == 1) {
+    store_transposed<V>(a);
+  } else {
+    for (std::int64_t c = 0; c < a.channels; ++c) {
+      for (std::int64_t p = 0; p < a.pixels; ++p) {
+        T value;
+        store_row<V, false>(a.acc + c * a.acc_channel + p * a.acc_pixel, &value, 1,
+                            a.bias != nullptr ? a.bias + c : nullptr, a.activation);
+        a.out[c * a.out_channel + p * a.out_pixel] = value;
+      }
+    }
+  }
+}
+
+// Weights to kernel order: squares of lanes x lanes transposed in registers.
+template <class V>
+void pack_rows(const PackArgs<typename V::value_type>& a) {
+  using T = typename V::value_type;
+  std::int64_t r = 0;
+  for (; r + V::lanes <= a.rows; r += V::lanes) {
+    std::int64_t t = 0;
+    for (; t + V::lanes <= a.taps; t += V::lanes) {
+      V square[V::lanes];
+      FASTCONV_UNROLL
+      for (int i = 0; i < V::lanes; ++i) square[i] = V::load(a.from + (r + i) * a.from_pitch + t);
+      V::transpose(square);
+      FASTCONV_UNROLL
+      for (int i = 0; i < V::lanes; ++i) square[i].store(a.to + (t + i) * a.to_pitch + r);
+    }
+    for (; t < a.taps; ++t)
+      for (int i = 0; i < V::lanes; ++i)
+        a.to[t * a.to_pitch + r + i] = a.from[(r + i) * a.from_pitch + t];
+  }
+  for (std::int64_t t = 0; t < a.taps; ++t) {
+    for (std::int64_t i = r; i < a.rows; ++i)
+      a.to[t * a.to_pitch + i] = a.from[i * a.from_pitch + t];
+    for (std::int64_t i = a.rows; i < a.to_pitch; ++i) a.to[t * a.to_pitch + i] = T(0);
+  }
+}
+
+}  // namespace fastconv::FASTCONV_ISA_NAMESPACE

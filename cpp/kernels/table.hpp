@@ -1,0 +1,69 @@
+// The contract between kernels and everything above: one table of function pointers, together with
+// their tile sizes, for each instruction set.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/args.hpp"
+
+namespace fastconv {
+
+template <class T>
+struct KernelSet {
+  static constexpr int kMaxOutVecs = 4;
+  static constexpr int kMaxRows = 4;
+
+  int lanes;     // of one vector
+  int pixels;    // rows of the outer-product tile
+  int out_vecs;  // widest outer-product tile, in vectors of output channels
+  int rows;      // most output channels of a pixel-lanes tile
+
+  void (*outer[kMaxOutVecs])(const OuterArgs<T>&);    // [vectors - 1]
+  void (*pixel_lanes[kMaxRows])(const LanesArgs<T>&); // [rows - 1]
+  void (*store)(const StoreArgs<T>&);
+  void (*pack)(const PackArgs<T>&);
+};
+
+struct HalfKernels {
+  void (*from_f16)(const std::uint16_t* from, float* to, std::int64_t n);
+  void (*to_f16)(const float* from, std::uint16_t* to, std::int64_t n);
+  void (*from_bf16)(const std::uint16_t* from, float* to, std::int64_t n);
+  void (*to_bf16)(const float* from, std::uint16_t* to, std::int64_t n);
+};
+
+struct KernelTable {
+  const char* name;
+  KernelSet<float> f32;
+  KernelSet<double> f64;
+  KernelSet<std::int32_t> i32;
+  KernelSet<std::int64_t> i64;
+  HalfKernels half;
+
+  template <class T>
+  const KernelSet<T>& set() const;
+};
+
+template <>
+inline const KernelSet<float>& KernelTable::set<float>() const {
+  return f32;
+}
+template <>
+inline const KernelSet<double>& KernelTable::set<double>() const {
+  return f64;
+}
+template <>
+inline const KernelSet<std::int32_t>& KernelTable::set<std::int32_t>() const {
+  return i32;
+}
+template <>
+inline const KernelSet<std::int64_t>& KernelTable::set<std::int64_t>() const {
+  return i64;
+}
+
+// Each is defined by the one file that is compiled for that instruction set.
+extern const KernelTable table_scalar;
+extern const KernelTable table_avx2;
+extern const KernelTable table_avx512;
+extern const KernelTable table_neon;
+
+}  // namespace fastconv

@@ -1,0 +1,22 @@
+// Rows of elements between any stored type and a compute type.
+#pragma once
+
+#include <cstdint>
+
+#include "core/dtype.hpp"
+#include "kernels/table.hpp"
+
+namespace fastconv {
+
+// to[i] = from[i * stride bytes], converted: integers modulo 2^n, halves to float exactly.
+template <class T>
+void read_row(const KernelTable& kernels, DType type, const char* from, std::int64_t stride, T* to,
+              std::int64_t to_stride, std::int64_t n);
+
+// The way back: to[i * stride bytes] = from[i]. Integers wrap; with `saturate` floats are rounded
+// half to even and clipped. Integer activations act here, on the value already wrapped.
+template <class T>
+void write_row(const KernelTable& kernels, DType type, const T* from, char* to,
+               std::int64_t stride, std::int64_t n, bool saturate, Activation activation);
+
+}  // namespace fastconv

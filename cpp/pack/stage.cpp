@@ -1,0 +1,215 @@
+#include "pack/stage.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+#include "core/border.hpp"
+#include "pack/convert.hpp"
+
+namespace fastconv {
+
+PatchAxis PatchAxis::make(const Axis& axis, std::int64_t k0, std::int64_t k1) {
+  PatchAxis p;
+  p.k0 = k0;
+  p.k1 = k1;
+  p.stride = axis.stride;
+  p.dilation = axis.dilation;
+  if (axis.stride > 1)
+    p.phases = std::min(k1 - k0, axis.stride / std::gcd(axis.stride, axis.dilation));
+  p.first = k0 * axis.dilation / axis.stride;
+  p.extent = (k1 - 1) * axis.dilation / axis.stride - p.first;
+  return p;
+}
+
+namespace {
+
+// Elements first, first + step, ... of one padded row (an axis of the source), `count` of them.
+template <class T>
+class RowReader {
+ public:
+  RowReader(const KernelTable& kernels, const Problem& problem, const Tensor& x)
+      : kernels_(kernels), problem_(problem), axis_(problem.axis[2]), stride_(x.axis[2]) {}
+
+  // `row` is the first element of the source row, or null where the whole row is border.
+  void read(const char* row, T fill, std::int64_t first, std::int64_t step, std::int64_t count,
+            T* to, std::int64_t to_stride) const {
+    if (row == nullptr) return fill_range(fill, 0, count, to, to_stride);
+    const std::int64_t from = first - axis_.lo;  // source index of element 0
+    const auto steps_to = [&](std::int64_t bound) {
+      const std::int64_t distance = bound - from;
+      return std::clamp<std::int64_t>(distance <= 0 ? 0 : (distance + step - 1) / step, 0, count);
+    };
+    const std::int64_t inside = steps_to(0);
+    const std::int64_t beyond = steps_to(axis_.in);
+    border(row, fill, from, step, 0, inside, to, to_stride);
+    if (beyond > inside)
+      read_row<T>(kernels_, problem_.x_type, row + (from + inside * step) * stride_,
+                  step * stride_, to + inside * to_stride, to_stride, beyond - inside);
+    border(row, fill, from, step, beyond, count, to, to_stride);
+  }
+
+ private:
+  static void fill_range(T fill, std::int64_t begin, std::int64_t end, T* to,
+                         std::int64_t to_stride) {
+    for (std::int64_t i = begin; i < end; ++i) to[i * to_stride] = fill;
+  }
+
+  void border(const char* row, T fill, std::int64_t from, std::int64_t step, std::int64_t begin,
+              std::int64_t end, T* to, std::int64_t to_stride) const {
+    if (problem_.border == Border::constant) return fill_range(fill, begin, end, to, to_stride);
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::int64_t source = source_index(problem_.border, from + i * step, axis_.in);
+      read_row<T>(kernels_, problem_.x_type, row + source * stride_, stride_, to + i * to_stride,
+                  to_stride, 1);
+    }
+  }
+
+  const KernelTable& kernels_;
+  const Problem& problem_;
+  const Axis& axis_;
+  std::int64_t stride_;
+};
+
+// Byte offset of a padded position of an axis, or -1 where it shows the fill value.
+std::int64_t axis_offset(const Problem& problem, const Tensor& x, int a, std::int64_t position,
+                         bool& filled) {
+  const Axis& axis = problem.axis[a];
+  const std::int64_t source = source_index(problem.border, position - axis.lo, axis.in);
+  if (source < 0) {
+    filled = true;
+    return 0;
+  }
+  return source * x.axis[a];
+}
+
+// Calls row(offset in the patch, source row without its channel or null, first padded column).
+template <class Row>
+void for_each_row(const Problem& problem, const Tensor& x, const Patch& patch, const Tile& tile,
+                  Row row) {
+  const auto& [pd, ph, pw] = patch.axis;
+  const PatchLayout& layout = patch.layout;
+  std::int64_t block = 0;
+  for (std::int64_t fd = 0; fd < pd.phases; ++fd) {
+    for (std::int64_t fh = 0; fh < ph.phases; ++fh) {
+      for (std::int64_t fw = 0; fw < pw.phases; ++fw, block += layout.phase) {
+        const std::int64_t column = (tile.origin[2] + pw.first) * pw.stride + pw.residue(fw);
+        for (std::int64_t d = 0; d < tile.size[0] + pd.extent; ++d) {
+          bool filled_d = false;
+          const std::int64_t slice = axis_offset(
+              problem, x, 0, (tile.origin[0] + pd.first + d) * pd.stride + pd.residue(fd),
+              filled_d);
+          for (std::int64_t h = 0; h < tile.size[1] + ph.extent; ++h) {
+            bool filled = filled_d;
+            const std::int64_t line = axis_offset(
+                problem, x, 1, (tile.origin[1] + ph.first + h) * ph.stride + ph.residue(fh),
+                filled);
+            row(block + d * layout.axis[0] + h * layout.axis[1],
+                filled ? nullptr : x.data + tile.image * x.batch + slice + line, column);
+          }
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+
+template <class T>
+void stage_patch(const KernelTable& kernels, const Problem& problem, const Tensor& x,
+                 const Patch& patch, const Tile& tile, T* to) {
+  const RowReader<T> reader(kernels, problem, x);
+  const PatchLayout& layout = patch.layout;
+  const std::int64_t first = tile.group * problem.in_channels + patch.first_channel;
+  const std::int64_t columns = tile.size[2] + patch.axis[2].extent;
+  const std::int64_t step = patch.axis[2].stride;
+  const T fill[2] = {scalar_as<T>(problem.fill[0]), scalar_as<T>(problem.fill[1])};
+  if (layout.channel != 1) {
+    for (std::int64_t c = 0; c < patch.channels; ++c) {
+      const std::int64_t channel = x.channel_offset(first + c);
+      T* const plane = to + c * layout.channel;
+      for_each_row(problem, x, patch, tile,
+                   [&](std::int64_t offset, const char* row, std::int64_t column) {
+                     reader.read(row == nullptr ? nullptr : row + channel,
+                                 fill[problem.complex ? (patch.first_channel + c) & 1 : 0], column, step, columns,
+                                 plane + offset, layout.axis[2]);
+                   });
+    }
+    return;
+  }
+  // Channels last: the channels of one position are a dense run in the source, too.
+  const Axis& width = problem.axis[2];
+  const std::int64_t channel = x.channel_offset(first);
+  const bool dense = same_storage(problem.x_type, problem.compute) && step == 1 &&
+                     x.axis[2] == patch.channels * static_cast<std::int64_t>(sizeof(T));
+  for_each_row(problem, x, patch, tile,
+               [&](std::int64_t offset, const char* row, std::int64_t column) {
+    T* const line = to + offset;
+    const auto copy = [&](std::int64_t at, std::int64_t source, std::int64_t positions) {
+      read_row<T>(kernels, problem.x_type, row + channel + source * x.axis[2],
+                  size_of(problem.x_type), line + at * layout.axis[2], 1,
+                  positions * patch.channels);
+    };
+    for (std::int64_t i = 0; i < columns;) {
+      const std::int64_t position = column + i * step - width.lo;
+      const std::int64_t source =
+          row == nullptr ? -1 : source_index(problem.border, position, width.in);
+      if (source < 0) {
+        for (std::int64_t c = 0; c < patch.channels; ++c)
+          line[i * layout.axis[2] + c] = fill[problem.complex ? (patch.first_channel + c) & 1 : 0];
+        ++i;
+      } else if (dense && position == source) {
+        const std::int64_t run = std::min(columns - i, width.in - source);
+        copy(i, source, run);
+        i += run;
+      } else {
+        copy(i, source, 1);
+        ++i;
+      }
+    }
+  });
+}
+
+template <class T>
+void stage_columns(const KernelTable& kernels, const Problem& problem, const Tensor& x,
+                   const Tile& tile, std::int64_t first, std::int64_t terms, std::int64_t pitch,
+                   T* to) {
+  const RowReader<T> reader(kernels, problem, x);
+  const auto& axis = problem.axis;
+  const std::int64_t taps = problem.taps();
+  for (std::int64_t t = first; t < first + terms; ++t, to += pitch) {
+    const std::int64_t c = t / taps, tap = t % taps;
+    const std::int64_t kw = tap % axis[2].kernel;
+    const std::int64_t kh = tap / axis[2].kernel % axis[1].kernel;
+    const std::int64_t kd = tap / axis[2].kernel / axis[1].kernel;
+    const T fill = scalar_as<T>(problem.fill[problem.complex ? c & 1 : 0]);
+    const char* const plane = x.data + tile.image * x.batch +
+                              x.channel_offset(tile.group * problem.in_channels + c);
+    T* row = to;
+    for (std::int64_t d = 0; d < tile.size[0]; ++d) {
+      bool filled_d = false;
+      const std::int64_t slice = axis_offset(
+          problem, x, 0, (tile.origin[0] + d) * axis[0].stride + kd * axis[0].dilation, filled_d);
+      for (std::int64_t h = 0; h < tile.size[1]; ++h, row += tile.size[2]) {
+        bool filled = filled_d;
+        const std::int64_t line = axis_offset(
+            problem, x, 1, (tile.origin[1] + h) * axis[1].stride + kh * axis[1].dilation, filled);
+        reader.read(filled ? nullptr : plane + slice + line, fill,
+                    tile.origin[2] * axis[2].stride + kw * axis[2].dilation, axis[2].stride,
+                    tile.size[2], row, 1);
+      }
+    }
+  }
+}
+
+#define FASTCONV_INSTANTIATE(T)                                                                \
+  template void stage_patch<T>(const KernelTable&, const Problem&, const Tensor&, const Patch&, \
+                               const Tile&, T*);                                               \
+  template void stage_columns<T>(const KernelTable&, const Problem&, const Tensor&,            \
+                                 const Tile&, std::int64_t, std::int64_t, std::int64_t, T*);
+FASTCONV_INSTANTIATE(float)
+FASTCONV_INSTANTIATE(double)
+FASTCONV_INSTANTIATE(std::int32_t)
+FASTCONV_INSTANTIATE(std::int64_t)
+#undef FASTCONV_INSTANTIATE
+
+}  // namespace fastconv

@@ -1,0 +1,70 @@
+// Staging: the input that a tile of outputs needs, copied once into scratch, with padding applied,
+// strides of any kind read, the type converted and the layout made what the kernels want.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "core/problem.hpp"
+#include "kernels/table.hpp"
+
+namespace fastconv {
+
+using Index3 = std::array<std::int64_t, 3>;
+
+// One axis of a staged patch, for taps [k0, k1). With stride s the patch holds only the padded
+// positions that some tap touches, sorted by phase (position modulo s), so that the outputs of one
+// tap are always neighbours:
+//
+//   s = 2, k = 3   padded   0 1 2 3 4 5 6       tap 0 -> phase 0 from 0:  0 2 4
+//                  phase 0  0 2 4 6             tap 1 -> phase 1 from 0:  1 3 5
+//                  phase 1  1 3 5               tap 2 -> phase 0 from 1:  2 4 6
+struct PatchAxis {
+  std::int64_t k0 = 0;
+  std::int64_t k1 = 1;
+  std::int64_t stride = 1;
+  std::int64_t dilation = 1;
+  std::int64_t phases = 1;
+  std::int64_t first = 0;   // position of tap k0 in its phase
+  std::int64_t extent = 0;  // positions that the taps reach beyond the tile itself
+
+  static PatchAxis make(const Axis& axis, std::int64_t k0, std::int64_t k1);
+  std::int64_t phase_of(std::int64_t k) const { return (k - k0) % phases; }
+  std::int64_t residue(std::int64_t phase) const { return (k0 + phase) * dilation % stride; }
+  std::int64_t position_of(std::int64_t k) const { return k * dilation / stride - first; }
+};
+
+// Strides of a patch, in elements. `phase` separates the blocks of the (d, h, w) phases.
+struct PatchLayout {
+  std::int64_t channel = 0;
+  std::int64_t phase = 0;
+  Index3 axis = {};
+  Index3 length = {};
+};
+
+struct Patch {
+  std::array<PatchAxis, 3> axis;
+  PatchLayout layout;
+  std::int64_t first_channel = 0;
+  std::int64_t channels = 0;
+};
+
+// A box of outputs of one image and group.
+struct Tile {
+  std::int64_t image = 0;
+  std::int64_t group = 0;
+  Index3 origin = {};
+  Index3 size = {};
+};
+
+template <class T>
+void stage_patch(const KernelTable& kernels, const Problem& problem, const Tensor& x,
+                 const Patch& patch, const Tile& tile, T* to);
+
+// im2col of terms [first, first + terms): one row of `pitch` elements a term, one column a pixel.
+template <class T>
+void stage_columns(const KernelTable& kernels, const Problem& problem, const Tensor& x,
+                   const Tile& tile, std::int64_t first, std::int64_t terms, std::int64_t pitch,
+                   T* to);
+
+}  // namespace fastconv

@@ -1,0 +1,44 @@
+// Weights into kernel order: panels of output channels, each [terms][channels of the panel].
+//
+//   w (K, C, kd, kh, kw)           packed, panel of 4 (lanes family) or of whole vectors (outer)
+//   k=0  a0 a1 a2 ...              a0 b0 c0 d0 | a1 b1 c1 d1 | ...
+//   k=1  b0 b1 b2 ...     ->
+//   ...                            the last panel is as narrow as it can be
+#pragma once
+
+#include <cstdint>
+
+#include "core/problem.hpp"
+#include "kernels/table.hpp"
+
+namespace fastconv {
+
+// Widths of the panels of one group: `panel` each, but for the last.
+struct PanelShape {
+  std::int64_t out_channels = 1;  // of one group
+  std::int64_t panel = 1;
+  std::int64_t granule = 1;  // widths are multiples of it: a vector (outer) or 1 (lanes)
+
+  std::int64_t panels() const { return (out_channels + panel - 1) / panel; }
+  std::int64_t channels(std::int64_t i) const {
+    const std::int64_t left = out_channels - i * panel;
+    return left < panel ? left : panel;
+  }
+  std::int64_t width(std::int64_t i) const {
+    return (channels(i) + granule - 1) / granule * granule;
+  }
+  std::int64_t group_width() const { return (panels() - 1) * panel + width(panels() - 1); }
+};
+
+// Elements that pack_panel writes for all groups together.
+inline std::int64_t packed_elements(const Problem& problem, const PanelShape& shape) {
+  return problem.groups * shape.group_width() * problem.terms();
+}
+
+// Packs panel `index` of group `group` to `to`, [terms][width]. Kernel flips and the real form of
+// complex weights are resolved here.
+template <class T>
+void pack_panel(const KernelSet<T>& kernels, const Problem& problem, const Weights& w,
+                const PanelShape& shape, std::int64_t group, std::int64_t index, T* to);
+
+}  // namespace fastconv

@@ -1,0 +1,173 @@
+#include "plan/plan.hpp"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "core/cpu.hpp"
+#include "runtime/thread_pool.hpp"
+
+namespace fastconv {
+namespace {
+
+// In order of preference: the first of equal cost wins, and the last accepts everything.
+constexpr const Candidate* kCandidates[] = {&direct, &stencil, &im2col_gemm, &reference};
+
+// Waking a worker costs microseconds; below this much work a call stays on its own thread.
+constexpr std::int64_t kInlineMacs = 500'000;
+
+template <class T>
+Machine describe(const KernelSet<T>& kernels, int threads) {
+  const CacheSizes& caches = cache_sizes();
+  return {kernels.lanes, kernels.out_vecs, kernels.rows, static_cast<int>(sizeof(T)),
+          caches.l1d,    caches.l2,        threads};
+}
+
+Machine describe(const KernelTable& kernels, Compute compute, int threads) {
+  switch (compute) {
+    case Compute::f32:
+      return describe(kernels.f32, threads);
+    case Compute::f64:
+      return describe(kernels.f64, threads);
+    case Compute::i32:
+      return describe(kernels.i32, threads);
+    default:
+      return describe(kernels.i64, threads);
+  }
+}
+
+bool is_named(const Candidate& candidate, Algorithm algorithm) {
+  switch (algorithm) {
+    case Algorithm::direct:
+      return &candidate == &direct || &candidate == &stencil;
+    case Algorithm::im2col:
+      return &candidate == &im2col_gemm;
+    case Algorithm::reference:
+      return &candidate == &reference;
+    default:
+      return true;
+  }
+}
+
+const Candidate* choose(const Problem& problem, const Machine& machine) {
+  const Candidate* best = nullptr;
+  double best_cost = 0;
+  for (const Candidate* candidate : kCandidates) {
+    if (!is_named(*candidate, problem.algorithm) || candidate->accepts(problem) != nullptr)
+      continue;
+    const double cost = candidate->cost(problem, machine);
+    if (best == nullptr || cost < best_cost) {
+      best = candidate;
+      best_cost = cost;
+    }
+  }
+  return best;
+}
+
+// Products of the whole call, saturating: only ever compared with a bound.
+double multiplications(const Problem& problem) {
+  return static_cast<double>(problem.batch) * static_cast<double>(problem.groups) *
+         static_cast<double>(problem.out_channels) * static_cast<double>(problem.out_pixels()) *
+         static_cast<double>(problem.terms());
+}
+
+template <class T>
+void pack_all(const Problem& problem, const KernelSet<T>& kernels, const PanelShape& shape,
+              const Weights& w, void* to, int workers) {
+  struct Job {
+    const Problem& problem;
+    const KernelSet<T>& kernels;
+    const PanelShape& shape;
+    const Weights& w;
+    T* to;
+  } job{problem, kernels, shape, w, static_cast<T*>(to)};
+  parallel_for(
+      problem.groups * shape.panels(), workers,
+      [](void* context, std::int64_t index, int) noexcept {
+        const Job& j = *static_cast<const Job*>(context);
+        const std::int64_t group = index / j.shape.panels(), panel = index % j.shape.panels();
+        pack_panel<T>(j.kernels, j.problem, j.w, j.shape, group, panel,
+                      j.to + (group * j.shape.group_width() + panel * j.shape.panel) *
+                                 j.problem.terms());
+      },
+      &job);
+}
+
+}  // namespace
+
+Plan::Plan(const Problem& problem, const Tensor& x, const KernelTable& kernels, int threads)
+    : problem_(problem),
+      kernels_(&kernels),
+      machine_(describe(kernels, problem.compute,
+                        multiplications(problem) < kInlineMacs ? 1 : threads)) {
+  chosen_ = choose(problem_, machine_);
+  workers_ = machine_.threads;
+  if (chosen_->tile != nullptr) {
+    tiling_ = chosen_->tile(problem_, x, machine_);
+    workers_ = static_cast<int>(
+        std::min<std::int64_t>(workers_, std::max<std::int64_t>(tiling_.tasks(problem_), 1)));
+  }
+}
+
+PanelShape Plan::panels() const {
+  if (chosen_->tile == nullptr) return {problem_.out_channels, 1, 1};
+  return panel_shape(problem_, tiling_, machine_.lanes);
+}
+
+std::int64_t Plan::packed_bytes() const {
+  return packed_elements(problem_, panels()) * machine_.element;
+}
+
+void Plan::pack(const Weights& w, void* to) const {
+  const PanelShape shape = panels();
+  const int workers = packed_bytes() < (1 << 18) ? 1 : workers_;
+  switch (problem_.compute) {
+    case Compute::f32:
+      return pack_all(problem_, kernels_->f32, shape, w, to, workers);
+    case Compute::f64:
+      return pack_all(problem_, kernels_->f64, shape, w, to, workers);
+    case Compute::i32:
+      return pack_all(problem_, kernels_->i32, shape, w, to, workers);
+    case Compute::i64:
+      return pack_all(problem_, kernels_->i64, shape, w, to, workers);
+  }
+}
+
+std::int64_t Plan::scratch_bytes_per_worker() const {
+  return chosen_->tile == nullptr ? 0 : fastconv::scratch_bytes(tiling_, machine_.element);
+}
+
+std::int64_t Plan::scratch_bytes() const { return scratch_bytes_per_worker() * workers_; }
+
+bool Plan::run(const Operands& operands, char* scratch, Interrupt& interrupt) const {
+  if (chosen_->tile == nullptr) {
+    run_reference(problem_, *kernels_, operands, workers_, interrupt);
+  } else {
+    run_tiled(problem_, tiling_, *kernels_, operands, scratch, workers_, interrupt);
+  }
+  return !interrupt.stop_requested();
+}
+
+std::vector<Verdict> Plan::verdicts() const {
+  std::vector<Verdict> verdicts;
+  for (const Candidate* candidate : kCandidates) {
+    Verdict v{candidate->name, candidate->kernel, candidate == chosen_, ""};
+    char text[96];
+    if (!is_named(*candidate, problem_.algorithm)) {
+      v.reason = "another algorithm was named";
+    } else if (const char* refusal = candidate->accepts(problem_)) {
+      v.reason = refusal;
+    } else {
+      const double cost = candidate->cost(problem_, machine_);
+      std::snprintf(text, sizeof text,
+                    candidate->tile == nullptr ? "only when it is named, or nothing else can run"
+                    : v.chosen ? "lowest estimate, %.2f vector operations a term and pixel"
+                               : "estimate %.2f vector operations a term and pixel",
+                    cost);
+      v.reason = text;
+    }
+    verdicts.push_back(v);
+  }
+  return verdicts;
+}
+
+}  // namespace fastconv

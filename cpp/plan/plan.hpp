@@ -1,0 +1,57 @@
+// A plan: everything about one problem that is settled before data moves. Immutable, so one plan
+// serves any number of concurrent calls.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "algorithms/candidates.hpp"
+#include "core/problem.hpp"
+#include "kernels/table.hpp"
+#include "runtime/interrupt.hpp"
+
+namespace fastconv {
+
+// What became of one candidate, for explain().
+struct Verdict {
+  const char* name;
+  const char* kernel;
+  bool chosen;
+  std::string reason;
+};
+
+class Plan {
+ public:
+  // `x` gives the strides that the call will bring; its data may be null.
+  Plan(const Problem& problem, const Tensor& x, const KernelTable& kernels, int threads);
+
+  const Problem& problem() const { return problem_; }
+  const Candidate& chosen() const { return *chosen_; }
+  const KernelTable& kernels() const { return *kernels_; }
+  int workers() const { return workers_; }
+  const Tiling& tiling() const { return tiling_; }
+
+  // Weights in the order this plan reads them. Plans of one problem that differ only in the sizes
+  // of x agree on the order wherever panel_shape() and kernels() are the same.
+  PanelShape panels() const;
+  std::int64_t packed_bytes() const;
+  void pack(const Weights& w, void* to) const;
+
+  std::int64_t scratch_bytes() const;  // of all workers
+  std::int64_t scratch_bytes_per_worker() const;
+
+  // False where the call was interrupted; the output is then undefined.
+  bool run(const Operands& operands, char* scratch, Interrupt& interrupt) const;
+
+  std::vector<Verdict> verdicts() const;
+
+ private:
+  Problem problem_;
+  const KernelTable* kernels_;
+  Machine machine_;
+  const Candidate* chosen_ = nullptr;
+  Tiling tiling_;
+  int workers_ = 1;
+};
+
+}  // namespace fastconv

@@ -1,0 +1,206 @@
+// vec_avx2.hpp: 32-byte vectors for x86-64 with AVX2 and FMA. Compile with -mavx2 -mfma.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+#include "simd/inline.hpp"
+
+namespace fastconv::avx2 {
+
+// The first n lanes all ones: what the masked loads and stores expect.
+FASTCONV_INLINE __m256i first_lanes_32(int n) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+FASTCONV_INLINE __m256i first_lanes_64(int n) {
+  return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3));
+}
+
+// Exchanges the upper half of a with the lower half of b.
+FASTCONV_INLINE void swap_halves(__m256& a, __m256& b) {
+  const __m256 low = _mm256_permute2f128_ps(a, b, 0x20);
+  b = _mm256_permute2f128_ps(a, b, 0x31);
+  a = low;
+}
+FASTCONV_INLINE void swap_halves(__m256d& a, __m256d& b) {
+  const __m256d low = _mm256_permute2f128_pd(a, b, 0x20);
+  b = _mm256_permute2f128_pd(a, b, 0x31);
+  a = low;
+}
+
+// Transposes a 4 x 4 block inside each 128-bit half of four rows.
+FASTCONV_INLINE void transpose_blocks(__m256& a, __m256& b, __m256& c, __m256& d) {
+  const __m256 ab_low = _mm256_unpacklo_ps(a, b), ab_high = _mm256_unpackhi_ps(a, b);
+  const __m256 cd_low = _mm256_unpacklo_ps(c, d), cd_high = _mm256_unpackhi_ps(c, d);
+  a = _mm256_shuffle_ps(ab_low, cd_low, 0x44);
+  b = _mm256_shuffle_ps(ab_low, cd_low, 0xEE);
+  c = _mm256_shuffle_ps(ab_high, cd_high, 0x44);
+  d = _mm256_shuffle_ps(ab_high, cd_high, 0xEE);
+}
+
+// Transposes a 2 x 2 block inside each 128-bit half of two rows.
+FASTCONV_INLINE void transpose_blocks(__m256d& a, __m256d& b) {
+  const __m256d low = _mm256_unpacklo_pd(a, b);
+  b = _mm256_unpackhi_pd(a, b);
+  a = low;
+}
+
+struct F32 {
+  using value_type = float;
+  static constexpr int lanes = 8;
+  static constexpr int registers = 16;
+  __m256 v;
+
+  static FASTCONV_INLINE F32 zero() { return {_mm256_setzero_ps()}; }
+  static FASTCONV_INLINE F32 broadcast(float x) { return {_mm256_set1_ps(x)}; }
+  static FASTCONV_INLINE F32 load_broadcast(const float* p) { return {_mm256_broadcast_ss(p)}; }
+  static FASTCONV_INLINE F32 load(const float* p) { return {_mm256_loadu_ps(p)}; }
+  static FASTCONV_INLINE F32 load(const float* p, int n) {
+    return {_mm256_maskload_ps(p, first_lanes_32(n))};
+  }
+  FASTCONV_INLINE void store(float* p) const { _mm256_storeu_ps(p, v); }
+  FASTCONV_INLINE void store(float* p, int n) const {
+    _mm256_maskstore_ps(p, first_lanes_32(n), v);
+  }
+  static FASTCONV_INLINE F32 fma(F32 a, F32 b, F32 acc) {
+    return {_mm256_fmadd_ps(a.v, b.v, acc.v)};
+  }
+  static FASTCONV_INLINE F32 add(F32 a, F32 b) { return {_mm256_add_ps(a.v, b.v)}; }
+  static FASTCONV_INLINE F32 mul(F32 a, F32 b) { return {_mm256_mul_ps(a.v, b.v)}; }
+  // The instruction returns b when either operand is NaN, so only a NaN in a needs the blend.
+  static FASTCONV_INLINE F32 max(F32 a, F32 b) {
+    return {_mm256_blendv_ps(_mm256_max_ps(a.v, b.v), a.v, _mm256_cmp_ps(a.v, a.v, _CMP_UNORD_Q))};
+  }
+  static FASTCONV_INLINE F32 min(F32 a, F32 b) {
+    return {_mm256_blendv_ps(_mm256_min_ps(a.v, b.v), a.v, _mm256_cmp_ps(a.v, a.v, _CMP_UNORD_Q))};
+  }
+  static FASTCONV_INLINE void transpose(F32 (&r)[lanes]) {
+    transpose_blocks(r[0].v, r[1].v, r[2].v, r[3].v);
+    transpose_blocks(r[4].v, r[5].v, r[6].v, r[7].v);
+    swap_halves(r[0].v, r[4].v);
+    swap_halves(r[1].v, r[5].v);
+    swap_halves(r[2].v, r[6].v);
+    swap_halves(r[3].v, r[7].v);
+  }
+};
+
+struct F64 {
+  using value_type = double;
+  static constexpr int lanes = 4;
+  static constexpr int registers = 16;
+  __m256d v;
+
+  static FASTCONV_INLINE F64 zero() { return {_mm256_setzero_pd()}; }
+  static FASTCONV_INLINE F64 broadcast(double x) { return {_mm256_set1_pd(x)}; }
+  static FASTCONV_INLINE F64 load_broadcast(const double* p) { return {_mm256_broadcast_sd(p)}; }
+  static FASTCONV_INLINE F64 load(const double* p) { return {_mm256_loadu_pd(p)}; }
+  static FASTCONV_INLINE F64 load(const double* p, int n) {
+    return {_mm256_maskload_pd(p, first_lanes_64(n))};
+  }
+  FASTCONV_INLINE void store(double* p) const { _mm256_storeu_pd(p, v); }
+  FASTCONV_INLINE void store(double* p, int n) const {
+    _mm256_maskstore_pd(p, first_lanes_64(n), v);
+  }
+  static FASTCONV_INLINE F64 fma(F64 a, F64 b, F64 acc) {
+    return {_mm256_fmadd_pd(a.v, b.v, acc.v)};
+  }
+  static FASTCONV_INLINE F64 add(F64 a, F64 b) { return {_mm256_add_pd(a.v, b.v)}; }
+  static FASTCONV_INLINE F64 mul(F64 a, F64 b) { return {_mm256_mul_pd(a.v, b.v)}; }
+  static FASTCONV_INLINE F64 max(F64 a, F64 b) {
+    return {_mm256_blendv_pd(_mm256_max_pd(a.v, b.v), a.v, _mm256_cmp_pd(a.v, a.v, _CMP_UNORD_Q))};
+  }
+  static FASTCONV_INLINE F64 min(F64 a, F64 b) {
+    return {_mm256_blendv_pd(_mm256_min_pd(a.v, b.v), a.v, _mm256_cmp_pd(a.v, a.v, _CMP_UNORD_Q))};
+  }
+  static FASTCONV_INLINE void transpose(F64 (&r)[lanes]) {
+    transpose_blocks(r[0].v, r[1].v);
+    transpose_blocks(r[2].v, r[3].v);
+    swap_halves(r[0].v, r[2].v);
+    swap_halves(r[1].v, r[3].v);
+  }
+};
+
+struct I32 {
+  using value_type = std::int32_t;
+  static constexpr int lanes = 8;
+  static constexpr int registers = 16;
+  __m256i v;
+
+  static FASTCONV_INLINE I32 zero() { return {_mm256_setzero_si256()}; }
+  static FASTCONV_INLINE I32 broadcast(std::int32_t x) { return {_mm256_set1_epi32(x)}; }
+  static FASTCONV_INLINE I32 load_broadcast(const std::int32_t* p) { return broadcast(*p); }
+  static FASTCONV_INLINE I32 load(const std::int32_t* p) {
+    return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))};
+  }
+  static FASTCONV_INLINE I32 load(const std::int32_t* p, int n) {
+    return {_mm256_maskload_epi32(reinterpret_cast<const int*>(p), first_lanes_32(n))};
+  }
+  FASTCONV_INLINE void store(std::int32_t* p) const {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v);
+  }
+  FASTCONV_INLINE void store(std::int32_t* p, int n) const {
+    _mm256_maskstore_epi32(reinterpret_cast<int*>(p), first_lanes_32(n), v);
+  }
+  static FASTCONV_INLINE I32 fma(I32 a, I32 b, I32 acc) { return add(mul(a, b), acc); }
+  static FASTCONV_INLINE I32 add(I32 a, I32 b) { return {_mm256_add_epi32(a.v, b.v)}; }
+  static FASTCONV_INLINE I32 mul(I32 a, I32 b) { return {_mm256_mullo_epi32(a.v, b.v)}; }
+  static FASTCONV_INLINE I32 max(I32 a, I32 b) { return {_mm256_max_epi32(a.v, b.v)}; }
+  static FASTCONV_INLINE I32 min(I32 a, I32 b) { return {_mm256_min_epi32(a.v, b.v)}; }
+  static FASTCONV_INLINE void transpose(I32 (&r)[lanes]) {
+    F32 f[lanes];
+    FASTCONV_UNROLL
+    for (int i = 0; i < lanes; ++i) f[i].v = _mm256_castsi256_ps(r[i].v);
+    F32::transpose(f);
+    FASTCONV_UNROLL
+    for (int i = 0; i < lanes; ++i) r[i].v = _mm256_castps_si256(f[i].v);
+  }
+};
+
+struct I64 {
+  using value_type = std::int64_t;
+  static constexpr int lanes = 4;
+  static constexpr int registers = 16;
+  __m256i v;
+
+  static FASTCONV_INLINE I64 zero() { return {_mm256_setzero_si256()}; }
+  static FASTCONV_INLINE I64 broadcast(std::int64_t x) { return {_mm256_set1_epi64x(x)}; }
+  static FASTCONV_INLINE I64 load_broadcast(const std::int64_t* p) { return broadcast(*p); }
+  static FASTCONV_INLINE I64 load(const std::int64_t* p) {
+    return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))};
+  }
+  static FASTCONV_INLINE I64 load(const std::int64_t* p, int n) {
+    return {_mm256_maskload_epi64(reinterpret_cast<const long long*>(p), first_lanes_64(n))};
+  }
+  FASTCONV_INLINE void store(std::int64_t* p) const {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v);
+  }
+  FASTCONV_INLINE void store(std::int64_t* p, int n) const {
+    _mm256_maskstore_epi64(reinterpret_cast<long long*>(p), first_lanes_64(n), v);
+  }
+  static FASTCONV_INLINE I64 fma(I64 a, I64 b, I64 acc) { return add(mul(a, b), acc); }
+  static FASTCONV_INLINE I64 add(I64 a, I64 b) { return {_mm256_add_epi64(a.v, b.v)}; }
+  // AVX2 multiplies only 32 x 32 bits: low*low plus the two cross products shifted up; the
+  // product of the high halves lies above bit 63.
+  static FASTCONV_INLINE I64 mul(I64 a, I64 b) {
+    const __m256i cross = _mm256_add_epi64(_mm256_mul_epu32(_mm256_srli_epi64(a.v, 32), b.v),
+                                           _mm256_mul_epu32(a.v, _mm256_srli_epi64(b.v, 32)));
+    return {_mm256_add_epi64(_mm256_mul_epu32(a.v, b.v), _mm256_slli_epi64(cross, 32))};
+  }
+  static FASTCONV_INLINE I64 max(I64 a, I64 b) {
+    return {_mm256_blendv_epi8(b.v, a.v, _mm256_cmpgt_epi64(a.v, b.v))};
+  }
+  static FASTCONV_INLINE I64 min(I64 a, I64 b) {
+    return {_mm256_blendv_epi8(a.v, b.v, _mm256_cmpgt_epi64(a.v, b.v))};
+  }
+  static FASTCONV_INLINE void transpose(I64 (&r)[lanes]) {
+    F64 f[lanes];
+    FASTCONV_UNROLL
+    for (int i = 0; i < lanes; ++i) f[i].v = _mm256_castsi256_pd(r[i].v);
+    F64::transpose(f);
+    FASTCONV_UNROLL
+    for (int i = 0; i < lanes; ++i) r[i].v = _mm256_castpd_si256(f[i].v);
+  }
+};
+
+}  // namespace fastconv::avx2

@@ -1,0 +1,231 @@
+// vec_avx512.hpp: 64-byte vectors for x86-64 with AVX-512 F, DQ, BW and VL.
+// Compile with -mavx512f -mavx512dq -mavx512bw -mavx512vl.
+#pragma once
+
+// GCC 12's AVX-512 intrinsics warn about their own deliberately undefined operands (GCC 105593).
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+#include <immintrin.h>
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
+
+#include <cstdint>
+
+#include "simd/inline.hpp"
+
+// GCC 12 copies accumulators between registers (and spills them) around the FMA intrinsic when a
+// tile has many; a read-write operand of an assembly statement pins each to its register.
+#if defined(__GNUC__) && !defined(__clang__) && defined(__AVX512F__)
+#define FASTCONV_FMA_BY_ASSEMBLY 1
+#endif
+
+namespace fastconv::avx512 {
+
+// The first n lanes (n <= 16).
+FASTCONV_INLINE __mmask16 first_lanes_16(int n) { return static_cast<__mmask16>((1u << n) - 1u); }
+FASTCONV_INLINE __mmask8 first_lanes_8(int n) { return static_cast<__mmask8>((1u << n) - 1u); }
+
+// Transposes a 4 x 4 block inside each 128-bit quarter of four rows.
+FASTCONV_INLINE void transpose_blocks(__m512& a, __m512& b, __m512& c, __m512& d) {
+  const __m512 ab_low = _mm512_unpacklo_ps(a, b), ab_high = _mm512_unpackhi_ps(a, b);
+  const __m512 cd_low = _mm512_unpacklo_ps(c, d), cd_high = _mm512_unpackhi_ps(c, d);
+  a = _mm512_shuffle_ps(ab_low, cd_low, 0x44);
+  b = _mm512_shuffle_ps(ab_low, cd_low, 0xEE);
+  c = _mm512_shuffle_ps(ab_high, cd_high, 0x44);
+  d = _mm512_shuffle_ps(ab_high, cd_high, 0xEE);
+}
+
+// Transposes a 2 x 2 block inside each 128-bit quarter of two rows.
+FASTCONV_INLINE void transpose_blocks(__m512d& a, __m512d& b) {
+  const __m512d low = _mm512_unpacklo_pd(a, b);
+  b = _mm512_unpackhi_pd(a, b);
+  a = low;
+}
+
+// Transposes four rows of four 128-bit quarters, each quarter moved whole.
+FASTCONV_INLINE void transpose_quarters(__m512& a, __m512& b, __m512& c, __m512& d) {
+  const __m512 ab_low = _mm512_shuffle_f32x4(a, b, 0x44),
+               ab_high = _mm512_shuffle_f32x4(a, b, 0xEE);
+  const __m512 cd_low = _mm512_shuffle_f32x4(c, d, 0x44),
+               cd_high = _mm512_shuffle_f32x4(c, d, 0xEE);
+  a = _mm512_shuffle_f32x4(ab_low, cd_low, 0x88);
+  b = _mm512_shuffle_f32x4(ab_low, cd_low, 0xDD);
+  c = _mm512_shuffle_f32x4(ab_high, cd_high, 0x88);
+  d = _mm512_shuffle_f32x4(ab_high, cd_high, 0xDD);
+}
+FASTCONV_INLINE void transpose_quarters(__m512d& a, __m512d& b, __m512d& c, __m512d& d) {
+  const __m512d ab_low = _mm512_shuffle_f64x2(a, b, 0x44);
+  const __m512d ab_high = _mm512_shuffle_f64x2(a, b, 0xEE);
+  const __m512d cd_low = _mm512_shuffle_f64x2(c, d, 0x44);
+  const __m512d cd_high = _mm512_shuffle_f64x2(c, d, 0xEE);
+  a = _mm512_shuffle_f64x2(ab_low, cd_low, 0x88);
+  b = _mm512_shuffle_f64x2(ab_low, cd_low, 0xDD);
+  c = _mm512_shuffle_f64x2(ab_high, cd_high, 0x88);
+  d = _mm512_shuffle_f64x2(ab_high, cd_high, 0xDD);
+}
+
+struct F32 {
+  using value_type = float;
+  static constexpr int lanes = 16;
+  static constexpr int registers = 32;
+  __m512 v;
+
+  static FASTCONV_INLINE F32 zero() { return {_mm512_setzero_ps()}; }
+  static FASTCONV_INLINE F32 broadcast(float x) { return {_mm512_set1_ps(x)}; }
+  static FASTCONV_INLINE F32 load_broadcast(const float* p) { return broadcast(*p); }
+  static FASTCONV_INLINE F32 load(const float* p) { return {_mm512_loadu_ps(p)}; }
+  static FASTCONV_INLINE F32 load(const float* p, int n) {
+    return {_mm512_maskz_loadu_ps(first_lanes_16(n), p)};
+  }
+  FASTCONV_INLINE void store(float* p) const { _mm512_storeu_ps(p, v); }
+  FASTCONV_INLINE void store(float* p, int n) const {
+    _mm512_mask_storeu_ps(p, first_lanes_16(n), v);
+  }
+  static FASTCONV_INLINE F32 fma(F32 a, F32 b, F32 acc) {
+#ifdef FASTCONV_FMA_BY_ASSEMBLY
+    __asm__("vfmadd231ps %2, %1, %0" : "+v"(acc.v) : "v"(a.v), "v"(b.v));
+    return acc;
+#else
+    return {_mm512_fmadd_ps(a.v, b.v, acc.v)};
+#endif
+  }
+  static FASTCONV_INLINE F32 add(F32 a, F32 b) { return {_mm512_add_ps(a.v, b.v)}; }
+  static FASTCONV_INLINE F32 mul(F32 a, F32 b) { return {_mm512_mul_ps(a.v, b.v)}; }
+  // The instruction returns b when either operand is NaN, so only a NaN in a needs the blend.
+  static FASTCONV_INLINE F32 max(F32 a, F32 b) {
+    const auto nan = _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q);
+    return {_mm512_mask_mov_ps(_mm512_max_ps(a.v, b.v), nan, a.v)};
+  }
+  static FASTCONV_INLINE F32 min(F32 a, F32 b) {
+    const auto nan = _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q);
+    return {_mm512_mask_mov_ps(_mm512_min_ps(a.v, b.v), nan, a.v)};
+  }
+  static FASTCONV_INLINE void transpose(F32 (&r)[lanes]) {
+    transpose_blocks(r[0].v, r[1].v, r[2].v, r[3].v);
+    transpose_blocks(r[4].v, r[5].v, r[6].v, r[7].v);
+    transpose_blocks(r[8].v, r[9].v, r[10].v, r[11].v);
+    transpose_blocks(r[12].v, r[13].v, r[14].v, r[15].v);
+    transpose_quarters(r[0].v, r[4].v, r[8].v, r[12].v);
+    transpose_quarters(r[1].v, r[5].v, r[9].v, r[13].v);
+    transpose_quarters(r[2].v, r[6].v, r[10].v, r[14].v);
+    transpose_quarters(r[3].v, r[7].v, r[11].v, r[15].v);
+  }
+};
+
+struct F64 {
+  using value_type = double;
+  static constexpr int lanes = 8;
+  static constexpr int registers = 32;
+  __m512d v;
+
+  static FASTCONV_INLINE F64 zero() { return {_mm512_setzero_pd()}; }
+  static FASTCONV_INLINE F64 broadcast(double x) { return {_mm512_set1_pd(x)}; }
+  static FASTCONV_INLINE F64 load_broadcast(const double* p) { return broadcast(*p); }
+  static FASTCONV_INLINE F64 load(const double* p) { return {_mm512_loadu_pd(p)}; }
+  static FASTCONV_INLINE F64 load(const double* p, int n) {
+    return {_mm512_maskz_loadu_pd(first_lanes_8(n), p)};
+  }
+  FASTCONV_INLINE void store(double* p) const { _mm512_storeu_pd(p, v); }
+  FASTCONV_INLINE void store(double* p, int n) const {
+    _mm512_mask_storeu_pd(p, first_lanes_8(n), v);
+  }
+  static FASTCONV_INLINE F64 fma(F64 a, F64 b, F64 acc) {
+#ifdef FASTCONV_FMA_BY_ASSEMBLY
+    __asm__("vfmadd231pd %2, %1, %0" : "+v"(acc.v) : "v"(a.v), "v"(b.v));
+    return acc;
+#else
+    return {_mm512_fmadd_pd(a.v, b.v, acc.v)};
+#endif
+  }
+  static FASTCONV_INLINE F64 add(F64 a, F64 b) { return {_mm512_add_pd(a.v, b.v)}; }
+  static FASTCONV_INLINE F64 mul(F64 a, F64 b) { return {_mm512_mul_pd(a.v, b.v)}; }
+  // The instruction returns b when either operand is NaN, so only a NaN in a needs the blend.
+  static FASTCONV_INLINE F64 max(F64 a, F64 b) {
+    const auto nan = _mm512_cmp_pd_mask(a.v, a.v, _CMP_UNORD_Q);
+    return {_mm512_mask_mov_pd(_mm512_max_pd(a.v, b.v), nan, a.v)};
+  }
+  static FASTCONV_INLINE F64 min(F64 a, F64 b) {
+    const auto nan = _mm512_cmp_pd_mask(a.v, a.v, _CMP_UNORD_Q);
+    return {_mm512_mask_mov_pd(_mm512_min_pd(a.v, b.v), nan, a.v)};
+  }
+  static FASTCONV_INLINE void transpose(F64 (&r)[lanes]) {
+    transpose_blocks(r[0].v, r[1].v);
+    transpose_blocks(r[2].v, r[3].v);
+    transpose_blocks(r[4].v, r[5].v);
+    transpose_blocks(r[6].v, r[7].v);
+    transpose_quarters(r[0].v, r[2].v, r[4].v, r[6].v);
+    transpose_quarters(r[1].v, r[3].v, r[5].v, r[7].v);
+  }
+};
+
+struct I32 {
+  using value_type = std::int32_t;
+  static constexpr int lanes = 16;
+  static constexpr int registers = 32;
+  __m512i v;
+
+  static FASTCONV_INLINE I32 zero() { return {_mm512_setzero_si512()}; }
+  static FASTCONV_INLINE I32 broadcast(std::int32_t x) { return {_mm512_set1_epi32(x)}; }
+  static FASTCONV_INLINE I32 load_broadcast(const std::int32_t* p) { return broadcast(*p); }
+  static FASTCONV_INLINE I32 load(const std::int32_t* p) { return {_mm512_loadu_si512(p)}; }
+  static FASTCONV_INLINE I32 load(const std::int32_t* p, int n) {
+    return {_mm512_maskz_loadu_epi32(first_lanes_16(n), p)};
+  }
+  FASTCONV_INLINE void store(std::int32_t* p) const { _mm512_storeu_si512(p, v); }
+  FASTCONV_INLINE void store(std::int32_t* p, int n) const {
+    _mm512_mask_storeu_epi32(p, first_lanes_16(n), v);
+  }
+  static FASTCONV_INLINE I32 fma(I32 a, I32 b, I32 acc) { return add(mul(a, b), acc); }
+  static FASTCONV_INLINE I32 add(I32 a, I32 b) { return {_mm512_add_epi32(a.v, b.v)}; }
+  static FASTCONV_INLINE I32 mul(I32 a, I32 b) { return {_mm512_mullo_epi32(a.v, b.v)}; }
+  static FASTCONV_INLINE I32 max(I32 a, I32 b) { return {_mm512_max_epi32(a.v, b.v)}; }
+  static FASTCONV_INLINE I32 min(I32 a, I32 b) { return {_mm512_min_epi32(a.v, b.v)}; }
+  static FASTCONV_INLINE void transpose(I32 (&r)[lanes]) {
+    F32 f[lanes];
+    FASTCONV_UNROLL
+    for (int i = 0; i < lanes; ++i) f[i].v = _mm512_castsi512_ps(r[i].v);
+    F32::transpose(f);
+    FASTCONV_UNROLL
+    for (int i = 0; i < lanes; ++i) r[i].v = _mm512_castps_si512(f[i].v);
+  }
+};
+
+struct I64 {
+  using value_type = std::int64_t;
+  static constexpr int lanes = 8;
+  static constexpr int registers = 32;
+  __m512i v;
+
+  static FASTCONV_INLINE I64 zero() { return {_mm512_setzero_si512()}; }
+  static FASTCONV_INLINE I64 broadcast(std::int64_t x) { return {_mm512_set1_epi64(x)}; }
+  static FASTCONV_INLINE I64 load_broadcast(const std::int64_t* p) { return broadcast(*p); }
+  static FASTCONV_INLINE I64 load(const std::int64_t* p) { return {_mm512_loadu_si512(p)}; }
+  static FASTCONV_INLINE I64 load(const std::int64_t* p, int n) {
+    return {_mm512_maskz_loadu_epi64(first_lanes_8(n), p)};
+  }
+  FASTCONV_INLINE void store(std::int64_t* p) const { _mm512_storeu_si512(p, v); }
+  FASTCONV_INLINE void store(std::int64_t* p, int n) const {
+    _mm512_mask_storeu_epi64(p, first_lanes_8(n), v);
+  }
+  static FASTCONV_INLINE I64 fma(I64 a, I64 b, I64 acc) { return add(mul(a, b), acc); }
+  static FASTCONV_INLINE I64 add(I64 a, I64 b) { return {_mm512_add_epi64(a.v, b.v)}; }
+  static FASTCONV_INLINE I64 mul(I64 a, I64 b) { return {_mm512_mullo_epi64(a.v, b.v)}; }
+  static FASTCONV_INLINE I64 max(I64 a, I64 b) { return {_mm512_max_epi64(a.v, b.v)}; }
+  static FASTCONV_INLINE I64 min(I64 a, I64 b) { return {_mm512_min_epi64(a.v, b.v)}; }
+  static FASTCONV_INLINE void transpose(I64 (&r)[lanes]) {
+    F64 f[lanes];
+    FASTCONV_UNROLL
+    for (int i = 0; i < lanes; ++i) f[i].v = _mm512_castsi512_pd(r[i].v);
+    F64::transpose(f);
+    FASTCONV_UNROLL
+    for (int i = 0; i < lanes; ++i) r[i].v = _mm512_castpd_si512(f[i].v);
+  }
+};
+
+}  // namespace fastconv::avx512
+
+#undef FASTCONV_FMA_BY_ASSEMBLY

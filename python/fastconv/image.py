@@ -1,0 +1,183 @@
+"""Linear filters of pictures, H x W or H x W x C."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import _core
+from ._normalize import PADDING_MODES, as_choice, as_flag, as_int, as_sequence, image_spec, show
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+
+__all__ = ["filter2d"]
+
+_INTEGER = (np.uint8, np.uint16, np.int16)
+_FLOAT = (np.float32, np.float64)
+_NAMES = "uint8, uint16, int16, float32 or float64"
+
+
+def filter2d(
+    image: ArrayLike,
+    kernel: ArrayLike,
+    *,
+    padding_mode: str = "reflect",
+    fill_value: Any = 0,
+    anchor: tuple[int, int] | None = None,
+    delta: float = 0,
+    flip: bool = False,
+    dtype: DTypeLike | None = None,
+    out: NDArray[Any] | None = None,
+) -> NDArray[Any]:
+    """Slide a kernel over a picture, as OpenCV's ``filter2D``: cross-correlation, same size.
+
+    Parameters
+    ----------
+    image : array_like
+        ``(H, W)`` or ``(H, W, C)``, uint8, uint16, int16, float32 or float64. Each channel is
+        filtered by itself.
+    kernel : array_like
+        ``(kernel_H, kernel_W)``, integers or floats.
+    padding_mode : str
+        What lies outside of the picture, with ``np.pad``'s meaning: ``"reflect"`` (OpenCV's
+        ``BORDER_REFLECT_101``), ``"symmetric"`` (``BORDER_REFLECT``), ``"edge"`` or
+        ``"replicate"``, ``"wrap"`` or ``"circular"``, ``"constant"`` or ``"zeros"``.
+    fill_value : scalar
+        The constant of ``padding_mode="constant"``.
+    anchor : (int, int), optional
+        Row and column of the kernel that lie on the pixel computed; the centre,
+        ``(kernel_H // 2, kernel_W // 2)``, by default.
+    delta : float
+        Added to each result before it is rounded.
+    flip : bool
+        Flip the kernel, and its anchor with it: true convolution.
+    dtype : dtype_like, optional
+        Type of the result, by default that of `image`. An integer picture may become any of the
+        types above, a float one float32 or float64.
+    out : numpy.ndarray, optional
+        Array of the shape of `image` and of the type of the result that receives it. It may be
+        `image` itself.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of the shape of `image`. Integers are rounded half to even and saturate.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Names the argument, its value and what was expected.
+
+    Notes
+    -----
+    As in OpenCV, sums are held in float64 where the picture or the result is float64, and else in
+    float32, to which the kernel is then converted.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastconv as fc
+    >>> step = np.array([[10, 10, 90, 90]] * 2, np.uint8)
+    >>> fc.image.filter2d(step, fc.filters.box(3))
+    array([[10, 37, 63, 90],
+           [10, 37, 63, 90]], dtype=uint8)
+
+    Negative results saturate to zero in uint8, and stay in int16:
+
+    >>> fc.image.filter2d(step, [[1, 0, -1]], dtype="int16")
+    array([[  0, -80, -80,   0],
+           [  0, -80, -80,   0]], dtype=int16)
+    """
+    image = np.asarray(image)
+    if image.dtype.type not in _INTEGER + _FLOAT:
+        raise TypeError(f"image must be {_NAMES}, got dtype {image.dtype}")
+    if image.ndim not in (2, 3):
+        raise ValueError(f"image must be (H, W) or (H, W, C), got shape {show(image.shape)}")
+    result_type = _result_type(image.dtype, dtype)
+    compute = np.float64 if np.float64 in (image.dtype.type, result_type.type) else np.float32
+    weights = _weights(kernel, compute)
+    mode = PADDING_MODES[as_choice("padding_mode", padding_mode, PADDING_MODES)]
+    flip = as_flag("flip", flip)
+    padding = _padding(weights.shape, anchor, flip)
+    bias = _bias(delta, compute)
+    out = _output(out, image.shape, result_type)
+    if image.size == 0:
+        return out
+    spec = image_spec(padding, mode, flip, saturate=result_type.type in _INTEGER)
+    # Channels are the batch: views with the strides of the picture, so that nothing is copied.
+    _core.conv(
+        spec, _planes(image), weights[None, None], bias, fill_value, result_type, _planes(out)
+    )
+    return out
+
+
+def _planes(image: NDArray[Any]) -> NDArray[Any]:
+    planes = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
+    return planes[:, None]
+
+
+def _result_type(source: np.dtype[Any], dtype: DTypeLike | None) -> np.dtype[Any]:
+    result = source.newbyteorder("=") if dtype is None else np.dtype(dtype)
+    allowed = _FLOAT if source.type in _FLOAT else _INTEGER + _FLOAT
+    if result.type not in allowed:
+        names = "float32 or float64" if allowed is _FLOAT else _NAMES
+        raise TypeError(f"dtype must be {names} for an image of dtype {source}, got {result}")
+    return result
+
+
+def _weights(kernel: ArrayLike, compute: type[np.floating[Any]]) -> NDArray[Any]:
+    weights = np.asarray(kernel)
+    if weights.dtype.kind not in "iuf":
+        raise TypeError(f"kernel must be of integers or floats, got dtype {weights.dtype}")
+    if weights.ndim != 2:
+        raise ValueError(
+            f"kernel must have 2 dimensions, got {weights.ndim}: shape {show(weights.shape)}"
+        )
+    if weights.size == 0:
+        raise ValueError(f"kernel must not be empty, got shape {weights.shape}")
+    return weights.astype(compute, copy=False)
+
+
+def _padding(
+    shape: tuple[int, ...], anchor: object, flip: bool
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    if anchor is None:
+        rows, columns = shape[0] // 2, shape[1] // 2
+    else:
+        items = as_sequence(anchor)
+        if items is None:
+            raise TypeError(f"anchor must be a (row, column) pair, got {show(anchor)}")
+        if len(items) != 2:
+            raise ValueError(f"anchor must be a (row, column) pair, got {show(anchor)}")
+        rows, columns = (as_int(f"anchor[{i}]", item, 0) for i, item in enumerate(items))
+        if rows >= shape[0] or columns >= shape[1]:
+            raise ValueError(
+                f"anchor must lie inside the kernel of shape {shape}, got {show(anchor)}"
+            )
+    rows_after, columns_after = shape[0] - 1 - rows, shape[1] - 1 - columns
+    if flip:
+        return (rows_after, rows), (columns_after, columns)
+    return (rows, rows_after), (columns, columns_after)
+
+
+def _bias(delta: object, compute: type[np.floating[Any]]) -> NDArray[Any] | None:
+    value = np.asarray(delta)
+    if value.dtype.kind not in "iuf" or value.ndim != 0:
+        raise TypeError(f"delta must be a real number, got {show(delta)}")
+    return None if value == 0 else value.astype(compute).reshape(1)
+
+
+def _output(out: object, shape: tuple[int, ...], result_type: np.dtype[Any]) -> NDArray[Any]:
+    if out is None:
+        return np.empty(shape, result_type)
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be a numpy.ndarray, got {show(out)}")
+    if out.shape != shape or out.dtype.newbyteorder("=") != result_type:
+        raise ValueError(
+            f"out must have shape {shape} and dtype {result_type}, "
+            f"got {show(out.shape)} and {out.dtype}"
+        )
+    return out

@@ -1,0 +1,509 @@
+// test_engine.cpp: the engine against its plain loop, bit for bit, on random problems.
+//
+// Inputs are small integers, so that every partial sum is exact in every type and no order of
+// summation can excuse a difference. Every instruction set of the machine, every algorithm, and
+// tilings for caches far smaller than real ones, which cut small problems as large ones are cut.
+//
+// Usage: test_engine [problems] [seed]
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <random>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "algorithms/candidates.hpp"
+#include "check.hpp"
+#include "core/validate.hpp"
+#include "kernels/dispatch.hpp"
+#include "plan/plan.hpp"
+
+using namespace fastconv;
+
+namespace {
+
+std::mt19937_64 generator(1);
+std::int64_t problems = 1500;
+
+std::int64_t pick(std::int64_t low, std::int64_t high) {
+  return low + static_cast<std::int64_t>(generator() % static_cast<std::uint64_t>(high - low + 1));
+}
+bool chance(int percent) { return pick(1, 100) <= percent; }
+template <class T, std::size_t N>
+T one_of(const T (&choices)[N]) {
+  return choices[pick(0, static_cast<std::int64_t>(N) - 1)];
+}
+
+// Memory of an exact size, so that AddressSanitizer sees every step beyond it.
+class Memory {
+ public:
+  Memory(std::int64_t bytes, int fill)
+      : size_(static_cast<std::size_t>(bytes)),
+        data_(static_cast<char*>(std::aligned_alloc(64, (size_ + 63) / 64 * 64)), &std::free) {
+    if (data_ == nullptr) std::abort();
+    std::memset(data_.get(), fill, size_);
+  }
+  char* data() const { return data_.get(); }
+  bool operator==(const Memory& other) const {
+    return size_ == other.size_ && std::memcmp(data(), other.data(), size_) == 0;
+  }
+
+ private:
+  std::size_t size_;
+  std::unique_ptr<char, decltype(&std::free)> data_;
+};
+
+using Index5 = std::array<std::int64_t, 5>;
+
+// How five axes lie in memory: any order, gaps, backwards, or one element for a whole axis.
+struct Layout {
+  Index5 size;
+  Index5 stride = {};
+  std::int64_t origin = 0;  // byte of element (0, 0, 0, 0, 0)
+  std::int64_t bytes = 0;
+
+  Layout(const Index5& sizes, std::int64_t item, bool may_repeat) : size(sizes) {
+    constexpr std::array<int, 5> kChannelsFirst = {0, 1, 2, 3, 4}, kChannelsLast = {0, 2, 3, 4, 1};
+    std::array<int, 5> order = chance(50) ? kChannelsFirst : kChannelsLast;
+    const bool plain = chance(60);
+    if (!plain && chance(40)) std::shuffle(order.begin(), order.end(), generator);
+    std::int64_t step = item;
+    for (int i = 4; i >= 0; --i) {
+      const int axis = order[static_cast<std::size_t>(i)];
+      if (!plain && may_repeat && chance(5)) continue;
+      stride[axis] = step;
+      if (!plain && chance(15)) stride[axis] *= 2;
+      step = stride[axis] * size[axis];
+      if (!plain && chance(20)) {
+        origin += stride[axis] * (size[axis] - 1);
+        stride[axis] = -stride[axis];
+      }
+    }
+    bytes = step;
+  }
+
+  template <class Visit>
+  void each(Visit visit) const {
+    Index5 i;
+    for (i[0] = 0; i[0] < size[0]; ++i[0])
+      for (i[1] = 0; i[1] < size[1]; ++i[1])
+        for (i[2] = 0; i[2] < size[2]; ++i[2])
+          for (i[3] = 0; i[3] < size[3]; ++i[3])
+            for (i[4] = 0; i[4] < size[4]; ++i[4])
+              visit(origin + i[0] * stride[0] + i[1] * stride[1] + i[2] * stride[2] +
+                    i[3] * stride[3] + i[4] * stride[4]);
+  }
+};
+
+template <class T>
+void put_as(char* at, double value) {
+  const T typed = static_cast<T>(
+      static_cast<std::conditional_t<std::is_integral_v<T>, std::int64_t, double>>(value));
+  std::memcpy(at, &typed, sizeof typed);
+}
+
+void put(DType type, char* at, double value) {
+  switch (type) {
+    case DType::i8:
+    case DType::u8:
+      return put_as<std::int8_t>(at, value);
+    case DType::i16:
+    case DType::u16:
+      return put_as<std::int16_t>(at, value);
+    case DType::i32:
+    case DType::u32:
+      return put_as<std::int32_t>(at, value);
+    case DType::i64:
+    case DType::u64:
+      return put_as<std::int64_t>(at, value);
+    case DType::f32:
+      return put_as<float>(at, value);
+    case DType::f64:
+      return put_as<double>(at, value);
+    default: {
+      const float wide = static_cast<float>(value);
+      std::uint16_t half;
+      const HalfKernels& kernels = table_scalar.half;
+      (type == DType::f16 ? kernels.to_f16 : kernels.to_bf16)(&wide, &half, 1);
+      std::memcpy(at, &half, sizeof half);
+    }
+  }
+}
+
+DType stored_type(Compute compute) {
+  constexpr DType kTypes[] = {DType::f32, DType::f64, DType::i32, DType::i64};
+  return kTypes[static_cast<int>(compute)];
+}
+
+// What the inputs are filled with. Full-range integers check that sums wrap; fractions, whose
+// sums are rounded, are for comparisons of one algorithm with itself.
+enum class Values { small, wrapping, fractions };
+
+bool is_unsigned(DType type) { return type >= DType::u8 && type <= DType::u64; }
+
+double value_of(Values values, DType type) {
+  switch (values) {
+    case Values::wrapping:
+      return static_cast<double>(pick(-(std::int64_t{1} << 31), std::int64_t{1} << 31));
+    case Values::fractions:
+      return static_cast<double>(pick(-1000, 1000)) / 777.0;
+    default:
+      return static_cast<double>(is_unsigned(type) ? pick(0, 9) : pick(-4, 4));
+  }
+}
+
+// One problem with its arrays.
+struct Case {
+  Problem problem;
+  Values values = Values::small;
+  std::unique_ptr<Layout> x_layout, w_layout, y_layout;
+  std::unique_ptr<Memory> x, w, bias;
+  Weights weights;
+  Operands operands;
+
+  // The arrays that `problem`, complete but for channels of complex numbers, asks for.
+  void make_arrays() {
+    const std::int64_t parts = problem.complex ? 2 : 1;
+    const auto& axis = problem.axis;
+    x_layout =
+        std::make_unique<Layout>(Index5{problem.batch, problem.groups * problem.in_channels / parts,
+                                        axis[0].in, axis[1].in, axis[2].in},
+                                 size_of(problem.x_type) * parts, true);
+    y_layout = std::make_unique<Layout>(
+        Index5{problem.batch, problem.groups * problem.out_channels / parts, axis[0].out,
+               axis[1].out, axis[2].out},
+        size_of(problem.y_type) * parts, false);
+    w_layout = std::make_unique<Layout>(
+        Index5{problem.groups * problem.out_channels / parts, problem.in_channels / parts,
+               axis[0].kernel, axis[1].kernel, axis[2].kernel},
+        size_of(problem.compute) * parts, true);
+    x = filled(*x_layout, problem.x_type);
+    w = filled(*w_layout, stored_type(problem.compute));
+    operands.x = tensor(*x_layout, problem.x_type, x->data());
+    operands.y = tensor(*y_layout, problem.y_type, nullptr);
+    const Tensor t = tensor(*w_layout, stored_type(problem.compute), w->data());
+    weights = {t.data, t.batch, t.channel, t.part, t.axis};
+    if (problem.has_bias) {
+      const DType type = stored_type(problem.compute);
+      const std::int64_t n = problem.groups * problem.out_channels;
+      bias = std::make_unique<Memory>(n * size_of(type), 0);
+      for (std::int64_t i = 0; i < n; ++i)
+        put(type, bias->data() + i * size_of(type), static_cast<double>(pick(-9, 9)));
+      operands.bias = bias->data();
+    }
+  }
+
+  std::unique_ptr<Memory> filled(const Layout& layout, DType type) const {
+    auto memory = std::make_unique<Memory>(layout.bytes, 0xCD);
+    // With rounding to integers at the end, halves make ties.
+    const double unit = problem.saturate && is_float(type) ? 0.5 : 1.0;
+    layout.each([&](std::int64_t at) {
+      for (int part = 0; part < (problem.complex ? 2 : 1); ++part)
+        put(type, memory->data() + at + part * size_of(type), unit * value_of(values, type));
+    });
+    return memory;
+  }
+
+  Tensor tensor(const Layout& l, DType type, char* data) const {
+    Tensor t;
+    t.data = data == nullptr ? nullptr : data + l.origin;
+    t.batch = l.stride[0];
+    t.channel = l.stride[1];
+    t.part = problem.complex ? size_of(type) : 0;
+    t.axis = {l.stride[2], l.stride[3], l.stride[4]};
+    return t;
+  }
+
+  // The output array, gaps included, that `run` leaves.
+  template <class Run>
+  Memory output(Run run) const {
+    Memory y(y_layout->bytes, 0xA5);
+    Operands with_output = operands;
+    with_output.y.data = y.data() + y_layout->origin;
+    run(with_output);
+    return y;
+  }
+};
+
+Memory run_plan(const Case& c, Algorithm algorithm, const KernelTable& kernels, int threads) {
+  Problem problem = c.problem;
+  problem.algorithm = algorithm;
+  const Plan plan(problem, c.operands.x, kernels, threads);
+  return c.output([&](Operands operands) {
+    const Memory packed(plan.packed_bytes(), 0xFF), scratch(plan.scratch_bytes(), 0xFF);
+    plan.pack(c.weights, packed.data());
+    operands.packed = packed.data();
+    Interrupt interrupt(nullptr);
+    CHECK(plan.run(operands, scratch.data(), interrupt));
+  });
+}
+
+template <class T>
+Memory run_candidate(const Case& c, const Candidate& candidate, const KernelTable& table,
+                     int threads, std::int64_t l1, std::int64_t l2) {
+  const KernelSet<T>& set = table.set<T>();
+  const Machine machine{set.lanes, set.out_vecs, set.rows, sizeof(T), l1, l2, threads};
+  const Tiling tiling = candidate.tile(c.problem, c.operands.x, machine);
+  const PanelShape shape = panel_shape(c.problem, tiling, set.lanes);
+  return c.output([&](Operands operands) {
+    const Memory packed(packed_elements(c.problem, shape) * std::int64_t{sizeof(T)}, 0xFF);
+    for (std::int64_t g = 0; g < c.problem.groups; ++g)
+      for (std::int64_t p = 0; p < shape.panels(); ++p)
+        pack_panel<T>(set, c.problem, c.weights, shape, g, p,
+                      reinterpret_cast<T*>(packed.data()) +
+                          (g * shape.group_width() + p * shape.panel) * c.problem.terms());
+    operands.packed = packed.data();
+    const Memory scratch(threads * scratch_bytes(tiling, sizeof(T)), 0xFF);
+    Interrupt interrupt(nullptr);
+    run_tiled(c.problem, tiling, table, operands, scratch.data(), threads, interrupt);
+  });
+}
+
+Memory run_candidate(const Case& c, const Candidate& candidate, const KernelTable& table,
+                     int threads, std::int64_t l1, std::int64_t l2) {
+  switch (c.problem.compute) {
+    case Compute::f32:
+      return run_candidate<float>(c, candidate, table, threads, l1, l2);
+    case Compute::f64:
+      return run_candidate<double>(c, candidate, table, threads, l1, l2);
+    case Compute::i32:
+      return run_candidate<std::int32_t>(c, candidate, table, threads, l1, l2);
+    default:
+      return run_candidate<std::int64_t>(c, candidate, table, threads, l1, l2);
+  }
+}
+
+void choose_types(Problem& p) {
+  constexpr DType kSmall[] = {DType::i8, DType::u8, DType::i16, DType::u16};
+  constexpr DType k32[] = {DType::i32, DType::u32};
+  constexpr DType k64[] = {DType::i64, DType::u64};
+  constexpr DType kHalf[] = {DType::f16, DType::bf16};
+  constexpr DType kWhole[] = {DType::i8,  DType::u8,  DType::i16, DType::u16,
+                              DType::i32, DType::u32, DType::i64, DType::u64};
+  p.compute = one_of({Compute::f32, Compute::f32, Compute::f64, Compute::i32, Compute::i64});
+  switch (p.compute) {
+    case Compute::f32:
+      p.x_type = p.y_type = chance(25) ? one_of(kHalf) : DType::f32;
+      if (chance(20)) p.x_type = one_of(kSmall);
+      p.complex = p.x_type == DType::f32 && p.y_type == DType::f32 && chance(25);
+      break;
+    case Compute::f64:
+      p.x_type = p.y_type = DType::f64;
+      p.complex = chance(25);
+      if (!p.complex && chance(30)) p.x_type = chance(50) ? DType::f32 : one_of(kWhole);
+      break;
+    case Compute::i32:
+      p.x_type = chance(50) ? one_of(kSmall) : one_of(k32);
+      p.y_type = chance(50) ? one_of(kSmall) : one_of(k32);
+      break;
+    default:
+      p.x_type = chance(50) ? one_of(kWhole) : one_of(k64);
+      p.y_type = one_of(k64);
+  }
+  p.saturate = is_float(p.compute) && !p.complex && chance(15);
+  if (p.saturate) {
+    p.x_type = p.compute == Compute::f32 ? one_of(kSmall) : one_of(kWhole);
+    p.y_type = one_of(kWhole);
+  }
+}
+
+// Half the time the sizes around a vector and a tile, where the tails are.
+std::int64_t channels(std::int64_t most) {
+  const std::int64_t n = chance(50) ? pick(1, 6) : pick(1, most);
+  return std::min(n, most);
+}
+
+// Options and shapes as a caller gives them; throws where they do not fit together.
+Problem random_problem(std::int64_t most_products) {
+  Options o;
+  o.rank = static_cast<int>(pick(1, 3));
+  o.groups = chance(70) ? 1 : pick(2, 4);
+  o.border = static_cast<Border>(pick(0, 4));
+  o.flip = chance(30);
+  if (chance(30)) o.padding = chance(50) ? PaddingRule::same : PaddingRule::same_lower;
+  const std::int64_t size = o.rank == 1 ? 70 : o.rank == 2 ? 19 : 9;
+  Shape x = {pick(1, 2), o.groups * channels(o.groups > 1 ? 6 : 34)};
+  Shape w = {o.groups * channels(o.groups > 1 ? 9 : 70), x[1] / o.groups};
+  for (int a = 3 - o.rank; a < 3; ++a) {
+    x.push_back(pick(1, size));
+    w.push_back(pick(1, o.rank == 3 ? 3 : 5));
+    o.stride[a] = chance(50) ? 1 : pick(1, 4);
+    o.dilation[a] = chance(60) ? 1 : pick(1, 4);
+    o.lo[a] = chance(50) ? 0 : pick(0, 2 + (chance(20) ? size : 0));
+    o.hi[a] = chance(50) ? 0 : pick(0, 2 + (chance(20) ? size : 0));
+  }
+  validate_options(o);
+  const Shape bias = {w[0]};
+  Problem p = make_problem(o, x, w, chance(50) ? &bias : nullptr);
+  if (p.batch * p.groups * p.out_channels * p.out_pixels() * p.terms() > most_products)
+    throw std::invalid_argument("too much work");
+  choose_types(p);
+  if (p.complex) {
+    p.in_channels *= 2;
+    p.out_channels *= 2;
+  }
+  constexpr Activation kExact[] = {Activation::relu, Activation::relu6};
+  if (!p.complex && chance(30))
+    p.activation =
+        is_float(p.compute) && !p.saturate ? static_cast<Activation>(pick(1, 6)) : one_of(kExact);
+  const DType type = stored_type(p.compute);
+  for (Scalar& fill : p.fill)
+    put(type, reinterpret_cast<char*>(&fill), static_cast<double>(pick(-3, 3)));
+  return p;
+}
+
+Case random_case(std::int64_t most_products, bool fractions = false) {
+  Case c;
+  for (;;) {
+    try {
+      c.problem = random_problem(most_products);
+      break;
+    } catch (const std::invalid_argument&) {
+    }
+  }
+  if (!is_float(c.problem.compute) && chance(30)) c.values = Values::wrapping;
+  if (fractions && is_float(c.problem.x_type) && !c.problem.saturate) c.values = Values::fractions;
+  c.make_arrays();
+  return c;
+}
+
+std::string describe(const Problem& p) {
+  std::string s = "batch " + std::to_string(p.batch) + " groups " + std::to_string(p.groups) +
+                  " C " + std::to_string(p.in_channels) + " K " + std::to_string(p.out_channels);
+  for (const Axis& a : p.axis)
+    s += " [in " + std::to_string(a.in) + " k " + std::to_string(a.kernel) + " s " +
+         std::to_string(a.stride) + " d " + std::to_string(a.dilation) + " p " +
+         std::to_string(a.lo) + "," + std::to_string(a.hi) + " out " + std::to_string(a.out) + "]";
+  s += " border " + std::to_string(static_cast<int>(p.border)) + " act " +
+       std::to_string(static_cast<int>(p.activation)) + (p.flip ? " flip" : "") +
+       (p.complex ? " complex" : "") + (p.saturate ? " saturate" : "") +
+       (p.has_bias ? " bias" : "") + " x " + std::to_string(static_cast<int>(p.x_type)) + " y " +
+       std::to_string(static_cast<int>(p.y_type)) + " compute " + name_of(p.compute);
+  return s;
+}
+
+void compare(const Memory& expected, const Memory& got, const Case& c, const KernelTable& table,
+             const char* what) {
+  if (CHECK(expected == got)) return;
+  if (check::failed <= 20)
+    std::printf("   %s %s: %s\n", table.name, what, describe(c.problem).c_str());
+}
+
+// Calls visit for every table that can run here.
+template <class Visit>
+void each_isa(Visit visit) {
+  for (const std::string& name : available_isas()) {
+    set_active_kernels(name);
+    visit(active_kernels());
+  }
+}
+
+void check_all(const Case& c) {
+  const Memory expected = run_plan(c, Algorithm::reference, table_scalar, 1);
+  each_isa([&](const KernelTable& table) {
+    const int threads = static_cast<int>(pick(1, 3));
+    compare(expected, run_plan(c, Algorithm::automatic, table, threads), c, table, "auto");
+    compare(expected, run_plan(c, Algorithm::direct, table, threads), c, table, "direct");
+    compare(expected, run_plan(c, Algorithm::im2col, table, threads), c, table, "im2col");
+    compare(expected, run_plan(c, Algorithm::reference, table, threads), c, table, "reference");
+    for (const Candidate* candidate : {&direct, &stencil, &im2col_gemm}) {
+      if (candidate->accepts(c.problem) != nullptr) continue;
+      const std::int64_t l1 = std::int64_t{1} << pick(8, 15), l2 = std::int64_t{1} << pick(10, 19);
+      compare(expected, run_candidate(c, *candidate, table, threads, l1, l2), c, table,
+              candidate->kernel);
+    }
+  });
+}
+
+void test_small_problems() {
+  for (std::int64_t i = 0; i < problems; ++i) check_all(random_case(200'000));
+}
+
+void test_larger_problems() {
+  for (std::int64_t i = 0; i < problems / 50; ++i) check_all(random_case(4'000'000));
+}
+
+// A sum of many channels that no patch in cache can hold.
+void test_deep_reduction() {
+  Options o;
+  o.lo = o.hi = {0, 1, 1};
+  for (const DType type : {DType::f32, DType::f16, DType::f64}) {
+    Case c;
+    c.problem = make_problem(o, {1, 700, 9, 10}, {3, 700, 3, 3}, nullptr);
+    c.problem.compute = type == DType::f64 ? Compute::f64 : Compute::f32;
+    c.problem.x_type = c.problem.y_type = type;
+    c.make_arrays();
+    check_all(c);
+  }
+}
+
+// A kernel of which one channel is too large for a patch.
+void test_wide_kernel() {
+  Options o;
+  o.dilation = {1, 9, 7};
+  Case c;
+  c.problem = make_problem(o, {1, 1, 300, 310}, {2, 1, 33, 41}, nullptr);
+  c.problem.border = Border::wrap;
+  c.make_arrays();
+  check_all(c);
+}
+
+// Rounded sums, too, are the same for any number of threads.
+void test_threads_do_not_matter() {
+  for (std::int64_t i = 0; i < problems / 10; ++i) {
+    const Case c = random_case(3'000'000, true);
+    each_isa([&](const KernelTable& table) {
+      for (const Algorithm a : {Algorithm::direct, Algorithm::im2col}) {
+        const Memory alone = run_plan(c, a, table, 1);
+        for (const int threads : {2, 3, 7})
+          compare(alone, run_plan(c, a, table, threads), c, table, "threads");
+      }
+    });
+  }
+}
+
+bool stop() { return true; }
+
+void test_interrupt() {
+  Options o;
+  Case c;
+  c.problem = make_problem(o, {8, 256, 58, 58}, {256, 256, 3, 3}, nullptr);
+  c.make_arrays();
+  for (const Algorithm algorithm : {Algorithm::direct, Algorithm::im2col, Algorithm::reference}) {
+    Problem problem = c.problem;
+    problem.algorithm = algorithm;
+    const Plan plan(problem, c.operands.x, table_scalar, 2);
+    const Memory packed(plan.packed_bytes(), 0), scratch(plan.scratch_bytes(), 0);
+    Memory y(c.y_layout->bytes, 0);
+    plan.pack(c.weights, packed.data());
+    Operands operands = c.operands;
+    operands.packed = packed.data();
+    operands.y.data = y.data() + c.y_layout->origin;
+    Interrupt interrupt(stop);
+    const auto start = std::chrono::steady_clock::now();
+    CHECK(!plan.run(operands, scratch.data(), interrupt));
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__)
+    if (std::getenv("FASTCONV_TEST_EMULATED") == nullptr) CHECK(took.count() < 0.2);
+#endif
+    std::printf("   stopped after %.0f ms\n", took.count() * 1e3);
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc > 1) problems = std::atoll(argv[1]);
+  if (argc > 2) generator.seed(static_cast<std::uint64_t>(std::atoll(argv[2])));
+  check::section("deep reduction", test_deep_reduction);
+  check::section("wide kernel", test_wide_kernel);
+  check::section("small problems", test_small_problems);
+  check::section("larger problems", test_larger_problems);
+  check::section("threads do not matter", test_threads_do_not_matter);
+  check::section("interrupt", test_interrupt);
+  return check::summary();
+}

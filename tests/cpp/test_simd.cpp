@@ -1,0 +1,344 @@
+// test_simd.cpp: every operation of one vector header against plain loops.
+//
+// Compile once per instruction set with -DFASTCONV_ISA_NAMESPACE=scalar|avx2|avx512|neon, that
+// set's flags and -Icpp; without the definition it tests the architecture's baseline.
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <type_traits>
+#include <vector>
+
+#ifndef FASTCONV_ISA_NAMESPACE
+#if defined(__aarch64__)
+#define FASTCONV_ISA_NAMESPACE neon
+#else
+#define FASTCONV_ISA_NAMESPACE scalar
+#endif
+#endif
+#define FASTCONV_QUOTE(x) #x
+// clang-format off
+#define FASTCONV_VEC_HEADER(isa) FASTCONV_QUOTE(simd/vec_##isa.hpp)
+// clang-format on
+#define FASTCONV_EXPAND(isa) FASTCONV_VEC_HEADER(isa)
+#include FASTCONV_EXPAND(FASTCONV_ISA_NAMESPACE)
+#include "check.hpp"
+#include "simd/half.hpp"
+
+namespace isa = fastconv::FASTCONV_ISA_NAMESPACE;
+
+namespace {
+
+// Two pages, of which the second cannot be touched.
+class GuardedPage {
+ public:
+  GuardedPage() : size_(static_cast<std::size_t>(sysconf(_SC_PAGESIZE))) {
+    void* p = mmap(nullptr, 2 * size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) std::abort();
+    base_ = static_cast<char*>(p);
+    if (mprotect(base_ + size_, size_, PROT_NONE) != 0) std::abort();
+  }
+  ~GuardedPage() { munmap(base_, 2 * size_); }
+  // The last n elements before the guard.
+  template <class T>
+  T* last(int n) {
+    return reinterpret_cast<T*>(base_ + size_) - n;
+  }
+
+ private:
+  std::size_t size_;
+  char* base_ = nullptr;
+};
+
+std::mt19937_64 random_bits(1);
+
+template <class T>
+T random_value() {
+  if constexpr (std::is_integral_v<T>) {
+    switch (random_bits() % 8) {
+      case 0:
+        return std::numeric_limits<T>::min();
+      case 1:
+        return std::numeric_limits<T>::max();
+      case 2:
+        return T(-1);
+      default:
+        return static_cast<T>(random_bits());
+    }
+  } else {
+    switch (random_bits() % 12) {
+      case 0:
+        return std::numeric_limits<T>::quiet_NaN();
+      case 1:
+        return std::numeric_limits<T>::infinity();
+      case 2:
+        return -std::numeric_limits<T>::infinity();
+      default:
+        return static_cast<T>(std::ldexp(static_cast<double>(random_bits()) - 0x1p63, -60));
+    }
+  }
+}
+
+// Equal bits, or both NaN.
+template <class T>
+bool same(T a, T b) {
+  if constexpr (std::is_floating_point_v<T>) {
+    if (std::isnan(a) || std::isnan(b)) return std::isnan(a) && std::isnan(b);
+  }
+  return std::memcmp(&a, &b, sizeof a) == 0;
+}
+
+template <class T>
+T wrapped(T a, T b, T c) {
+  using U = std::make_unsigned_t<T>;
+  return static_cast<T>(static_cast<U>(a) * static_cast<U>(b) + static_cast<U>(c));
+}
+
+template <class T>
+bool is_fma(T r, T a, T b, T c) {
+  if constexpr (std::is_integral_v<T>) {
+    return r == wrapped(a, b, c);
+  } else {
+    volatile T product = a * b;
+    const T twice_rounded = product + c;
+    const bool fused_only = isa::F32::registers == 32 || isa::F32::lanes == 8;
+    return same(r, std::fma(a, b, c)) || (!fused_only && same(r, twice_rounded));
+  }
+}
+
+template <class T>
+T sum(T a, T b) {
+  if constexpr (std::is_integral_v<T>) return wrapped(a, T(1), b);
+  return a + b;
+}
+template <class T>
+T product(T a, T b) {
+  if constexpr (std::is_integral_v<T>) return wrapped(a, b, T(0));
+  return a * b;
+}
+
+template <class T>
+T larger(T a, T b) {
+  if constexpr (std::is_floating_point_v<T>) {
+    if (std::isnan(a) || std::isnan(b)) return std::numeric_limits<T>::quiet_NaN();
+  }
+  return a > b ? a : b;
+}
+
+template <class V>
+void test_memory() {
+  using T = typename V::value_type;
+  GuardedPage in_page, out_page;
+  for (int n = 0; n <= V::lanes; ++n) {
+    T* in = in_page.last<T>(n);
+    T* out = out_page.last<T>(n);
+    for (int i = 0; i < n; ++i) in[i] = random_value<T>();
+    out[-1] = T(42);
+    const V v = V::load(in, n);
+    v.store(out, n);
+    CHECK(out[-1] == T(42));
+    T all[V::lanes + 1];
+    all[V::lanes] = T(7);
+    v.store(all);
+    CHECK(all[V::lanes] == T(7));
+    for (int i = 0; i < V::lanes; ++i) {
+      CHECK(same(all[i], i < n ? in[i] : T(0)));
+      if (i < n) CHECK(same(out[i], in[i]));
+    }
+    T partly[V::lanes];
+    for (T& x : partly) x = T(9);
+    v.store(partly, n);
+    for (int i = n; i < V::lanes; ++i) CHECK(partly[i] == T(9));
+  }
+  V::load(in_page.last<T>(V::lanes)).store(out_page.last<T>(V::lanes));
+  for (int i = 0; i < V::lanes; ++i) {
+    CHECK(same(in_page.last<T>(V::lanes)[i], out_page.last<T>(V::lanes)[i]));
+  }
+  *in_page.last<T>(1) = T(5);
+  T all[V::lanes], threes[V::lanes], zeros[V::lanes];
+  V::load_broadcast(in_page.last<T>(1)).store(all);
+  V::broadcast(T(3)).store(threes);
+  V::zero().store(zeros);
+  for (int i = 0; i < V::lanes; ++i) {
+    CHECK(all[i] == T(5));
+    CHECK(threes[i] == T(3));
+    CHECK(same(zeros[i], T(0)));
+  }
+}
+
+template <class V>
+void test_arithmetic() {
+  using T = typename V::value_type;
+  constexpr int n = V::lanes;
+  T a[n], b[n], c[n], r[n];
+  for (int round = 0; round < 3000; ++round) {
+    for (int i = 0; i < n; ++i) {
+      a[i] = random_value<T>();
+      b[i] = random_value<T>();
+      c[i] = random_value<T>();
+    }
+    const V va = V::load(a), vb = V::load(b), vc = V::load(c);
+    V::fma(va, vb, vc).store(r);
+    for (int i = 0; i < n; ++i) CHECK(is_fma(r[i], a[i], b[i], c[i]));
+    V::add(va, vb).store(r);
+    for (int i = 0; i < n; ++i) CHECK(same(r[i], sum(a[i], b[i])));
+    V::mul(va, vb).store(r);
+    for (int i = 0; i < n; ++i) CHECK(same(r[i], product(a[i], b[i])));
+    V::max(va, vb).store(r);
+    for (int i = 0; i < n; ++i) CHECK(same(r[i], larger(a[i], b[i])));
+    V::min(va, vb).store(r);
+    for (int i = 0; i < n; ++i) {
+      const T larger_of_negated = larger(b[i], a[i]);
+      const bool nan = larger_of_negated != larger_of_negated;
+      CHECK(nan ? r[i] != r[i] : same(r[i], a[i] < b[i] ? a[i] : b[i]));
+    }
+  }
+}
+
+template <class V>
+void test_transpose() {
+  using T = typename V::value_type;
+  constexpr int n = V::lanes;
+  V rows[n];
+  for (int i = 0; i < n; ++i) {
+    T row[n];
+    for (int j = 0; j < n; ++j) row[j] = static_cast<T>(100 * i + j);
+    rows[i] = V::load(row);
+  }
+  V::transpose(rows);
+  for (int i = 0; i < n; ++i) {
+    T row[n];
+    rows[i].store(row);
+    for (int j = 0; j < n; ++j) CHECK(row[j] == static_cast<T>(100 * j + i));
+  }
+}
+
+template <class V>
+void test_vector() {
+  test_memory<V>();
+  test_arithmetic<V>();
+  test_transpose<V>();
+}
+
+// The value of a 16-bit pattern from the definition of the format.
+float decoded(std::uint16_t bits, int mantissa_bits) {
+  const int exponent_bits = 15 - mantissa_bits;
+  const int bias = (1 << (exponent_bits - 1)) - 1;
+  const int exponent = (bits & 0x7fff) >> mantissa_bits;
+  const int mantissa = bits & ((1 << mantissa_bits) - 1);
+  double value = 0;
+  if (exponent == (1 << exponent_bits) - 1) {
+    value = mantissa ? std::numeric_limits<double>::quiet_NaN()
+                     : std::numeric_limits<double>::infinity();
+  } else if (exponent == 0) {
+    value = std::ldexp(mantissa, 1 - bias - mantissa_bits);
+  } else {
+    value = std::ldexp(mantissa + (1 << mantissa_bits), exponent - bias - mantissa_bits);
+  }
+  return static_cast<float>(bits & 0x8000 ? -value : value);
+}
+
+// The pattern nearest to x: the magnitudes of a format are ordered as their bit patterns are.
+std::uint16_t encoded(float x, int mantissa_bits) {
+  const int infinity = ((1 << (15 - mantissa_bits)) - 1) << mantissa_bits;
+  int low = 0, high = infinity;
+  const double magnitude = std::fabs(static_cast<double>(x));
+  while (high - low > 1) {
+    const int middle = (low + high) / 2;
+    (decoded(static_cast<std::uint16_t>(middle), mantissa_bits) <= magnitude ? low : high) = middle;
+  }
+  const double below = decoded(static_cast<std::uint16_t>(low), mantissa_bits);
+  // An overflow is decided as if the exponent had one more value.
+  const double above = high == infinity ? 2 * std::ldexp(1.0, std::ilogb(below))
+                                        : decoded(static_cast<std::uint16_t>(high), mantissa_bits);
+  int nearest = low;
+  if (magnitude - below > above - magnitude) nearest = high;
+  if (magnitude - below == above - magnitude) nearest = low % 2 == 0 ? low : high;
+  return static_cast<std::uint16_t>(nearest | (std::signbit(x) ? 0x8000 : 0));
+}
+
+using Widen = void (*)(const std::uint16_t*, float*, std::int64_t);
+using Narrow = void (*)(const float*, std::uint16_t*, std::int64_t);
+
+void test_half_format(Widen widen, Narrow narrow, int mantissa_bits) {
+  std::vector<std::uint16_t> halves(65536);
+  for (int i = 0; i < 65536; ++i) halves[i] = static_cast<std::uint16_t>(i);
+  std::vector<float> wide(65536);
+  widen(halves.data(), wide.data(), 65536);
+  std::vector<float> values;
+  for (int i = 0; i < 65536; ++i) {
+    const float expected = decoded(static_cast<std::uint16_t>(i), mantissa_bits);
+    CHECK(std::isnan(expected) ? std::isnan(wide[i]) : same(wide[i], expected));
+    if (std::isnan(expected)) continue;
+    // Every number, the midpoint to the next one, and the neighbours of both.
+    std::uint32_t bits;
+    std::memcpy(&bits, &expected, 4);
+    const std::uint32_t gap = 1u << (23 - mantissa_bits);
+    for (std::uint32_t base : {bits, bits + gap / 2}) {
+      for (std::uint32_t near : {base - 1, base, base + 1}) {
+        float x;
+        std::memcpy(&x, &near, 4);
+        values.push_back(x);
+      }
+    }
+  }
+  for (int i = 0; i < 200000; ++i) {
+    const auto bits = static_cast<std::uint32_t>(random_bits());
+    float x;
+    std::memcpy(&x, &bits, 4);
+    values.push_back(x);
+    // Subnormals of float16 lie between 2^-25 and 2^-14.
+    values.push_back(std::ldexp(static_cast<float>(static_cast<std::int32_t>(bits)), -50));
+  }
+  values.push_back(std::numeric_limits<float>::signaling_NaN());
+  std::vector<std::uint16_t> narrowed(values.size());
+  narrow(values.data(), narrowed.data(), static_cast<std::int64_t>(values.size()));
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (std::isnan(values[i])) {
+      CHECK(std::isnan(decoded(narrowed[i], mantissa_bits)));
+    } else {
+      CHECK(narrowed[i] == encoded(values[i], mantissa_bits));
+    }
+  }
+}
+
+// Tails must touch nothing beyond n elements and equal the wide path.
+void test_half_tails(Widen widen, Narrow narrow) {
+  GuardedPage short_page, float_page;
+  for (int n = 0; n <= 40; ++n) {
+    auto* halves = short_page.last<std::uint16_t>(n);
+    auto* floats = float_page.last<float>(n);
+    for (int i = 0; i < n; ++i) halves[i] = static_cast<std::uint16_t>(random_bits() & 0xbbff);
+    widen(halves, floats, n);
+    std::vector<std::uint16_t> original(halves, halves + n);
+    for (int i = 0; i < n; ++i) halves[i] = 0;
+    narrow(floats, halves, n);
+    for (int i = 0; i < n; ++i) CHECK(halves[i] == original[i]);
+  }
+}
+
+void test_float16() {
+  test_half_format(isa::float16_to_float32, isa::float32_to_float16, 10);
+  test_half_tails(isa::float16_to_float32, isa::float32_to_float16);
+}
+
+void test_bfloat16() {
+  test_half_format(isa::bfloat16_to_float32, isa::float32_to_bfloat16, 7);
+  test_half_tails(isa::bfloat16_to_float32, isa::float32_to_bfloat16);
+}
+
+}  // namespace
+
+int main() {
+  check::section("F32", test_vector<isa::F32>);
+  check::section("F64", test_vector<isa::F64>);
+  check::section("I32", test_vector<isa::I32>);
+  check::section("I64", test_vector<isa::I64>);
+  check::section("float16", test_float16);
+  check::section("bfloat16", test_bfloat16);
+  return check::summary();
+}

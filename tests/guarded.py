@@ -1,0 +1,113 @@
+"""NumPy arrays between two pages that must not be touched, and a function that convolves them.
+
+An arena is some pages of memory with an inaccessible page before and after.  An array that is
+placed flush with either end makes a read or write of one byte too many end the process at once
+with a segmentation fault.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+
+import numpy as np
+
+PAGE = mmap.PAGESIZE
+NO_ACCESS, READ_WRITE = 0, 3
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+_libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+
+
+class Arena:
+    """Memory for one array at a time, guarded on both sides."""
+
+    def __init__(self, size):
+        self.size = -(-size // PAGE) * PAGE
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        self.base = _libc.mmap(None, self.size + 2 * PAGE, READ_WRITE, flags, -1, 0)
+        assert self.base not in (None, ctypes.c_void_p(-1).value), "mmap failed"
+        for guard in (self.base, self.base + PAGE + self.size):
+            assert _libc.mprotect(guard, PAGE, NO_ACCESS) == 0
+
+    def place(self, values, at_end):
+        """A C-contiguous copy of ``values``, flush with the end or with the start."""
+        values = np.asarray(values)
+        assert values.nbytes <= self.size
+        first = self.base + PAGE + (self.size - values.nbytes if at_end else 0)
+        memory = (ctypes.c_char * values.nbytes).from_address(first)
+        array = np.frombuffer(memory, values.dtype).reshape(values.shape)
+        array[...] = values
+        return array
+
+
+class Guarded:
+    """Four arenas, for the buffers of a call: x, w, bias and out."""
+
+    def __init__(self, size=2**20):
+        self.arenas = {name: Arena(size) for name in ("x", "w", "bias", "out")}
+
+    def call(self, function, x, w, bias, expected, at_end, **options):
+        """Convolve guarded copies and compare with the expected result."""
+        place = {name: arena.place for name, arena in self.arenas.items()}
+        out = place["out"](np.full(expected.shape, 77, expected.dtype), at_end)
+        function(
+            place["x"](x, at_end),
+            place["w"](w, at_end),
+            place["bias"](bias, at_end),
+            out=out,
+            **options,
+        )
+        np.testing.assert_array_equal(out, expected)
+
+
+# Of each rank: kernel, channels in and out, options.  The width runs from 1 to 65.
+CALLS = (
+    ((1,), 1, 1, {}),
+    ((3,), 2, 5, {"padding": 1}),
+    ((4,), 3, 9, {"stride": 2, "padding": "same"}),
+    ((2,), 17, 1, {"stride": 3, "dilation": 2, "padding": 2, "padding_mode": "reflect"}),
+    ((1, 1), 5, 17, {}),
+    ((3, 3), 1, 1, {"padding": 1}),
+    ((3, 3), 3, 8, {"padding": 1, "padding_mode": "edge"}),
+    ((3, 3), 6, 6, {"padding": 1, "groups": 6}),
+    ((2, 5), 4, 6, {"stride": 2, "padding": 2, "groups": 2, "flip": True}),
+    ((3, 1), 2, 33, {"dilation": (1, 2), "padding": ((1, 1), (0, 0))}),
+    ((2, 2, 2), 3, 4, {"padding": 1, "stride": (1, 1, 2)}),
+)
+DTYPES = ("float32", "float64", "int8", "uint16", "float16", "complex64", "int64")
+
+
+def convolve_all(isa, algorithm, layout, at_end, widths=range(1, 66)):
+    """Run every call at every width; how many of them were accepted."""
+    import fastconv as fc
+    from reference import conv
+    from strategies import values
+
+    fc.set_isa(isa)
+    guarded, done = Guarded(), 0
+    for number, (kernel, c, k, options) in enumerate(CALLS):
+        for width in widths:
+            dtype = DTYPES[(number + width) % 7] if width % 3 == 0 else "float32"
+            rng = np.random.default_rng(width)
+            shape = (2, c, *(4, 3)[: len(kernel) - 1], width)
+            x = values(shape, dtype, rng, "exact")
+            w = values((k, c // options.get("groups", 1), *kernel), dtype, rng, "exact")
+            bias = values((k,), dtype, rng, "exact")
+            x = np.ascontiguousarray(np.moveaxis(x, 1, -1)) if layout == "NHWC" else x
+            how = {**options, "layout": layout}
+            try:
+                expected = conv(x, w, bias, **how)
+            except ValueError:
+                continue  # narrower than the kernel
+            function = getattr(fc, f"conv{len(kernel)}d")
+            try:
+                guarded.call(function, x, w, bias, expected, at_end, algorithm=algorithm, **how)
+            except ValueError as error:
+                if algorithm == "auto" or algorithm not in str(error):
+                    raise
+                continue
+            done += 1
+    return done

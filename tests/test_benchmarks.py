@@ -1,0 +1,102 @@
+"""The benchmark scripts run to their end and find every side right. No speed is asserted."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+HEADER = "name,n,c,d,h,w,k,kd,kh,kw,stride,pad,dilation,groups\n"
+TINY = HEADER + (
+    "plane,2,4,1,9,11,6,1,3,2,2,2,2,2\n"
+    "line,1,3,1,1,40,2,1,1,5,1,2,1,1\n"
+    "volume,1,2,4,5,6,3,3,3,3,1,1,1,1\n"
+    "picture,1,1,1,12,13,2,1,3,3,1,1,1,1\n"
+)
+
+
+def run(script, *arguments, expect=0):
+    """Run a script with settings it must get rid of, return what it printed."""
+    environment = {**os.environ, "OPENBLAS_CORETYPE": "Haswell", "OPENBLAS_L2_SIZE": "1024"}
+    command = [sys.executable, str(BENCHMARKS / script), *map(str, arguments)]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == expect, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def shapes(tmp_path):
+    """A list of tiny layers of every rank."""
+    path = tmp_path / "tiny.csv"
+    path.write_text(TINY, encoding="utf-8")
+    return path
+
+
+def compare(shapes, *arguments):
+    """Run compare.py over the tiny layers, return its table and its CSV file's lines."""
+    figures = shapes.with_name("figures.csv")
+    fast = ("--repeat", 1, "--min-time", 0.0001, "--shapes-file", shapes, "--csv", figures)
+    printed = run("compare.py", *fast, *arguments)
+    with figures.open(encoding="utf-8", newline="") as file:
+        return printed, list(csv.DictReader(file))
+
+
+def test_compare_with_whatever_is_installed(shapes):
+    printed, figures = compare(shapes, "--plan", "--errors", "--shapes", "plane|picture")
+    assert "geomean" in printed
+    assert {f["layer"] for f in figures if f["side"] == "fastconv"} == {"plane", "picture"}
+    assert {f["layer"] for f in figures if f["side"] == "plan"} == {"plane", "picture"}
+    # A bfloat16 side is allowed its own precision, every other one about float32's.
+    for figure in figures:
+        limit = 1e-2 if figure["side"] == "ov-default" else 2e-6
+        assert float(figure["error"]) < limit, figure
+
+
+@pytest.mark.parametrize(
+    ("layout", "dtype", "limit"), [("NCHW", "complex64", 2e-6), ("NHWC", "float64", 1e-14)]
+)
+def test_compare_options(shapes, layout, dtype, limit):
+    options = ("--layout", layout, "--dtype", dtype, "--algorithm", "im2col", "--threads", 2)
+    printed, figures = compare(shapes, *options, "--peers", "fastconv,scipy", "--markdown")
+    assert "| geomean" in printed
+    assert {f["layer"] for f in figures} == {"plane", "line", "volume", "picture"}
+    assert all(float(figure["error"]) < limit for figure in figures)
+
+
+def test_compare_plots(shapes, tmp_path):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("scipy")
+    picture = tmp_path / "ratios.png"
+    compare(shapes, "--shapes", "picture", "--peers", "fastconv,scipy", "--plan", "--png", picture)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_compare_needs_a_layer():
+    run("compare.py", "--shapes", "no such layer", expect=2)
+
+
+def test_every_listed_shape_is_read():
+    listed = (BENCHMARKS / "shapes.csv").read_text(encoding="utf-8").splitlines()[1:]
+    code = "import _layers; print(len([l.output_shape for l in _layers.read_layers()]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=BENCHMARKS, capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) == len(listed)
+
+
+def test_image_filters():
+    fast = ("--repeat", 1, "--min-time", 0.0001, "--kernels", 3, "--size", 24, 33)
+    printed = run("image_filters.py", *fast, "--separable")
+    assert "3x3 float32" in printed
+    assert "3x3 uint8 x3" in printed
+    assert "filter2d" in printed
+
+
+def test_call_overhead():
+    printed = run("call_overhead.py", "--repeat", 1, "--min-time", 0.0001)
+    assert "fastconv.Conv2d plan" in printed

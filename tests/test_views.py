@@ -1,0 +1,242 @@
+"""Any NumPy memory is read and written right: strides, byte order, alignment, overlap."""
+
+from __future__ import annotations
+
+import fastconv as fc
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import conv
+from strategies import MEMORY, stored, values
+
+ALGORITHMS = ("auto", "direct", "im2col", "reference")
+DTYPES = ("float32", "float64", "int8", "uint16", "int32", "int64", "float16", "complex64")
+OPTIONS = {"padding": 1, "groups": 2}
+
+
+def arrays(dtype="float32", seed=0):
+    """An input, a filter bank, a bias, and what they give."""
+    rng = np.random.default_rng(seed)
+    shapes = ((2, 6, 7, 21), (10, 3, 3, 4), (10,))
+    x, w, b = (values(shape, dtype, rng, "exact") for shape in shapes)
+    return x, w, b, conv(x, w, b, **OPTIONS)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("memory", MEMORY)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_inputs_stored_in_every_way(dtype, memory, algorithm):
+    x, w, b, expected = arrays(dtype)
+    for which in ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 1)):
+        xs, ws, bs = (
+            stored(a, memory if chosen else "C") for a, chosen in zip((x, w, b), which, strict=True)
+        )
+        y = fc.conv2d(xs, ws, bs, algorithm=algorithm, **OPTIONS)
+        np.testing.assert_array_equal(y, expected, strict=True)
+        assert y.dtype.isnative
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("memory", [m for m in MEMORY if m != "readonly"])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_out_stored_in_every_way(dtype, memory, algorithm, layout):
+    x, w, b, expected = arrays(dtype)
+    if layout == "NHWC":
+        x, expected = np.moveaxis(x, 1, -1).copy(), np.moveaxis(expected, 1, -1)
+    out = stored(np.full(expected.shape, 77, expected.dtype), memory)
+    assert fc.conv2d(x, w, b, algorithm=algorithm, layout=layout, out=out, **OPTIONS) is out
+    np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_out_writes_nothing_between_its_elements(layout):
+    x, w, b, expected = arrays()
+    if layout == "NHWC":
+        x, expected = np.moveaxis(x, 1, -1).copy(), np.moveaxis(expected, 1, -1)
+    roomy = np.full([2 * n + 1 for n in expected.shape], 77, np.float32)
+    between = np.ones(roomy.shape, bool)
+    every_second = tuple(slice(1, None, 2) for _ in expected.shape)
+    between[every_second] = False
+    fc.conv2d(x, w, b, layout=layout, out=roomy[every_second], **OPTIONS)
+    np.testing.assert_array_equal(roomy[every_second], expected)
+    assert (roomy[between] == 77).all()
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("axis", [0, 1, 2, 3, (0, 1, 2, 3)])
+def test_zero_strides(algorithm, axis):
+    """A broadcast array repeats one element along an axis."""
+    x, w, b, _ = arrays()
+    first = np.take(x, [0], axis) if isinstance(axis, int) else x[:1, :1, :1, :1]
+    spread = np.broadcast_to(first, x.shape)
+    y = fc.conv2d(spread, w, b, algorithm=algorithm, **OPTIONS)
+    np.testing.assert_array_equal(y, conv(spread.copy(), w, b, **OPTIONS))
+    first = np.take(w, [0], axis) if isinstance(axis, int) else w[:1, :1, :1, :1]
+    spread = np.broadcast_to(first, w.shape)
+    y = fc.conv2d(x, spread, b, algorithm=algorithm, **OPTIONS)
+    np.testing.assert_array_equal(y, conv(x, spread.copy(), b, **OPTIONS))
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("kind", ["<f8", ">f8", "<f4", ">i4", "<c8", "<i2"])
+def test_fields_of_packed_records(algorithm, kind):
+    """The stride, 9 bytes for a float64, is no multiple of the element's size."""
+    dtype = np.dtype(kind).newbyteorder("=").name
+    x, w, b, expected = arrays(dtype)
+    packed = np.dtype([("flag", "i1"), ("value", kind)])
+    records = [np.zeros(a.shape, packed) for a in (x, w, b, expected)]
+    for record, a in zip(records, (x, w, b, expected), strict=True):
+        record["value"] = a if a is not expected else 77
+        assert record["value"].strides[-1] == packed.itemsize
+    xs, ws, bs, out = (record["value"] for record in records)
+    fc.conv2d(xs, ws, bs, out=out, algorithm=algorithm, **OPTIONS)
+    np.testing.assert_array_equal(out, expected)
+    assert not records[3]["flag"].any()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "complex128"])
+def test_every_offset_from_alignment(dtype):
+    x, w, b, expected = arrays(dtype)
+    for offset in range(1, 17):
+        moved = [np.zeros(a.nbytes + offset, np.uint8)[offset:] for a in (x, w, b, expected)]
+        xs, ws, bs, out = (
+            m.view(a.dtype).reshape(a.shape)
+            for m, a in zip(moved, (x, w, b, expected), strict=True)
+        )
+        xs[...], ws[...], bs[...], out[...] = x, w, b, 77
+        fc.conv2d(xs, ws, bs, out=out, **OPTIONS)
+        np.testing.assert_array_equal(out, expected)
+
+
+@settings(max_examples=150)
+@given(st.data())
+def test_any_slices_and_any_order_of_axes(data):
+    """Random views: each axis cut, thinned, perhaps reversed, the axes in any order in memory."""
+
+    def view(a, label):
+        order = data.draw(st.permutations(range(a.ndim)), label)
+        steps = [data.draw(st.sampled_from((1, 2, 3, -1, -2)), label) for _ in order]
+        shape = [a.shape[axis] * abs(steps[axis]) + 3 for axis in order]
+        memory = np.full(shape, 55, a.dtype).transpose(np.argsort(order))
+        cut = []
+        for size, step in zip(a.shape, steps, strict=True):
+            stop = 1 + size * abs(step)
+            cut.append(slice(1, stop, step) if step > 0 else slice(stop, 1, step))
+        result = memory[tuple(cut)]
+        assert result.shape == a.shape
+        result[...] = a
+        return result
+
+    dtype = data.draw(st.sampled_from(DTYPES))
+    x, w, b, expected = arrays(dtype, seed=data.draw(st.integers(0, 99)))
+    out = view(np.full(expected.shape, 77, expected.dtype), "out")
+    algorithm = data.draw(st.sampled_from(ALGORITHMS))
+    fc.conv2d(view(x, "x"), view(w, "w"), view(b, "b"), out=out, algorithm=algorithm, **OPTIONS)
+    np.testing.assert_array_equal(out, expected)
+
+
+def test_inputs_are_left_as_they_were():
+    x, w, b, _ = arrays()
+    copies = x.copy(), w.copy(), b.copy()
+    for algorithm in ALGORITHMS:
+        fc.conv2d(x, w, b, algorithm=algorithm, activation="relu", **OPTIONS)
+    for a, copy in zip((x, w, b), copies, strict=True):
+        np.testing.assert_array_equal(a, copy)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_out_is_x(algorithm):
+    x, _, _, _ = arrays()
+    w = values((6, 6, 3, 3), "float32", np.random.default_rng(1), "exact")
+    expected = conv(x, w, padding=1)
+    assert fc.conv2d(x, w, padding=1, out=x, algorithm=algorithm) is x
+    np.testing.assert_array_equal(x, expected)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_out_is_w_or_bias(algorithm):
+    rng = np.random.default_rng(2)
+    square = values((3, 3, 3, 3), "float32", rng, "exact")
+    expected = conv(square, square, padding=1)
+    fc.conv2d(square, square, padding=1, out=square, algorithm=algorithm)
+    np.testing.assert_array_equal(square, expected)
+    x, w, b = (values(s, "float32", rng, "exact") for s in ((2, 5), (4, 2, 5), (4,)))
+    expected = conv(x, w, b)
+    fc.conv1d(x, w, b, out=b[:, None], algorithm=algorithm)
+    np.testing.assert_array_equal(b[:, None], expected)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_out_overlaps_x(algorithm, threads):
+    w = values((2, 2, 3, 3), "float32", np.random.default_rng(3), "exact")
+    with fc.num_threads(threads):
+        for shift in (-41, -40, -3, -1, 1, 2, 39, 40, 80, 801):
+            memory = values((2 * 20 * 40 + 1700,), "float32", np.random.default_rng(4), "exact")
+            x = memory[850 : 850 + 1600].reshape(2, 20, 40)
+            out = memory[850 + shift : 850 + shift + 1600].reshape(2, 20, 40)
+            expected = conv(x, w, padding=1)
+            untouched = np.r_[memory[: 850 + shift], memory[850 + shift + 1600 :]].copy()
+            fc.conv2d(x, w, padding=1, out=out, algorithm=algorithm)
+            np.testing.assert_array_equal(out, expected)
+            after = np.r_[memory[: 850 + shift], memory[850 + shift + 1600 :]]
+            np.testing.assert_array_equal(untouched, after)
+
+
+def test_out_is_x_reversed():
+    x = values((1, 2, 9, 11), "float32", np.random.default_rng(5), "exact")
+    w = values((2, 2, 3, 3), "float32", np.random.default_rng(6), "exact")
+    expected = conv(x, w, padding=1)
+    fc.conv2d(x, w, padding=1, out=x[..., ::-1, ::-1])
+    np.testing.assert_array_equal(x[..., ::-1, ::-1], expected)
+
+
+def test_out_interleaved_with_x_shares_no_element():
+    memory = values((2, 2, 9, 22), "float32", np.random.default_rng(7), "exact")
+    x, out = memory[..., ::2], memory[..., 1::2]
+    w = values((2, 2, 3, 3), "float32", np.random.default_rng(8), "exact")
+    before, expected = x.copy(), conv(x, w, padding=1)
+    fc.conv2d(x, w, padding=1, out=out)
+    np.testing.assert_array_equal(out, expected)
+    np.testing.assert_array_equal(x, before)
+
+
+def test_self_overlapping_out_is_refused():
+    x, w = np.ones((1, 2, 8), np.float32), np.ones((3, 2, 3), np.float32)
+    base = np.zeros(64, np.float32)
+    strided = np.lib.stride_tricks.as_strided
+    for strides in ((72, 0, 4), (72, 24, 0), (72, 4, 4), (72, 8, 4), (72, -4, 4)):
+        out = strided(base[20:], (1, 3, 6), strides, writeable=True)
+        with pytest.raises(ValueError, match="out"):
+            fc.conv1d(x, w, out=out)
+    assert not base.any()
+    out = strided(base, (1, 3, 6), (0, 24, 4), writeable=True)  # one image: its stride is not used
+    np.testing.assert_array_equal(fc.conv1d(x, w, out=out), np.full((1, 3, 6), 6))
+
+
+def test_out_with_interleaved_axes_is_not_self_overlapping():
+    """Strides of 12 and 8 bytes do not nest, yet no two elements share memory."""
+    x, w = np.ones((2, 5), np.float32), np.ones((2, 2, 3), np.float32)
+    base = np.zeros(16, np.float32)
+    out = np.lib.stride_tricks.as_strided(base, (2, 3), (12, 8), writeable=True)
+    fc.conv1d(x, w, out=out)
+    assert (out == 6).all()
+    assert np.count_nonzero(base) == 6
+
+
+def test_subclasses_and_array_likes():
+    class Sub(np.ndarray):
+        pass
+
+    x, w, b, expected = arrays()
+    y = fc.conv2d(x.view(Sub), w, b, **OPTIONS)
+    np.testing.assert_array_equal(y, expected)
+
+    class Like:
+        def __array__(self, dtype=None, copy=None):
+            return x
+
+    np.testing.assert_array_equal(fc.conv2d(Like(), w, b, **OPTIONS), expected)
+    np.testing.assert_array_equal(fc.conv2d(memoryview(x), w, b, **OPTIONS), expected)
