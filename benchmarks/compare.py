@@ -264,7 +264,7 @@ def plot(rows: Sequence[Row], title: str, path: Path) -> None:
     axes.axvline(1.0, color="black", linewidth=1)
     axes.set_xscale("log", base=2)
     low, high = axes.get_xlim()
-    steps = (1.0, 1.25, 1.5, 1.75) if high / low < 8 else (1.0,)
+    steps = (1.0, 1.25, 1.5, 1.75) if high / low < 4 else (1.0, 1.5) if high / low < 16 else (1.0,)
     axes.xaxis.set_major_locator(LogLocator(base=2, subs=steps))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_locator(NullLocator())
@@ -302,9 +302,11 @@ def main() -> int:
         return 1
     plural = "" if options.threads == 1 else "s"
     title = f"{options.dtype}, {options.layout}, {options.threads} thread{plural}"
-    if isa := os.environ.get("FASTCONV_ISA"):
-        title += f", FASTCONV_ISA={isa}"
-    title += f"; medians of {options.repeat} rounds"
+    if fastconv := sys.modules.get("fastconv"):
+        title += f", fastconv on {fastconv.get_isa()}"  # what ran, whatever was asked for
+    if isa := os.environ.get("ONEDNN_MAX_CPU_ISA"):
+        title += f", oneDNN capped to {isa}"
+    title += f"; {options.clock} time, medians of {options.repeat} rounds"
     print(f"{processor()}\n{versions(options.peers)}\n{title}\n")
     print(speed_table(rows, options.peak, options.markdown))
     if options.errors:

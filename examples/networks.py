@@ -2,9 +2,10 @@
 
 Run it as ``python networks.py [DIR [SIZE]]``; it writes DIR/networks.png. SIZE is the side of
 VGG-16's input, a multiple of 32 (224). The weights are random with a fixed seed: the point is the
-arithmetic and its time, not what the network has learnt. Where PyTorch is installed, each
-convolution gets the same input in both libraries, and the difference is held against twice the
-float32 bound ``gamma_n * S``, since either may be that far from the exact result.
+arithmetic and its time, not what the network has learnt. LeNet-5, whose layers take microseconds,
+runs on one thread in both libraries, VGG-16 on all. Where PyTorch is installed, each convolution
+gets the same input in both, and the difference is held against twice the float32 bound
+``gamma_n * S``, since either may be that far from the exact result.
 """
 
 import sys
@@ -81,10 +82,14 @@ def dense(x: np.ndarray, w: np.ndarray, b: np.ndarray, last: bool) -> np.ndarray
     return y if last else np.maximum(y, 0)
 
 
-def best_times(*calls: Callable[[], object], repeats: int = 3) -> list[float]:
-    """Return the shortest time of each call in milliseconds, the calls taking turns."""
+def best_times(*calls: Callable[[], object], budget: float = 0.02) -> list[float]:
+    """Return the shortest time of each call in milliseconds, the calls taking turns.
+
+    There are at least three rounds, and more until `budget` seconds are spent.
+    """
     times = [[] for _ in calls]
-    for _ in range(repeats):
+    end = time.perf_counter() + budget
+    while len(times[0]) < 3 or time.perf_counter() < end:
         for call, record in zip(calls, times, strict=True):
             start = time.perf_counter()
             call()
@@ -131,7 +136,7 @@ def run(name: str, layers: list, x: np.ndarray) -> list[dict]:
     """Run the network on `x`, print its table and return the rows."""
     rng = np.random.default_rng(0)
     rows = []
-    print(f"\n{name}, input {x.shape}")
+    print(f"\n{name}, input {x.shape}, threads: {fc.get_num_threads()}")
     print("layer       output            MFLOP  fastconv ms  GFLOP/s  torch ms  difference/bound")
     for layer in layers:
         if isinstance(layer, Conv):
@@ -169,10 +174,10 @@ def draw(ax: Axes, name: str, rows: list[dict]) -> None:
     convs = [row for row in rows if row["name"].startswith("conv")]
     places = np.arange(len(convs))
     ours = [row["ours"] for row in convs]
-    ax.bar(places - 0.2, ours, 0.4, label=f"fastconv: {sum(ours):.1f} ms")
+    ax.bar(places - 0.2, ours, 0.4, label=f"fastconv: {sum(ours):.2f} ms")
     if torch is not None:
         theirs = [row["theirs"] for row in convs]
-        ax.bar(places + 0.2, theirs, 0.4, label=f"PyTorch: {sum(theirs):.1f} ms")
+        ax.bar(places + 0.2, theirs, 0.4, label=f"PyTorch: {sum(theirs):.2f} ms")
     ax.set(title=name, xlabel="convolution", ylabel="ms", xticks=places, xticklabels=places + 1)
     ax.margins(y=0.35)  # room for the legend
     ax.legend(loc="upper left")
@@ -183,12 +188,18 @@ def main(directory: str | Path = ".", size: str | int = 224) -> None:
     rng = np.random.default_rng(1)
     figure = Figure(figsize=(12, 4), layout="constrained")
     axes = figure.subplots(1, 2, width_ratios=[1, 3])
-    peer = "not installed" if torch is None else f"{torch.get_num_threads()} threads"
-    print(f"fastconv: {fc.get_num_threads()} threads; PyTorch: {peer}; * by NumPy")
-    inputs = {"LeNet-5": (LENET5, (1, 32, 32)), "VGG-16": (VGG16, (3, int(size), int(size)))}
-    for ax, (name, (layers, shape)) in zip(axes, inputs.items(), strict=True):
-        rows = run(name, layers, rng.standard_normal(shape, np.float32))
-        draw(ax, name, rows)
+    peer = "not installed" if torch is None else torch.__version__
+    print(f"fastconv {fc.__version__}; PyTorch: {peer}; layers marked * are NumPy's")
+    networks = {
+        "LeNet-5": (LENET5, (1, 32, 32), 1),
+        "VGG-16": (VGG16, (3, int(size), int(size)), fc.get_num_threads()),
+    }
+    for ax, (name, (layers, shape, threads)) in zip(axes, networks.items(), strict=True):
+        if torch is not None:
+            torch.set_num_threads(threads)
+        with fc.num_threads(threads):
+            rows = run(name, layers, rng.standard_normal(shape, np.float32))
+        draw(ax, f"{name}, threads: {threads}", rows)
     figure.savefig(Path(directory) / "networks.png", dpi=110)
 
 

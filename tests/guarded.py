@@ -80,20 +80,20 @@ CALLS = (
 DTYPES = ("float32", "float64", "int8", "uint16", "float16", "complex64", "int64")
 
 
-def convolve_all(isa, algorithm, layout, at_end, widths=range(1, 66)):
-    """Run every call at every width; how many of them were accepted."""
+ALGORITHMS = ("auto", "direct", "im2col", "reference")
+
+
+def problems(layout, widths):
+    """Every call at every width: its number, function, arrays, options and expected result."""
     import fastconv as fc
     from reference import conv
     from strategies import values
 
-    fc.set_isa(isa)
-    guarded, done = Guarded(), 0
     for number, (kernel, c, k, options) in enumerate(CALLS):
         for width in widths:
             dtype = DTYPES[(number + width) % 7] if width % 3 == 0 else "float32"
             rng = np.random.default_rng(width)
-            shape = (2, c, *(4, 3)[: len(kernel) - 1], width)
-            x = values(shape, dtype, rng, "exact")
+            x = values((2, c, *(4, 3)[: len(kernel) - 1], width), dtype, rng, "exact")
             w = values((k, c // options.get("groups", 1), *kernel), dtype, rng, "exact")
             bias = values((k,), dtype, rng, "exact")
             x = np.ascontiguousarray(np.moveaxis(x, 1, -1)) if layout == "NHWC" else x
@@ -102,12 +102,25 @@ def convolve_all(isa, algorithm, layout, at_end, widths=range(1, 66)):
                 expected = conv(x, w, bias, **how)
             except ValueError:
                 continue  # narrower than the kernel
-            function = getattr(fc, f"conv{len(kernel)}d")
-            try:
-                guarded.call(function, x, w, bias, expected, at_end, algorithm=algorithm, **how)
-            except ValueError as error:
-                if algorithm == "auto" or algorithm not in str(error):
-                    raise
-                continue
-            done += 1
-    return done
+            yield number, getattr(fc, f"conv{len(kernel)}d"), (x, w, bias, expected), how
+
+
+def convolve_all(isa, layout, widths=range(1, 66)):
+    """Run every call by every algorithm at both ends; print each first, and the counts last."""
+    import fastconv as fc
+
+    fc.set_isa(isa)
+    guarded, done = Guarded(), dict.fromkeys(ALGORITHMS, 0)
+    for number, function, arrays, how in problems(layout, widths):
+        for algorithm in ALGORITHMS:
+            for at_end in (False, True):
+                # The last line that a dead process leaves is the call that killed it.
+                print(number, arrays[0].shape, arrays[0].dtype, algorithm, at_end, flush=True)
+                try:
+                    guarded.call(function, *arrays, at_end, algorithm=algorithm, **how)
+                except ValueError as error:
+                    if algorithm == "auto" or algorithm not in str(error):
+                        raise
+                    continue
+                done[algorithm] += 1
+    print(*done.values())

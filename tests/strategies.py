@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from hypothesis import strategies as st
+
 from reference import PAD_NAMES, conv, result_dtype
 
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
@@ -120,12 +121,13 @@ class Case:
 def values(shape, dtype, rng, kind):
     """``kind`` "exact": integers whose sums are exact in any float type; "normal": N(0, 1).
 
-    Integer arrays of kind "exact" hold any value of their type, since they wrap exactly.
+    Integer arrays of kind "exact" hold any value of their type, since their sums wrap exactly;
+    of kind "small" only what a float result can take.
     """
     dtype = np.dtype(dtype)
     if dtype.kind in "iu":
-        low, high = (-9, 9) if kind == "normal" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-        low = max(low, np.iinfo(dtype).min)
+        info = np.iinfo(dtype)
+        low, high = (info.min, info.max) if kind == "exact" else (max(-7, info.min), 7)
         return rng.integers(low, high, shape, dtype=dtype, endpoint=True)
     if kind == "normal":
         a = rng.standard_normal(shape)
@@ -178,8 +180,10 @@ def _padding(choose, kernel, dilation, stride):
     return pairs, pairs
 
 
-def _channels(choose):
+def _channels(choose, most):
     """``(groups, channels per group, filters per group)``, sometimes wider than a register."""
+    if most:
+        return 1, choose.integer(1, most), choose.integer(1, most)
     groups = choose.of((1, 1, 2, 3, 5))
     if choose.of((False, False, False, True)):  # depthwise
         return choose.integer(1, 40), 1, choose.of((1, 1, 2))
@@ -197,14 +201,18 @@ def make_case(
     stride = tuple(choose.of((1, 1, 2, 3)) for _ in range(rank))
     dilation = tuple(choose.of((1, 1, 2, 3)) for _ in range(rank))
     padding, pairs = _padding(choose, kernel, dilation, stride)
+    # Now and then larger than a tile: many pixels, or many channels, but not both.
+    size = choose.of(("usual",) * 10 + ("large", "deep"))
     spare = {1: choose.of((3, 20, 70)), 2: choose.of((2, 9, 20)), 3: choose.of((2, 5))}[rank]
+    spare = {1: 5000, 2: 90, 3: 20}[rank] if size == "large" else spare
     sizes = []
     for axis in range(rank):
         reach = (kernel[axis] - 1) * dilation[axis] + 1
         least = 1 if pairs is None else max(1, reach - sum(pairs[axis]))
         sizes.append(least + choose.integer(0, spare))
 
-    groups, c, k = _channels(choose)
+    most = {1: 160, 2: 70, 3: 40}[rank] if size == "deep" else None
+    groups, c, k = (1, 2, 3) if size == "large" else _channels(choose, most)
     batch = choose.of((1, 1, 2, 3, 0))
     layout = choose.of(LAYOUTS + RANK_LAYOUTS[rank])
     last = layout in ("NHWC", "channels_last", "NWC", "NDHWC")
@@ -232,6 +240,7 @@ def make_case(
     }
     if options["padding_mode"] in ("zeros", "constant"):
         options["fill_value"] = choose.of((0, 0, 1, 5))
+    kind = "small" if kind == "exact" and result.kind not in "iu" else kind
     x = values(shape, x_dtype, rng, kind)
     w = values((groups * k, c, *kernel), w_dtype, rng, kind)
     memory = {name: choose.of(("C", *MEMORY)) for name in ("x", "w")}

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from bad_input_rows import ROWS
 from conftest import child_environment
 

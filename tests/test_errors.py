@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import fastconv as fc
 import numpy as np
 import pytest
+
+import fastconv as fc
 
 X = np.zeros((1, 4, 8, 8), np.float32)
 W = np.zeros((6, 4, 3, 3), np.float32)
@@ -81,7 +82,7 @@ REFUSED = [
     ({"padding_mode": None}, TypeError, ["padding_mode", "None"]),
     ({"padding_mode": 0}, TypeError, ["padding_mode", "0"]),
     ({"fill_value": "a", "padding": 1}, TypeError, ["fill_value"]),
-    ({"fill_value": [1, 2], "padding": 1}, TypeError, ["fill_value"]),
+    ({"fill_value": [1, 2], "padding": 1}, ValueError, ["fill_value", "(2,)"]),
     # the rest
     ({"layout": "CNHW"}, ValueError, ["layout", "CNHW", "NCHW"]),
     ({"layout": None}, TypeError, ["layout", "None"]),

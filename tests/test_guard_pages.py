@@ -13,20 +13,15 @@ import pytest
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs mmap and mprotect")
 
-CONVOLVE = """
-import sys
-from guarded import convolve_all
-isa, algorithm, layout, end = sys.argv[1:]
-print(convolve_all(isa, algorithm, layout, end == "end"))
-"""
+CONVOLVE = "import sys; from guarded import convolve_all; convolve_all(*sys.argv[1:])"
 
 
-@pytest.mark.parametrize("algorithm", ["auto", "direct", "im2col", "reference"])
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-@pytest.mark.parametrize("end", ["start", "end"])
-def test_guarded_buffers(run_python, isa, algorithm, layout, end):
-    done = int(run_python(CONVOLVE, isa, algorithm, layout, end))
-    assert done > 350, "most of the 715 calls must have run"
+def test_guarded_buffers(run_python, isa, layout):
+    """At both ends, by every algorithm."""
+    last_line = run_python(CONVOLVE, isa, layout, timeout=300).splitlines()[-1]
+    counts = [int(count) for count in last_line.split()]
+    assert min(counts) > 700, "most of the 1420 calls of each algorithm must have run"
 
 
 TOUCH = """

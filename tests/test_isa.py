@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import platform
 
-import fastconv as fc
 import numpy as np
 import pytest
+
+import fastconv as fc
 from conftest import available_isas
 
 NAMES = ("scalar", "avx2", "avx512", "neon")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import fastconv as fc
 import numpy as np
 import pytest
 from hypothesis import given, settings
+
+import fastconv as fc
 from reference import PAD_NAMES, absolute, conv, tolerance
 from strategies import DTYPES, call, cases
 

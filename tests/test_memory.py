@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import sys
 
-import fastconv as fc
 import numpy as np
 import pytest
+
+import fastconv as fc
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="reads /proc/self/status"
@@ -112,11 +113,11 @@ def one_round(i):
             fc.conv2d(*arguments)
         except (TypeError, ValueError):
             pass
-for i in range(1500):
+for i in range(1000):
     one_round(i)
 gc.collect()
 before = resident()
-for i in range(6000):
+for i in range(3000):
     one_round(i)
 gc.collect()
 print(resident() - before)
@@ -124,8 +125,8 @@ print(resident() - before)
 
 
 def test_nothing_is_lost_in_a_loop(run_python):
-    """Six thousand rounds of good and bad calls: 100 lost bytes a round would be 600 kB."""
-    assert int(run_python(LOOP)) < 300_000
+    """Three thousand rounds of good and bad calls: 100 lost bytes a round would be 300 kB."""
+    assert int(run_python(LOOP)) < 200_000
 
 
 def test_large_scratch_is_not_kept_for_ever(run_python):
@@ -152,8 +153,8 @@ def test_lost_memory_would_be_seen(run_python):
         "from resident import peak_growth, resident\n"
         "before = resident()\n"
         "grown, kept = peak_growth(lambda: [np.ones(2**22, np.uint8) for _ in range(8)][:4])\n"
-        "print(grown // 2**22, (resident() - before) // 2**22)\n"
+        "print(grown, resident() - before)\n"
     )
-    peak, kept = map(int, run_python(code).split())
-    assert 8 <= peak <= 9
-    assert 4 <= kept <= 5
+    peak, kept = (int(size) / 2**22 for size in run_python(code).split())
+    assert 7.5 < peak < 9
+    assert 3.5 < kept < 5

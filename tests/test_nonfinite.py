@@ -5,9 +5,10 @@ from __future__ import annotations
 import ctypes
 import sys
 
-import fastconv as fc
 import numpy as np
 import pytest
+
+import fastconv as fc
 from reference import conv
 
 ALGORITHMS = ("auto", "direct", "im2col", "reference")

@@ -7,9 +7,10 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-import fastconv as fc
 import numpy as np
 import pytest
+
+import fastconv as fc
 from reference import conv
 from strategies import RandomChooser, call, make_case, values
 
@@ -39,6 +40,7 @@ def problem(name, dtype=np.float32):
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_results_do_not_depend_on_the_number_of_threads(isa, name, algorithm):
     function, x, w, options = problem(name)
+    w = w[:2] if algorithm == "reference" and options.get("groups", 1) == 1 else w  # it is slow
     results = []
     for threads in (1, 2, 3, 7):
         with fc.num_threads(threads):
@@ -52,6 +54,7 @@ def test_results_do_not_depend_on_the_number_of_threads(isa, name, algorithm):
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 def test_results_do_not_depend_on_the_batch(isa, name, algorithm, layout):
     function, x, w, options = problem(name)
+    w = w[:2] if algorithm == "reference" and options.get("groups", 1) == 1 else w  # it is slow
     x = np.concatenate([x, x[:1] * 2, x[:1]])
     x = np.moveaxis(x, 1, -1).copy() if layout == "NHWC" else x
     options = {**options, "layout": layout, "algorithm": algorithm}
@@ -121,7 +124,7 @@ def test_one_plan_for_many_threads():
 def test_other_python_threads_run_during_a_call():
     """The interpreter's lock is released while computing."""
     function, x, w, options = problem("3x3")
-    x = np.concatenate([x] * 20)
+    x = np.concatenate([x] * 10)
     ticks, finished = [], threading.Event()
 
     def tick():
@@ -133,7 +136,8 @@ def test_other_python_threads_run_during_a_call():
     try:
         with fc.num_threads(1):
             before = len(ticks)
-            function(x, w, algorithm="reference", **options)
+            for _ in range(3):
+                function(x, w, **options)
             during = len(ticks) - before
     finally:
         finished.set()

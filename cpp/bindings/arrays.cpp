@@ -19,12 +19,6 @@ enum TypeNumber {
   kFirstUserType = 256,
 };
 
-std::string text_of(const py::handle& object) {
-  std::string text = py::str(object);
-  if (text.size() > 80) text = text.substr(0, 77) + "...";
-  return text;
-}
-
 bool try_element_type(const py::dtype& dtype, ElementType& type) {
   const int number = dtype.num();
   if (number >= kFirstInteger && number <= kLastInteger) {
@@ -173,6 +167,12 @@ bool overlaps_itself(const py::array& array) {
 
 }  // namespace
 
+std::string text_of(const py::handle& object) {
+  std::string text = py::str(object);
+  if (text.size() > 80) text = text.substr(0, 77) + "...";
+  return text;
+}
+
 ElementType element_type(const char* argument, const py::dtype& dtype) {
   ElementType type{};
   if (!try_element_type(dtype, type))
@@ -231,10 +231,26 @@ py::array as_array(const char* argument, const py::object& value) {
   return array.cast<py::array>();
 }
 
-py::array readable(const py::array& x, const Types& types) {
-  if (types.cast_x) return x.attr("astype")(types.compute_dtype).cast<py::array>();
-  if (is_native(x.dtype()) && is_aligned(x)) return x;
-  return x.attr("astype")(x.dtype().attr("newbyteorder")("=")).cast<py::array>();
+bool is_readable(const py::array& x, const Types& types) {
+  return !types.cast_x && is_native(x.dtype()) && is_aligned(x);
+}
+
+py::array readable_copy(const py::array& x, const Types& types) {
+  const py::object dtype = types.cast_x ? py::object(types.compute_dtype)
+                                        : py::object(x.dtype().attr("newbyteorder")("="));
+  return x.attr("astype")(dtype, "C").cast<py::array>();
+}
+
+py::array empty_array(const py::dtype& dtype, const Shape& shape) {
+  // NumPy's own allocation: a py::array of a shape would compute and re-check the strides.
+  auto& api = py::detail::npy_api::get();
+  const std::vector<py::ssize_t> lengths(shape.begin(), shape.end());
+  py::object array = py::reinterpret_steal<py::object>(
+      api.PyArray_NewFromDescr_(api.PyArray_Type_, dtype.inc_ref().ptr(),
+                                static_cast<int>(lengths.size()), lengths.data(), nullptr,
+                                nullptr, 0, nullptr));
+  if (!array) throw py::error_already_set();
+  return py::reinterpret_steal<py::array>(array.release());
 }
 
 py::array as_operand(const py::array& array, const Types& types) {
@@ -248,11 +264,11 @@ Shape shape_of(const py::array& array) {
   return Shape(array.shape(), array.shape() + array.ndim());
 }
 
-Tensor tensor_of(const py::array& array, const Options& options, ElementType type) {
+Tensor tensor_of(const void* data, const py::ssize_t* stride, std::size_t ndim,
+                 const Options& options, ElementType type) {
   Tensor t;
-  t.data = static_cast<char*>(const_cast<void*>(array.data()));
-  const py::ssize_t* stride = array.strides();
-  if (array.ndim() == options.rank + 2) t.batch = *stride++;
+  t.data = static_cast<char*>(const_cast<void*>(data));
+  if (static_cast<int>(ndim) == options.rank + 2) t.batch = *stride++;
   if (!options.channels_last) t.channel = *stride++;
   for (int a = 3 - options.rank; a < 3; ++a) t.axis[a] = *stride++;
   if (options.channels_last) t.channel = *stride++;

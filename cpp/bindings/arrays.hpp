@@ -14,9 +14,11 @@ namespace fastconv::bindings {
 namespace py = pybind11;
 
 struct ElementType {
-  DType real;    // of one real number
+  DType real;  // of one real number
   bool complex;
 };
+
+inline std::int64_t bytes_of(ElementType type) { return size_of(type.real) * (type.complex ? 2 : 1); }
 
 // The types of one call.
 struct Types {
@@ -34,19 +36,29 @@ ElementType element_type(const char* argument, const py::dtype& dtype);
 Types resolve_types(const py::dtype& x, const py::dtype& w, const py::object& dtype,
                     const Options& options);
 
+// str(object), cut short.
+std::string text_of(const py::handle& object);
+
 // Any array-like as an ndarray; numbers of foreign types raise TypeError that names `argument`.
 py::array as_array(const char* argument, const py::object& value);
 
-// x itself where the engine can read it, else a copy: native byte order, aligned.
-py::array readable(const py::array& x, const Types& types);
+// Whether the engine can read x as it lies: native byte order, aligned, no cast needed first.
+bool is_readable(const py::array& x, const Types& types);
+
+// A C-contiguous copy that it can read.
+py::array readable_copy(const py::array& x, const Types& types);
+
+// An uninitialised C-contiguous array.
+py::array empty_array(const py::dtype& dtype, const Shape& shape);
 
 // w or bias as an aligned array of the compute type.
 py::array as_operand(const py::array& array, const Types& types);
 
 Shape shape_of(const py::array& array);
 
-// Views of canonical arrays with or without a batch.
-Tensor tensor_of(const py::array& array, const Options& options, ElementType type);
+// The view of an array with or without a batch, from its byte strides.
+Tensor tensor_of(const void* data, const py::ssize_t* strides, std::size_t ndim,
+                 const Options& options, ElementType type);
 Weights weights_of(const py::array& w, const Options& options, bool complex);
 
 // The fill value in the compute type: real and imaginary part.

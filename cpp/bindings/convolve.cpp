@@ -9,204 +9,74 @@
 #include <utility>
 #include <vector>
 
-#include "bindings/arrays.hpp"
+#include "bindings/options.hpp"
+#include "bindings/prepared.hpp"
 #include "kernels/dispatch.hpp"
-#include "plan/plan.hpp"
-#include "runtime/float_status.hpp"
-#include "runtime/scratch.hpp"
 #include "runtime/thread_pool.hpp"
 
 namespace fastconv::bindings {
 namespace {
 
-template <class T, std::size_t N>
-T named(const char* argument, const std::string& name,
-        const std::pair<const char*, T> (&choices)[N]) {
-  for (const auto& [key, value] : choices)
-    if (name == key) return value;
-  throw py::value_error(std::string(argument) + " is unknown: '" + name.substr(0, 64) + "'");
+std::optional<py::array> as_bias(const py::object& bias) {
+  if (bias.is_none()) return std::nullopt;
+  return as_array("bias", bias);
 }
 
-constexpr std::pair<const char*, Border> kBorders[] = {{"constant", Border::constant},
-                                                       {"reflect", Border::reflect},
-                                                       {"symmetric", Border::symmetric},
-                                                       {"edge", Border::edge},
-                                                       {"wrap", Border::wrap}};
-constexpr std::pair<const char*, Activation> kActivations[] = {
-    {"none", Activation::none},   {"relu", Activation::relu},
-    {"relu6", Activation::relu6}, {"leaky_relu", Activation::leaky_relu},
-    {"tanh", Activation::tanh},   {"sigmoid", Activation::sigmoid},
-    {"silu", Activation::silu}};
-constexpr std::pair<const char*, Algorithm> kAlgorithms[] = {{"auto", Algorithm::automatic},
-                                                             {"direct", Algorithm::direct},
-                                                             {"im2col", Algorithm::im2col},
-                                                             {"reference", Algorithm::reference}};
-constexpr std::pair<const char*, Precision> kPrecisions[] = {{"highest", Precision::highest},
-                                                             {"high", Precision::high},
-                                                             {"medium", Precision::medium}};
-constexpr std::pair<const char*, PaddingRule> kPaddingRules[] = {
-    {"same", PaddingRule::same}, {"same_lower", PaddingRule::same_lower}};
-
-std::array<std::int64_t, 3> per_axis(const char* argument, int rank,
-                                     const std::vector<std::int64_t>& values,
-                                     std::int64_t absent) {
-  if (static_cast<int>(values.size()) != rank)
-    throw py::value_error(std::string(argument) + " must have one value for each spatial axis");
-  std::array<std::int64_t, 3> full = {absent, absent, absent};
-  for (int i = 0; i < rank; ++i) full[3 - rank + i] = values[i];
-  return full;
+bool is_exact_zero(const py::object& value) {
+  return PyLong_CheckExact(value.ptr()) && PyObject_IsTrue(value.ptr()) == 0;
 }
 
-using Padding = std::variant<std::string, std::vector<std::pair<std::int64_t, std::int64_t>>>;
+// Options, and what the latest call with them was prepared for: in a loop over arrays of one shape
+// a call costs no planning.
+class Spec {
+ public:
+  explicit Spec(const Options& options) : options_(options) {}
 
-Options make_options(int rank, const std::vector<std::int64_t>& stride, const Padding& padding,
-                     const std::vector<std::int64_t>& dilation, std::int64_t groups,
-                     const std::string& padding_mode, bool flip, bool channels_last,
-                     const std::string& activation, const std::string& algorithm,
-                     const std::string& precision, bool saturate) {
-  Options o;
-  o.rank = rank;
-  if (rank < 1 || rank > 3) validate_options(o);
-  o.stride = per_axis("stride", rank, stride, 1);
-  o.dilation = per_axis("dilation", rank, dilation, 1);
-  if (const auto* rule = std::get_if<std::string>(&padding)) {
-    o.padding = named("padding", *rule, kPaddingRules);
-  } else {
-    std::vector<std::int64_t> lo, hi;
-    for (const auto& [before, after] : std::get<1>(padding)) {
-      lo.push_back(before);
-      hi.push_back(after);
+  const Options& options() const { return options_; }
+
+  py::array convolve(const py::object& x, const py::object& w, const py::object& bias,
+                     const py::object& fill_value, const py::object& dtype,
+                     const py::object& out) {
+    const Given given{as_array("x", x), as_array("w", w), as_bias(bias)};
+    const KernelTable& kernels = active_kernels();
+    const int threads = max_threads();
+    const bool plain = dtype.is_none() && is_exact_zero(fill_value);
+    std::shared_ptr<const Prepared> prepared;
+    if (plain) {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (latest_ && latest_->serves(given, kernels, threads)) prepared = latest_;
     }
-    o.lo = per_axis("padding", rank, lo, 0);
-    o.hi = per_axis("padding", rank, hi, 0);
+    if (!prepared) {
+      prepared = prepare(options_, given, fill_value, dtype, kernels, threads);
+      if (plain) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        latest_ = prepared;
+      }
+    }
+    return execute(options_, *prepared, given.x, as_parameters(given, prepared->types), nullptr,
+                   out);
   }
-  o.groups = groups;
-  o.border = named("padding_mode", padding_mode, kBorders);
-  o.activation = named("activation", activation, kActivations);
-  o.algorithm = named("algorithm", algorithm, kAlgorithms);
-  o.precision = named("precision", precision, kPrecisions);
-  o.flip = flip;
-  o.channels_last = channels_last;
-  o.saturate = saturate;
-  validate_options(o);
-  return o;
-}
 
-// Called by worker 0, which holds no GIL: true when a signal's handler raised (Ctrl-C).
-bool signal_pending() {
-  const py::gil_scoped_acquire gil;
-  return PyErr_CheckSignals() != 0;
-}
-
-void set_types(Problem& problem, const Types& types, ElementType x) {
-  problem.x_type = types.cast_x ? types.y.real : x.real;
-  problem.y_type = types.y.real;
-  problem.compute = types.compute;
-  problem.complex = types.y.complex;
-  if (problem.complex) {
-    problem.in_channels *= 2;
-    problem.out_channels *= 2;
-  }
-}
-
-// Weights and bias of a call, checked and in the compute type.
-struct Parameters {
-  py::array w;
-  std::optional<py::array> bias;
+ private:
+  const Options options_;
+  std::mutex mutex_;
+  std::shared_ptr<const Prepared> latest_;  // of a call without dtype and fill_value
 };
 
-Parameters as_parameters(const py::array& w, const std::optional<py::array>& bias,
-                         const Types& types) {
-  Parameters p{as_operand(w, types), std::nullopt};
-  if (!bias) return p;
-  const ElementType type = element_type("bias", bias->dtype());
-  if ((type.complex && !types.y.complex) ||
-      (is_float(type.real) && !is_float(types.compute)))
-    throw py::type_error("bias must be of a kind that can be cast to the result's; got " +
-                         py::cast<std::string>(py::str(bias->dtype())) + " for " +
-                         py::cast<std::string>(py::str(types.result)));
-  p.bias = as_operand(*bias, types);
-  if (p.bias->shape(0) > 1 && p.bias->strides(0) != p.bias->itemsize())
-    p.bias = p.bias->attr("copy")().cast<py::array>();
-  return p;
+// An array that has a shape and a type and no memory of its own.
+py::array described_array(const py::object& dtype, const Shape& shape) {
+  const py::dtype type = py::dtype::from_args(dtype);
+  for (const std::int64_t n : shape)
+    if (n < 0) throw py::value_error("a shape must not be negative; got " + to_string(shape));
+  static const std::int64_t nothing[2] = {0, 0};
+  return py::array(type, shape, contiguous_strides(shape, type.itemsize()), nothing,
+                   py::capsule(nothing, [](void*) {}));
 }
 
-// The array that the engine writes and the one that the caller gets.
-struct Result {
-  py::array target;
-  py::array returned;
-
-  Result(const py::object& out, const Types& types, const Shape& shape, const py::array& x,
-         const Parameters& parameters) {
-    if (!out.is_none()) {
-      returned = py::reinterpret_borrow<py::array>(out);
-      target = returned;
-      if (is_writable_in_place(returned, x, parameters.w, parameters.bias)) return;
-    }
-    target = py::array(types.result, shape);
-    if (out.is_none()) returned = target;
-  }
-
-  py::array finish() {
-    if (target.ptr() != returned.ptr()) returned[py::ellipsis()] = target;
-    return returned;
-  }
-};
-
-// Runs with the GIL released. `packed` is null where the weights are packed into scratch first.
-void execute(const Plan& plan, Operands operands, const Weights* weights) {
-  Interrupt interrupt(&signal_pending);
-  bool finished;
-  {
-    const py::gil_scoped_release release;
-    const FloatStatus status;
-    const std::size_t packed_bytes =
-        weights == nullptr ? 0 : static_cast<std::size_t>((plan.packed_bytes() + 63) / 64 * 64);
-    const Scratch scratch =
-        Scratch::acquire(packed_bytes + static_cast<std::size_t>(plan.scratch_bytes()));
-    if (weights != nullptr) {
-      plan.pack(*weights, scratch.data());
-      operands.packed = scratch.data();
-    }
-    finished = plan.run(operands, scratch.data() + packed_bytes, interrupt);
-  }
-  if (!finished) throw py::error_already_set();
-}
-
-py::array convolve(const Options& options, const py::object& x_object, const py::object& w_object,
-                   const py::object& bias_object, const py::object& fill_value,
-                   const py::object& dtype, const py::object& out) {
-  const py::array x_given = as_array("x", x_object), w = as_array("w", w_object);
-  std::optional<py::array> bias;
-  if (!bias_object.is_none()) bias = as_array("bias", bias_object);
-  const Shape x_shape = shape_of(x_given), bias_shape = bias ? shape_of(*bias) : Shape{};
-  const py::dtype x_dtype = x_given.dtype();
-  const Types types = resolve_types(x_dtype, w.dtype(), dtype, options);
-  Problem problem =
-      make_problem(options, x_shape, shape_of(w), bias ? &bias_shape : nullptr);
-  set_types(problem, types, element_type("x", x_dtype));
-  problem.fill = fill_of(fill_value, types);
-  const Shape y_shape = output_shape(options, problem, x_shape, types.y.complex);
-  check_out(out, types, y_shape);
-
-  const Parameters parameters = as_parameters(w, bias, types);
-  const py::array x = readable(x_given, types);
-  Result result(out, types, y_shape, x, parameters);
-  if (problem.batch == 0) return result.finish();
-
-  Operands operands;
-  operands.x = tensor_of(x, options, {problem.x_type, problem.complex});
-  operands.y = tensor_of(result.target, options, types.y);
-  if (parameters.bias) operands.bias = parameters.bias->data();
-  const Weights weights = weights_of(parameters.w, options, problem.complex);
-  const Plan plan(problem, operands.x, active_kernels(), max_threads());
-  execute(plan, operands, &weights);
-  return result.finish();
-}
-
-py::dict describe(const Plan& plan, const Options& options, const Types& types,
-                  const Shape& x_shape) {
+py::dict describe(const Prepared& prepared) {
+  const Plan& plan = *prepared.plan;
   const Problem& p = plan.problem();
+  const Shape& x_shape = prepared.x_shape;
   py::list candidates;
   for (const Verdict& v : plan.verdicts())
     candidates.append(py::make_tuple(std::string(v.name) + " (" + v.kernel + ")", v.chosen,
@@ -216,7 +86,7 @@ py::dict describe(const Plan& plan, const Options& options, const Types& types,
                           static_cast<double>(p.out_pixels()) * static_cast<double>(p.terms());
   double x_bytes = size_of(p.x_type) * (p.complex ? 2.0 : 1.0);
   for (const std::int64_t n : x_shape) x_bytes *= static_cast<double>(n);
-  const Shape y_shape = output_shape(options, p, x_shape, p.complex);
+  const Shape& y_shape = prepared.y_shape;
   double y_bytes = size_of(p.y_type) * (p.complex ? 2.0 : 1.0);
   for (const std::int64_t n : y_shape) y_bytes *= static_cast<double>(n);
   const auto whole = [](double v) { return py::reinterpret_steal<py::object>(PyLong_FromDouble(v)); };
@@ -232,186 +102,120 @@ py::dict describe(const Plan& plan, const Options& options, const Types& types,
   d["scratch_bytes_per_thread"] = plan.scratch_bytes_per_worker();
   d["packed_bytes"] = plan.packed_bytes();
   d["output_shape"] = py::tuple(py::cast(y_shape));
-  d["compute_dtype"] = py::str(types.compute_dtype);
+  d["compute_dtype"] = py::str(prepared.types.compute_dtype);
   return d;
 }
 
-// Strides of a C-contiguous x, for plans that are only explained.
-Tensor contiguous_tensor(const Options& options, const Problem& p, const Shape& shape) {
-  std::int64_t stride = size_of(p.x_type) * (p.complex ? 2 : 1);
-  Shape strides(shape.size());
-  for (std::size_t i = shape.size(); i-- > 0;) {
-    strides[i] = stride;
-    stride *= shape[i] > 0 ? shape[i] : 1;
-  }
-  Tensor t;
-  const std::int64_t* at = strides.data();
-  if (static_cast<int>(shape.size()) == options.rank + 2) t.batch = *at++;
-  if (!options.channels_last) t.channel = *at++;
-  for (int a = 3 - options.rank; a < 3; ++a) t.axis[a] = *at++;
-  if (options.channels_last) t.channel = *at++;
-  if (p.complex) t.part = size_of(p.x_type);
-  return t;
-}
-
-py::dict explain(const Options& options, const Shape& x_shape, const py::object& x_dtype,
+py::dict explain(const Spec& spec, const Shape& x_shape, const py::object& x_dtype,
                  const Shape& w_shape, const py::object& w_dtype, bool has_bias,
                  const py::object& dtype) {
-  const py::dtype x = py::dtype::from_args(x_dtype), w = py::dtype::from_args(w_dtype);
-  const Types types = resolve_types(x, w, dtype, options);
-  const Shape bias_shape = {w_shape.empty() ? 0 : w_shape[0]};
-  Problem problem = make_problem(options, x_shape, w_shape, has_bias ? &bias_shape : nullptr);
-  set_types(problem, types, element_type("x", x));
-  const Plan plan(problem, contiguous_tensor(options, problem, x_shape), active_kernels(),
-                  max_threads());
-  return describe(plan, options, types, x_shape);
+  Given given{described_array(x_dtype, x_shape), described_array(w_dtype, w_shape), std::nullopt};
+  if (has_bias && !w_shape.empty()) given.bias = described_array(w_dtype, {w_shape[0]});
+  return describe(*prepare(spec.options(), given, py::int_(0), dtype, active_kernels(),
+                           max_threads()));
 }
 
 // Weights bound to options: packed once for each order that some call needs, plans remembered for
 // the last few shapes.
 class Layer {
  public:
-  Layer(Options options, const py::object& w, const py::object& bias, py::object fill_value,
-        py::object dtype)
-      : options_(std::move(options)), fill_value_(std::move(fill_value)), dtype_(std::move(dtype)) {
-    w_ = as_array("w", w).attr("copy")("C").cast<py::array>();
+  Layer(std::shared_ptr<Spec> spec, const py::object& w, const py::object& bias,
+        py::object fill_value, py::object dtype)
+      : spec_(std::move(spec)),
+        w_(as_array("w", w).attr("copy")("C").cast<py::array>()),
+        bias_(as_bias(bias)),
+        fill_value_(std::move(fill_value)),
+        dtype_(std::move(dtype)) {
+    const Options& options = spec_->options();
     element_type("w", w_.dtype());
-    if (w_.ndim() != options_.rank + 2 || w_.size() == 0)
-      throw py::value_error("w must have " + std::to_string(options_.rank + 2) +
+    if (w_.ndim() != options.rank + 2 || w_.size() == 0)
+      throw py::value_error("w must have " + std::to_string(options.rank + 2) +
                             " dimensions, none of size 0; got shape " + to_string(shape_of(w_)));
-    if (w_.shape(0) % options_.groups != 0)
+    if (w_.shape(0) % options.groups != 0)
       throw py::value_error("groups must divide the " + std::to_string(w_.shape(0)) +
                             " output channels of w; got groups=" +
-                            std::to_string(options_.groups));
-    if (bias.is_none()) return;
-    bias_ = as_array("bias", bias).attr("copy")("C").cast<py::array>();
+                            std::to_string(options.groups));
+    if (!bias_) return;
     element_type("bias", bias_->dtype());
     if (bias_->ndim() != 1 || bias_->shape(0) != w_.shape(0))
       throw py::value_error("bias must have shape (" + std::to_string(w_.shape(0)) +
                             ",), one value for each output channel of w; got " +
                             to_string(shape_of(*bias_)));
+    bias_ = bias_->attr("copy")("C").cast<py::array>();
   }
 
-  const Options& options() const { return options_; }
+  std::shared_ptr<Spec> spec() const { return spec_; }
   Shape weight_shape() const { return shape_of(w_); }
 
-  py::array call(const py::object& x_object, const py::object& out) {
-    const py::array x_given = as_array("x", x_object);
-    const std::shared_ptr<const Ready> ready = prepare(x_given);
-    check_out(out, ready->types, ready->y_shape);
-    const py::array x = readable(x_given, ready->types);
-    Result result(out, ready->types, ready->y_shape, x, ready->parameters);
-    if (ready->plan->problem().batch == 0) return result.finish();
-    Operands operands;
-    operands.x = tensor_of(x, options_,
-                           {ready->plan->problem().x_type, ready->plan->problem().complex});
-    operands.y = tensor_of(result.target, options_, ready->types.y);
-    operands.packed = ready->packed->data();
-    if (ready->parameters.bias) operands.bias = ready->parameters.bias->data();
-    execute(*ready->plan, operands, nullptr);
-    return result.finish();
+  py::array call(const py::object& x, const py::object& out) {
+    const Given given{as_array("x", x), w_, bias_};
+    const std::shared_ptr<const Ready> ready = ready_for(given);
+    return execute(spec_->options(), *ready->prepared, given.x, ready->parameters,
+                   ready->packed->data(), out);
   }
 
   py::dict explain(const Shape& x_shape, const py::object& x_dtype) const {
-    return bindings::explain(options_, x_shape, x_dtype, weight_shape(), w_.dtype(),
-                             bias_.has_value(), dtype_);
+    const Given given{described_array(x_dtype, x_shape), w_, bias_};
+    return describe(
+        *prepare(spec_->options(), given, fill_value_, dtype_, active_kernels(), max_threads()));
   }
 
  private:
-  struct Packed {
-    std::unique_ptr<char[]> memory;
+  // Packed weights, aligned to a cache line.
+  class Packed {
+   public:
+    explicit Packed(std::int64_t bytes) : memory_(new char[static_cast<std::size_t>(bytes) + 64]) {}
     char* data() const {
-      const auto at = reinterpret_cast<std::uintptr_t>(memory.get());
-      return memory.get() + ((at + 63) / 64 * 64 - at);
+      const auto at = reinterpret_cast<std::uintptr_t>(memory_.get());
+      return memory_.get() + ((at + 63) / 64 * 64 - at);
     }
+
+   private:
+    std::unique_ptr<char[]> memory_;
   };
 
-  // Everything a call of one shape, type, kernel table and thread count needs.
   struct Ready {
-    Shape shape;
-    Shape strides;
-    int x_number;
-    const KernelTable* kernels;
-    int threads;
-
-    Types types;
-    Shape y_shape;
+    std::shared_ptr<const Prepared> prepared;
     Parameters parameters;
-    std::shared_ptr<const Plan> plan;
     std::shared_ptr<const Packed> packed;
   };
   static constexpr std::size_t kRemembered = 8;
 
-  std::shared_ptr<const Ready> prepare(const py::array& x) {
+  std::shared_ptr<const Ready> ready_for(const Given& given) {
     const KernelTable& kernels = active_kernels();
     const int threads = max_threads();
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       for (const auto& ready : ready_)
-        if (matches(*ready, x, kernels, threads)) return ready;
+        if (ready->prepared->serves(given, kernels, threads)) return ready;
     }
-    auto made = make(x, kernels, threads);
+    auto made = std::make_shared<Ready>();
+    made->prepared =
+        prepare(spec_->options(), given, fill_value_, dtype_, kernels, threads);
+    made->parameters = as_parameters(given, made->prepared->types);
+    made->packed = packed_for(*made);
     const std::lock_guard<std::mutex> lock(mutex_);
     if (ready_.size() == kRemembered) ready_.erase(ready_.begin());
     ready_.push_back(made);
     return made;
   }
 
-  static bool matches(const Ready& ready, const py::array& x, const KernelTable& kernels,
-                      int threads) {
-    const std::size_t ndim = static_cast<std::size_t>(x.ndim());
-    return ready.kernels == &kernels && ready.threads == threads && ready.shape.size() == ndim &&
-           std::equal(x.shape(), x.shape() + ndim, ready.shape.begin()) &&
-           std::equal(x.strides(), x.strides() + ndim, ready.strides.begin()) &&
-           ready.x_number == x.dtype().num();
-  }
-
-  std::shared_ptr<const Ready> make(const py::array& x, const KernelTable& kernels, int threads) {
-    auto ready = std::make_shared<Ready>();
-    ready->shape = shape_of(x);
-    ready->strides.assign(x.strides(), x.strides() + x.ndim());
-    ready->x_number = x.dtype().num();
-    ready->kernels = &kernels;
-    ready->threads = threads;
-    ready->types = resolve_types(x.dtype(), w_.dtype(), dtype_, options_);
-    const Shape bias_shape = bias_ ? shape_of(*bias_) : Shape{};
-    Problem problem =
-        make_problem(options_, ready->shape, shape_of(w_), bias_ ? &bias_shape : nullptr);
-    set_types(problem, ready->types, element_type("x", x.dtype()));
-    problem.fill = fill_of(fill_value_, ready->types);
-    ready->y_shape = output_shape(options_, problem, ready->shape, problem.complex);
-    ready->parameters = as_parameters(w_, bias_, ready->types);
-    const py::array readable_x = readable(x, ready->types);
-    const Tensor tensor =
-        tensor_of(readable_x, options_, {problem.x_type, problem.complex});
-    ready->plan = std::make_shared<const Plan>(problem, tensor, kernels, threads);
-    ready->packed = packed_for(*ready);
-    return ready;
-  }
-
-  // Packed weights of an earlier shape, where the order is the same.
+  // Those of an earlier shape, where the order is the same.
   std::shared_ptr<const Packed> packed_for(const Ready& wanted) {
-    const auto same = [&](const Ready& other) {
-      const PanelShape a = other.plan->panels(), b = wanted.plan->panels();
-      return other.kernels == wanted.kernels &&
-             other.types.compute == wanted.types.compute &&
-             other.types.y.complex == wanted.types.y.complex && a.panel == b.panel &&
-             a.granule == b.granule;
-    };
+    const Plan& plan = *wanted.prepared->plan;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       for (const auto& ready : ready_)
-        if (same(*ready)) return ready->packed;
+        if (ready->prepared->plan->packs_like(plan)) return ready->packed;
     }
-    auto packed = std::make_shared<Packed>();
-    packed->memory.reset(new char[static_cast<std::size_t>(wanted.plan->packed_bytes()) + 64]);
-    wanted.plan->pack(weights_of(wanted.parameters.w, options_, wanted.types.y.complex),
-                      packed->data());
+    auto packed = std::make_shared<Packed>(plan.packed_bytes());
+    plan.pack(weights_of(wanted.parameters.w, spec_->options(), plan.problem().complex),
+              packed->data());
     return packed;
   }
 
-  const Options options_;
-  py::array w_;
+  const std::shared_ptr<Spec> spec_;
+  const py::array w_;
   std::optional<py::array> bias_;
   const py::object fill_value_;
   const py::object dtype_;
@@ -422,16 +226,25 @@ class Layer {
 }  // namespace
 
 void register_convolve(py::module_& module) {
-  py::class_<Options>(module, "Spec").def(py::init(&make_options));
+  py::class_<Spec, std::shared_ptr<Spec>>(module, "Spec")
+      .def(py::init([](int rank, const std::vector<std::int64_t>& stride, const Padding& padding,
+                       const std::vector<std::int64_t>& dilation, std::int64_t groups,
+                       const std::string& padding_mode, bool flip, bool channels_last,
+                       const std::string& activation, const std::string& algorithm,
+                       const std::string& precision, bool saturate) {
+        return std::make_shared<Spec>(make_options(rank, stride, padding, dilation, groups,
+                                                   padding_mode, flip, channels_last, activation,
+                                                   algorithm, precision, saturate));
+      }));
   py::class_<Layer>(module, "Plan")
-      .def(py::init<const Options&, const py::object&, const py::object&, const py::object&,
-                    const py::object&>())
+      .def(py::init<std::shared_ptr<Spec>, const py::object&, const py::object&,
+                    const py::object&, const py::object&>())
       .def("__call__", &Layer::call)
       .def("explain", &Layer::explain)
       .def_property_readonly("weight_shape",
                              [](const Layer& l) { return py::tuple(py::cast(l.weight_shape())); })
-      .def_property_readonly("spec", &Layer::options);
-  module.def("conv", &convolve);
+      .def_property_readonly("spec", &Layer::spec);
+  module.def("conv", &Spec::convolve);
   module.def("explain", &explain);
 }
 

@@ -108,6 +108,13 @@ Plan::Plan(const Problem& problem, const Tensor& x, const KernelTable& kernels, 
   }
 }
 
+bool Plan::packs_like(const Plan& other) const {
+  const PanelShape a = panels(), b = other.panels();
+  return kernels_ == other.kernels_ && problem_.compute == other.problem_.compute &&
+         problem_.complex == other.problem_.complex && a.panel == b.panel &&
+         a.granule == b.granule;
+}
+
 PanelShape Plan::panels() const {
   if (chosen_->tile == nullptr) return {problem_.out_channels, 1, 1};
   return panel_shape(problem_, tiling_, machine_.lanes);

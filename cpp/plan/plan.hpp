@@ -31,9 +31,9 @@ class Plan {
   int workers() const { return workers_; }
   const Tiling& tiling() const { return tiling_; }
 
-  // Weights in the order this plan reads them. Plans of one problem that differ only in the sizes
-  // of x agree on the order wherever panel_shape() and kernels() are the same.
-  PanelShape panels() const;
+  // Weights in the order this plan reads them. For two plans of the same weights and options
+  // packs_like says whether they can share them.
+  bool packs_like(const Plan& other) const;
   std::int64_t packed_bytes() const;
   void pack(const Weights& w, void* to) const;
 
@@ -46,6 +46,8 @@ class Plan {
   std::vector<Verdict> verdicts() const;
 
  private:
+  PanelShape panels() const;
+
   Problem problem_;
   const KernelTable* kernels_;
   Machine machine_;

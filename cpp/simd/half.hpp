@@ -73,17 +73,17 @@ FASTCONV_INLINE std::uint16_t float32_to_bfloat16(float x) {
 inline void float16_to_float32(const std::uint16_t* from, float* to, std::int64_t n) {
   std::int64_t i = 0;
 #if defined(__AVX512F__)
-  for (; i + 16 <= n; i += 16) {
+  for (const std::int64_t whole = n - n % 16; i < whole; i += 16) {
     const __m256i h = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i));
     _mm512_storeu_ps(to + i, _mm512_cvtph_ps(h));
   }
 #elif defined(FASTCONV_HALF_X86)
-  for (; i + 8 <= n; i += 8) {
+  for (const std::int64_t whole = n - n % 8; i < whole; i += 8) {
     const __m128i h = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i));
     _mm256_storeu_ps(to + i, _mm256_cvtph_ps(h));
   }
 #elif defined(FASTCONV_HALF_NEON)
-  for (; i + 4 <= n; i += 4) {
+  for (const std::int64_t whole = n - n % 4; i < whole; i += 4) {
     vst1q_f32(to + i, vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(from + i))));
   }
 #endif
@@ -93,17 +93,17 @@ inline void float16_to_float32(const std::uint16_t* from, float* to, std::int64_
 inline void float32_to_float16(const float* from, std::uint16_t* to, std::int64_t n) {
   std::int64_t i = 0;
 #if defined(__AVX512F__)
-  for (; i + 16 <= n; i += 16) {
+  for (const std::int64_t whole = n - n % 16; i < whole; i += 16) {
     const __m256i h = _mm512_cvtps_ph(_mm512_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i), h);
   }
 #elif defined(FASTCONV_HALF_X86)
-  for (; i + 8 <= n; i += 8) {
+  for (const std::int64_t whole = n - n % 8; i < whole; i += 8) {
     const __m128i h = _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i), h);
   }
 #elif defined(FASTCONV_HALF_NEON)
-  for (; i + 4 <= n; i += 4) {
+  for (const std::int64_t whole = n - n % 4; i < whole; i += 4) {
     vst1_u16(to + i, vreinterpret_u16_f16(vcvt_f16_f32(vld1q_f32(from + i))));
   }
 #endif

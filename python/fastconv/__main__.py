@@ -151,7 +151,7 @@ def _kernel(options: argparse.Namespace) -> NDArray[Any]:
     try:
         return filters.get(options.kernel, **parameters)
     except (ValueError, MemoryError) as error:
-        raise CommandError(_line(error)) from None
+        raise CommandError(f"--kernel {options.kernel}: {_line(error)}") from None
 
 
 def _pixels(picture: Any) -> tuple[NDArray[Any], NDArray[Any] | None]:

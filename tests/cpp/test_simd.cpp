@@ -54,7 +54,12 @@ class GuardedPage {
   char* base_ = nullptr;
 };
 
-std::mt19937_64 random_bits(1);
+// Not a global object, whose constructor would use the instruction set before main can look
+// whether the processor has it.
+std::uint64_t random_bits() {
+  static std::mt19937_64 generator(1);
+  return generator();
+}
 
 template <class T>
 T random_value() {
@@ -331,9 +336,24 @@ void test_bfloat16() {
   test_half_tails(isa::bfloat16_to_float32, isa::float32_to_bfloat16);
 }
 
+bool processor_has_it() {
+#if defined(__AVX512F__)
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+#elif defined(__AVX2__)
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+  return true;
+#endif
+}
+
 }  // namespace
 
 int main() {
+  if (!processor_has_it()) {
+    std::printf("skipped: the processor lacks this instruction set\n");
+    return 77;
+  }
   check::section("F32", test_vector<isa::F32>);
   check::section("F64", test_vector<isa::F64>);
   check::section("I32", test_vector<isa::I32>);

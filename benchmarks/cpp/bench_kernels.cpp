@@ -1,0 +1,259 @@
+// bench_kernels.cpp: every kernel of every instruction set that runs here, each checked against a
+// plain loop and then timed.
+//
+//   bench_kernels --benchmark_filter='avx2/f32/.*'
+//
+// "peak%" is the share of what the same instructions reach on registers alone (peak.hpp), measured
+// in this run; all times are CPU times of one thread.
+#include <benchmark/benchmark.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <random>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "kernels/dispatch.hpp"
+#include "peak.hpp"
+
+namespace fastconv {
+namespace {
+
+bool all_right = true;
+
+// A layer of 28 channels and 3 x 3 taps: as many terms as one kernel call gets in practice.
+constexpr std::int64_t kChannels = 28, kTaps = kChannels * 9;
+
+template <class T>
+std::vector<T> small_integers(std::int64_t n) {
+  static std::mt19937 generator(1);
+  std::vector<T> v(static_cast<std::size_t>(n));
+  for (T& x : v) x = static_cast<T>(static_cast<int>(generator() % 9) - 4);
+  return v;
+}
+
+// Times `run`, which makes so many multiplications and additions.
+template <class Run>
+void time_operations(benchmark::State& state, double operations, double peak, Run run) {
+  const double start = bench::cpu_seconds();
+  for (auto _ : state) {
+    run();
+    benchmark::ClobberMemory();
+  }
+  const double rate =
+      operations * static_cast<double>(state.iterations()) / (bench::cpu_seconds() - start);
+  state.counters["GOP/s"] = rate * 1e-9;
+  state.counters["peak%"] = 100 * rate / peak;
+}
+
+bool passed(benchmark::State& state, bool right) {
+  if (right) return true;
+  all_right = false;
+  state.SkipWithError("the result is wrong");
+  return false;
+}
+
+// A tile of 8 x 12 pixels of a patch with a border of one.
+template <class T>
+void outer(benchmark::State& state, const KernelSet<T>& set, int vectors, double peak) {
+  constexpr std::int64_t kRow = 14, kPlane = kRow * 10, kPixels = 8 * 12;
+  const std::int64_t width = vectors * set.lanes;
+  std::vector<std::int32_t> pixel, tap;
+  for (int h = 0; h < 8; ++h)
+    for (int w = 0; w < 12; ++w) pixel.push_back(static_cast<std::int32_t>(h * kRow + w));
+  for (std::int64_t c = 0; c < kChannels; ++c)
+    for (int h = 0; h < 3; ++h)
+      for (int w = 0; w < 3; ++w)
+        tap.push_back(static_cast<std::int32_t>(c * kPlane + h * kRow + w));
+  const std::vector<T> x = small_integers<T>(kChannels * kPlane);
+  const std::vector<T> weights = small_integers<T>(kTaps * width);
+  std::vector<T> acc(static_cast<std::size_t>(kPixels * width));
+  const OuterArgs<T> args{x.data(), pixel.data(),   kPixels,    tap.data(),
+                          kTaps,    weights.data(), acc.data(), false};
+  const auto kernel = set.outer[vectors - 1];
+  kernel(args);
+  bool right = true;
+  for (std::int64_t p = 0; p < kPixels; ++p) {
+    for (std::int64_t o = 0; o < width; ++o) {
+      T sum = 0;
+      for (std::int64_t t = 0; t < kTaps; ++t) sum += x[pixel[p] + tap[t]] * weights[t * width + o];
+      right = right && acc[p * width + o] == sum;
+    }
+  }
+  if (!passed(state, right)) return;
+  time_operations(state, 2.0 * static_cast<double>(kPixels * kTaps * width), peak,
+                  [&] { kernel(args); });
+}
+
+// Fifteen rows of 64 pixels, run through as one.
+template <class T>
+void lanes(benchmark::State& state, const KernelSet<T>& set, int rows, double peak) {
+  constexpr std::int64_t kRow = 64, kPixels = 15 * kRow, kPlane = kPixels + 2 * kRow + 64;
+  std::vector<std::int32_t> tap;
+  for (std::int64_t c = 0; c < kChannels; ++c)
+    for (int h = 0; h < 3; ++h)
+      for (int w = 0; w < 3; ++w)
+        tap.push_back(static_cast<std::int32_t>(c * kPlane + h * kRow + w));
+  const std::vector<T> x = small_integers<T>(kChannels * kPlane);
+  const std::vector<T> weights = small_integers<T>(kTaps * rows);
+  std::vector<T> acc(static_cast<std::size_t>(kPixels * rows));
+  const LanesArgs<T> args{x.data(),       kPixels,    tap.data(), kTaps,
+                          weights.data(), acc.data(), kPixels,    false};
+  const auto kernel = set.pixel_lanes[rows - 1];
+  kernel(args);
+  bool right = true;
+  for (std::int64_t o = 0; o < rows; ++o) {
+    for (std::int64_t p = 0; p < kPixels; ++p) {
+      T sum = 0;
+      for (std::int64_t t = 0; t < kTaps; ++t) sum += x[p + tap[t]] * weights[t * rows + o];
+      right = right && acc[o * kPixels + p] == sum;
+    }
+  }
+  if (!passed(state, right)) return;
+  time_operations(state, 2.0 * static_cast<double>(kPixels * kTaps * rows), peak,
+                  [&] { kernel(args); });
+}
+
+// The three ways from accumulators to the output; bias and ReLU on each.
+struct StoreForm {
+  const char* name;
+  bool acc_by_pixel;  // accumulators [pixels][channels]
+  bool out_by_pixel;
+};
+constexpr StoreForm kStoreForms[] = {
+    {"planes", false, false}, {"channels_last", true, true}, {"transposed", true, false}};
+
+template <class T>
+void store(benchmark::State& state, const KernelSet<T>& set, const StoreForm& form) {
+  constexpr std::int64_t kPixels = 96, kOut = 64;
+  const std::vector<T> acc = small_integers<T>(kPixels * kOut), bias = small_integers<T>(kOut);
+  std::vector<T> out(static_cast<std::size_t>(kPixels * kOut));
+  StoreArgs<T> args{};
+  args.acc = acc.data();
+  args.acc_pixel = form.acc_by_pixel ? kOut : 1;
+  args.acc_channel = form.acc_by_pixel ? 1 : kPixels;
+  args.pixels = kPixels;
+  args.channels = kOut;
+  args.out = out.data();
+  args.out_pixel = form.out_by_pixel ? kOut : 1;
+  args.out_channel = form.out_by_pixel ? 1 : kPixels;
+  args.bias = bias.data();
+  // Integers are activated later, when they are converted.
+  args.activation = std::is_floating_point_v<T> ? Activation::relu : Activation::none;
+  set.store(args);
+  bool right = true;
+  for (std::int64_t p = 0; p < kPixels; ++p) {
+    for (std::int64_t c = 0; c < kOut; ++c) {
+      const T sum = acc[p * args.acc_pixel + c * args.acc_channel] + bias[c];
+      const T expected = std::is_floating_point_v<T> ? std::max(sum, T(0)) : sum;
+      right = right && out[p * args.out_pixel + c * args.out_channel] == expected;
+    }
+  }
+  if (!passed(state, right)) return;
+  for (auto _ : state) {
+    set.store(args);
+    benchmark::ClobberMemory();
+  }
+  state.SetBytesProcessed(state.iterations() * 2 * kPixels * kOut *
+                          static_cast<std::int64_t>(sizeof(T)));
+}
+
+template <class T>
+void pack(benchmark::State& state, const KernelSet<T>& set) {
+  const std::int64_t rows = set.out_vecs * set.lanes;
+  const std::vector<T> from = small_integers<T>(rows * kTaps);
+  std::vector<T> to(from.size());
+  const PackArgs<T> args{from.data(), kTaps, rows, kTaps, to.data(), rows};
+  set.pack(args);
+  bool right = true;
+  for (std::int64_t t = 0; t < kTaps; ++t)
+    for (std::int64_t r = 0; r < rows; ++r)
+      right = right && to[t * rows + r] == from[r * kTaps + t];
+  if (!passed(state, right)) return;
+  for (auto _ : state) {
+    set.pack(args);
+    benchmark::ClobberMemory();
+  }
+  state.SetBytesProcessed(state.iterations() * 2 * rows * kTaps *
+                          static_cast<std::int64_t>(sizeof(T)));
+}
+
+void half(benchmark::State& state, void (*widen)(const std::uint16_t*, float*, std::int64_t),
+          void (*narrow)(const float*, std::uint16_t*, std::int64_t), bool widening) {
+  constexpr std::int64_t kCount = 4096;
+  std::vector<float> wide = small_integers<float>(kCount), back(kCount);
+  std::vector<std::uint16_t> halves(kCount);
+  narrow(wide.data(), halves.data(), kCount);
+  widen(halves.data(), back.data(), kCount);
+  if (!passed(state, wide == back)) return;
+  for (auto _ : state) {
+    if (widening) {
+      widen(halves.data(), back.data(), kCount);
+    } else {
+      narrow(wide.data(), halves.data(), kCount);
+    }
+    benchmark::ClobberMemory();
+  }
+  state.SetBytesProcessed(state.iterations() * kCount * 6);
+}
+
+template <class T>
+void register_type(const KernelTable& table, const char* type) {
+  const KernelSet<T>& set = table.set<T>();
+  const std::string prefix = std::string(table.name) + "/" + type + "/";
+  const double peak = bench::peak_of<T>(table.name).operations_per_second();
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f GOP/s", peak * 1e-9);
+  benchmark::AddCustomContext("peak " + std::string(table.name) + " " + type, text);
+  for (int v = 1; v <= set.out_vecs; ++v) {
+    benchmark::RegisterBenchmark(
+        (prefix + "outer/" + std::to_string(v)).c_str(),
+        [&set, v, peak](benchmark::State& s) { outer<T>(s, set, v, peak); });
+  }
+  for (int r = 1; r <= set.rows; ++r) {
+    benchmark::RegisterBenchmark(
+        (prefix + "pixel_lanes/" + std::to_string(r)).c_str(),
+        [&set, r, peak](benchmark::State& s) { lanes<T>(s, set, r, peak); });
+  }
+  for (const StoreForm& form : kStoreForms) {
+    benchmark::RegisterBenchmark((prefix + "store/" + form.name).c_str(),
+                                 [&set, &form](benchmark::State& s) { store<T>(s, set, form); });
+  }
+  benchmark::RegisterBenchmark((prefix + "pack").c_str(),
+                               [&set](benchmark::State& s) { pack<T>(s, set); });
+}
+
+void register_half(const KernelTable& table) {
+  const HalfKernels& h = table.half;
+  const std::string prefix = std::string(table.name) + "/";
+  for (const bool widening : {true, false}) {
+    const std::string direction = widening ? "/widen" : "/narrow";
+    benchmark::RegisterBenchmark(
+        (prefix + "f16" + direction).c_str(),
+        [&h, widening](benchmark::State& s) { half(s, h.from_f16, h.to_f16, widening); });
+    benchmark::RegisterBenchmark(
+        (prefix + "bf16" + direction).c_str(),
+        [&h, widening](benchmark::State& s) { half(s, h.from_bf16, h.to_bf16, widening); });
+  }
+}
+
+}  // namespace
+}  // namespace fastconv
+
+int main(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  for (const std::string& name : fastconv::available_isas()) {
+    fastconv::set_active_kernels(name);
+    const fastconv::KernelTable& table = fastconv::active_kernels();
+    fastconv::register_type<float>(table, "f32");
+    fastconv::register_type<double>(table, "f64");
+    fastconv::register_type<std::int32_t>(table, "i32");
+    fastconv::register_type<std::int64_t>(table, "i64");
+    fastconv::register_half(table);
+  }
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+  return fastconv::all_right ? 0 : 1;
+}

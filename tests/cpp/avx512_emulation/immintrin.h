@@ -1,0 +1,149 @@
+// immintrin.h: the AVX-512 intrinsics that simd/vec_avx512.hpp uses, as plain loops after Intel's
+// pseudocode, so that the AVX-512 kernels can be tested where the processor has none of it.
+//
+// Put this folder before the compiler's own headers when compiling one file, and only that file:
+//   c++ -Itests/cpp/avx512_emulation -Wno-psabi -c cpp/kernels/isa_avx512.cpp
+#pragma once
+
+#include <cstdint>
+
+using __m512 = float __attribute__((vector_size(64)));
+using __m512d = double __attribute__((vector_size(64)));
+using __m512i = long long __attribute__((vector_size(64)));
+using __mmask8 = unsigned char;
+using __mmask16 = unsigned short;
+
+#define _CMP_UNORD_Q 0x03
+
+namespace avx512_emulation {
+
+using Words = std::uint32_t __attribute__((vector_size(64)));
+using Longs = std::uint64_t __attribute__((vector_size(64)));
+using SignedWords = std::int32_t __attribute__((vector_size(64)));
+using SignedLongs = std::int64_t __attribute__((vector_size(64)));
+
+template <class V, class T>
+inline V all(T x) {
+  V r{};
+  return r + x;
+}
+template <class V, class T>
+inline V load(const T* p) {
+  V r;
+  __builtin_memcpy(&r, p, sizeof r);
+  return r;
+}
+template <class V, class T>
+inline V load(unsigned mask, const T* p) {
+  V r{};
+  for (unsigned i = 0; i < sizeof(V) / sizeof(T); ++i) {
+    if (mask >> i & 1)
+      __builtin_memcpy(reinterpret_cast<char*>(&r) + i * sizeof(T), p + i, sizeof(T));
+  }
+  return r;
+}
+template <class V, class T>
+inline void store(T* p, unsigned mask, V v) {
+  for (unsigned i = 0; i < sizeof(V) / sizeof(T); ++i) {
+    if (mask >> i & 1)
+      __builtin_memcpy(p + i, reinterpret_cast<char*>(&v) + i * sizeof(T), sizeof(T));
+  }
+}
+template <class V>
+inline unsigned unordered(V a, V b) {
+  unsigned mask = 0;
+  for (unsigned i = 0; i < sizeof(V) / sizeof(a[0]); ++i)
+    mask |= (a[i] != a[i] || b[i] != b[i] ? 1u : 0u) << i;
+  return mask;
+}
+template <class V>
+inline V select(V zeros, unsigned mask, V ones) {
+  for (unsigned i = 0; i < sizeof(V) / sizeof(zeros[0]); ++i)
+    if (mask >> i & 1) zeros[i] = ones[i];
+  return zeros;
+}
+// Per 128-bit quarter, element i of the result is from(a, b, quarter's first element, i).
+template <class V, class From>
+inline V quarters(V a, From from) {
+  constexpr int kEach = 16 / sizeof(a[0]);
+  V r{};
+  for (int q = 0; q < 4; ++q)
+    for (int i = 0; i < kEach; ++i) r[q * kEach + i] = from(q * kEach, i);
+  return r;
+}
+// Two quarters from a, then two from b, chosen by two bits each.
+template <class V>
+inline V shuffle_quarters(V a, V b, int control) {
+  constexpr int kEach = 16 / sizeof(a[0]);
+  V r{};
+  for (int q = 0; q < 4; ++q) {
+    const int source = control >> (2 * q) & 3;
+    for (int i = 0; i < kEach; ++i) r[q * kEach + i] = (q < 2 ? a : b)[source * kEach + i];
+  }
+  return r;
+}
+
+}  // namespace avx512_emulation
+
+namespace emu512 = avx512_emulation;
+
+// clang-format off
+inline __m512 _mm512_setzero_ps() { return __m512{}; }
+inline __m512d _mm512_setzero_pd() { return __m512d{}; }
+inline __m512i _mm512_setzero_si512() { return __m512i{}; }
+inline __m512 _mm512_set1_ps(float x) { __m512 r{}; for (int i = 0; i < 16; ++i) r[i] = x; return r; }
+inline __m512d _mm512_set1_pd(double x) { __m512d r{}; for (int i = 0; i < 8; ++i) r[i] = x; return r; }
+inline __m512i _mm512_set1_epi32(int x) { return (__m512i)emu512::all<emu512::SignedWords>(x); }
+inline __m512i _mm512_set1_epi64(long long x) { return emu512::all<__m512i>(x); }
+
+inline __m512 _mm512_loadu_ps(const float* p) { return emu512::load<__m512>(p); }
+inline __m512d _mm512_loadu_pd(const double* p) { return emu512::load<__m512d>(p); }
+inline __m512i _mm512_loadu_si512(const void* p) { return emu512::load<__m512i>(static_cast<const char*>(p)); }
+inline __m512 _mm512_maskz_loadu_ps(__mmask16 m, const float* p) { return emu512::load<__m512>(m, p); }
+inline __m512d _mm512_maskz_loadu_pd(__mmask8 m, const double* p) { return emu512::load<__m512d>(m, p); }
+inline __m512i _mm512_maskz_loadu_epi32(__mmask16 m, const void* p) { return emu512::load<__m512i>(m, static_cast<const std::int32_t*>(p)); }
+inline __m512i _mm512_maskz_loadu_epi64(__mmask8 m, const void* p) { return emu512::load<__m512i>(m, static_cast<const std::int64_t*>(p)); }
+inline void _mm512_storeu_ps(float* p, __m512 v) { __builtin_memcpy(p, &v, sizeof v); }
+inline void _mm512_storeu_pd(double* p, __m512d v) { __builtin_memcpy(p, &v, sizeof v); }
+inline void _mm512_storeu_si512(void* p, __m512i v) { __builtin_memcpy(p, &v, sizeof v); }
+inline void _mm512_mask_storeu_ps(float* p, __mmask16 m, __m512 v) { emu512::store(p, m, v); }
+inline void _mm512_mask_storeu_pd(double* p, __mmask8 m, __m512d v) { emu512::store(p, m, v); }
+inline void _mm512_mask_storeu_epi32(void* p, __mmask16 m, __m512i v) { emu512::store(static_cast<std::int32_t*>(p), m, v); }
+inline void _mm512_mask_storeu_epi64(void* p, __mmask8 m, __m512i v) { emu512::store(static_cast<std::int64_t*>(p), m, v); }
+
+inline __m512 _mm512_fmadd_ps(__m512 a, __m512 b, __m512 c) { for (int i = 0; i < 16; ++i) c[i] = __builtin_fmaf(a[i], b[i], c[i]); return c; }
+inline __m512d _mm512_fmadd_pd(__m512d a, __m512d b, __m512d c) { for (int i = 0; i < 8; ++i) c[i] = __builtin_fma(a[i], b[i], c[i]); return c; }
+inline __m512 _mm512_add_ps(__m512 a, __m512 b) { return a + b; }
+inline __m512d _mm512_add_pd(__m512d a, __m512d b) { return a + b; }
+inline __m512 _mm512_mul_ps(__m512 a, __m512 b) { return a * b; }
+inline __m512d _mm512_mul_pd(__m512d a, __m512d b) { return a * b; }
+inline __m512i _mm512_add_epi32(__m512i a, __m512i b) { return (__m512i)((emu512::Words)a + (emu512::Words)b); }
+inline __m512i _mm512_add_epi64(__m512i a, __m512i b) { return (__m512i)((emu512::Longs)a + (emu512::Longs)b); }
+inline __m512i _mm512_mullo_epi32(__m512i a, __m512i b) { return (__m512i)((emu512::Words)a * (emu512::Words)b); }
+inline __m512i _mm512_mullo_epi64(__m512i a, __m512i b) { return (__m512i)((emu512::Longs)a * (emu512::Longs)b); }
+// The second operand where either is NaN or both are equal.
+inline __m512 _mm512_max_ps(__m512 a, __m512 b) { return a > b ? a : b; }
+inline __m512d _mm512_max_pd(__m512d a, __m512d b) { return a > b ? a : b; }
+inline __m512 _mm512_min_ps(__m512 a, __m512 b) { return a < b ? a : b; }
+inline __m512d _mm512_min_pd(__m512d a, __m512d b) { return a < b ? a : b; }
+inline __m512i _mm512_max_epi32(__m512i a, __m512i b) { const auto s = (emu512::SignedWords)a, t = (emu512::SignedWords)b; return (__m512i)(s > t ? s : t); }
+inline __m512i _mm512_min_epi32(__m512i a, __m512i b) { const auto s = (emu512::SignedWords)a, t = (emu512::SignedWords)b; return (__m512i)(s < t ? s : t); }
+inline __m512i _mm512_max_epi64(__m512i a, __m512i b) { return a > b ? a : b; }
+inline __m512i _mm512_min_epi64(__m512i a, __m512i b) { return a < b ? a : b; }
+inline __mmask16 _mm512_cmp_ps_mask(__m512 a, __m512 b, int) { return static_cast<__mmask16>(emu512::unordered(a, b)); }
+inline __mmask8 _mm512_cmp_pd_mask(__m512d a, __m512d b, int) { return static_cast<__mmask8>(emu512::unordered(a, b)); }
+inline __m512 _mm512_mask_mov_ps(__m512 from, __mmask16 m, __m512 a) { return emu512::select(from, m, a); }
+inline __m512d _mm512_mask_mov_pd(__m512d from, __mmask8 m, __m512d a) { return emu512::select(from, m, a); }
+
+inline __m512 _mm512_unpacklo_ps(__m512 a, __m512 b) { return emu512::quarters(a, [=](int q, int i) { return (i % 2 ? b : a)[q + i / 2]; }); }
+inline __m512 _mm512_unpackhi_ps(__m512 a, __m512 b) { return emu512::quarters(a, [=](int q, int i) { return (i % 2 ? b : a)[q + 2 + i / 2]; }); }
+inline __m512d _mm512_unpacklo_pd(__m512d a, __m512d b) { return emu512::quarters(a, [=](int q, int i) { return (i ? b : a)[q]; }); }
+inline __m512d _mm512_unpackhi_pd(__m512d a, __m512d b) { return emu512::quarters(a, [=](int q, int i) { return (i ? b : a)[q + 1]; }); }
+inline __m512 _mm512_shuffle_ps(__m512 a, __m512 b, int c) { return emu512::quarters(a, [=](int q, int i) { return (i < 2 ? a : b)[q + (c >> (2 * i) & 3)]; }); }
+inline __m512 _mm512_shuffle_f32x4(__m512 a, __m512 b, int c) { return emu512::shuffle_quarters(a, b, c); }
+inline __m512d _mm512_shuffle_f64x2(__m512d a, __m512d b, int c) { return emu512::shuffle_quarters(a, b, c); }
+inline __m512 _mm512_castsi512_ps(__m512i v) { return (__m512)v; }
+inline __m512d _mm512_castsi512_pd(__m512i v) { return (__m512d)v; }
+inline __m512i _mm512_castps_si512(__m512 v) { return (__m512i)v; }
+inline __m512i _mm512_castpd_si512(__m512d v) { return (__m512i)v; }
+// clang-format on
