@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Builds the wheel, installs it with its test extra into a fresh virtual environment and runs every
-# test and every docstring example on the installed package, never on the source tree.
+# Builds the wheel, installs it with its test extra into a fresh virtual environment and runs the
+# tests and the docstring examples on the installed package, never on the source tree.
 #
-#   bash tests/run.sh                  # everything
-#   bash tests/run.sh -m "not slow"    # arguments go to pytest
+#   bash tests/run.sh           # all but the tests that take minutes or gigabytes
+#   bash tests/run.sh --slow    # those too: arguments go to pytest
 #
 # PYTHON picks the interpreter (python3); FASTCONV_TEST_EXTRAS the wheel's extras (test), for example
 # "test,peers" to compare with OpenCV and PyTorch too.

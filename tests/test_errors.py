@@ -82,7 +82,7 @@ REFUSED = [
     ({"padding_mode": None}, TypeError, ["padding_mode", "None"]),
     ({"padding_mode": 0}, TypeError, ["padding_mode", "0"]),
     ({"fill_value": "a", "padding": 1}, TypeError, ["fill_value"]),
-    ({"fill_value": [1, 2], "padding": 1}, ValueError, ["fill_value", "(2,)"]),
+    ({"fill_value": [1, 2], "padding": 1}, TypeError, ["fill_value", "(2,)"]),
     # the rest
     ({"layout": "CNHW"}, ValueError, ["layout", "CNHW", "NCHW"]),
     ({"layout": None}, TypeError, ["layout", "None"]),

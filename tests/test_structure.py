@@ -18,7 +18,6 @@ import fastconv
 
 ROOT = Path(__file__).resolve().parents[1]
 CPP = ROOT / "cpp"
-PYTHON = ROOT / "python" / "fastconv"
 
 # Bottom to top.
 CPP_GROUPS = (

@@ -115,6 +115,34 @@ void lanes(benchmark::State& state, const KernelSet<T>& set, int rows, double pe
                   [&] { kernel(args); });
 }
 
+// A 7 x 7 filter over rows of 960 pixels.
+template <class T>
+void stencil(benchmark::State& state, const KernelSet<T>& set, int rows, double peak) {
+  constexpr std::int64_t kSide = 7, kPixels = 960, kPitch = kPixels + 64;
+  const std::int32_t column[kSide] = {0, 1, 2, 3, 4, 5, 6};
+  const StencilGroup group{0, 0, kSide, kSide, kSide};
+  const std::vector<T> x = small_integers<T>((rows + kSide - 1) * kPitch);
+  const std::vector<T> weights = small_integers<T>(kSide * kSide);
+  std::vector<T> acc(static_cast<std::size_t>(rows * kPixels));
+  const StencilArgs<T> args{x.data(),       kPitch,  &group,     1,       column,
+                            weights.data(), kPixels, acc.data(), kPixels, false};
+  const auto kernel = set.row_stencil[rows - 1];
+  kernel(args);
+  bool right = true;
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for (std::int64_t p = 0; p < kPixels; ++p) {
+      T sum = 0;
+      for (std::int64_t h = 0; h < kSide; ++h)
+        for (std::int64_t w = 0; w < kSide; ++w)
+          sum += x[(r + h) * kPitch + p + w] * weights[h * kSide + w];
+      right = right && acc[r * kPixels + p] == sum;
+    }
+  }
+  if (!passed(state, right)) return;
+  time_operations(state, 2.0 * static_cast<double>(rows * kPixels * kSide * kSide), peak,
+                  [&] { kernel(args); });
+}
+
 // The three ways from accumulators to the output; bias and ReLU on each.
 struct StoreForm {
   const char* name;
@@ -215,6 +243,11 @@ void register_type(const KernelTable& table, const char* type) {
     benchmark::RegisterBenchmark(
         (prefix + "pixel_lanes/" + std::to_string(r)).c_str(),
         [&set, r, peak](benchmark::State& s) { lanes<T>(s, set, r, peak); });
+  }
+  for (int r = 1; r <= KernelSet<T>::kStencilRows; ++r) {
+    benchmark::RegisterBenchmark(
+        (prefix + "row_stencil/" + std::to_string(r)).c_str(),
+        [&set, r, peak](benchmark::State& s) { stencil<T>(s, set, r, peak); });
   }
   for (const StoreForm& form : kStoreForms) {
     benchmark::RegisterBenchmark((prefix + "store/" + form.name).c_str(),

@@ -16,6 +16,7 @@ struct Candidate {
 };
 
 extern const Candidate direct;
+extern const Candidate row_stencil;
 extern const Candidate stencil;
 extern const Candidate im2col_gemm;
 extern const Candidate reference;

@@ -1,5 +1,8 @@
 // Direct convolution with output pixels in the lanes, for few output channels: image filters,
-// depthwise and grouped layers, thin first layers (kernels/pixel_lanes.hpp).
+// depthwise and grouped layers, thin first layers (kernels/pixel_lanes.hpp), or for one with rows
+// shared between outputs (kernels/row_stencil.hpp).
+#include <limits>
+
 #include "algorithms/candidates.hpp"
 
 namespace fastconv {
@@ -30,8 +33,34 @@ Tiling tile(const Problem& problem, const Tensor& x, const Machine& machine) {
   return make_tiling(problem, x, Staging::patch, Family::lanes, false, machine);
 }
 
+// Rounded up to whole vectors, a row at a time.
+double width_waste(const Problem& problem, const Machine& machine) {
+  const std::int64_t out = problem.axis[2].out;
+  return static_cast<double>((out + machine.lanes - 1) / machine.lanes * machine.lanes) /
+         static_cast<double>(out);
+}
+
+const char* accepts_rows(const Problem& problem) {
+  if (problem.out_channels != 1) return "a group has more than one output channel";
+  if (!has_neighbouring_rows(problem)) return "the dilation does not divide the stride";
+  return nullptr;
+}
+
+// Each load feeds up to four output rows, where there are that many and the kernel is so high.
+double cost_rows(const Problem& problem, const Machine& machine) {
+  if (machine.chain < problem.terms()) return std::numeric_limits<double>::infinity();
+  const Axis& height = problem.axis[1];
+  const bool shared = height.out > 1 && height.kernel > height.stride;
+  return (shared ? 1.15 : 1.7) * width_waste(problem, machine) / machine.lanes;
+}
+
+Tiling tile_rows(const Problem& problem, const Tensor& x, const Machine& machine) {
+  return make_tiling(problem, x, Staging::patch, Family::rows, false, machine);
+}
+
 }  // namespace
 
+const Candidate row_stencil = {"direct", "row_stencil", accepts_rows, cost_rows, tile_rows};
 const Candidate stencil = {"direct", "pixel_lanes", accepts, cost, tile};
 
 }  // namespace fastconv

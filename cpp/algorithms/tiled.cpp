@@ -128,6 +128,11 @@ class TiledRun {
     const std::int64_t width = shape_.width(panel);
     const std::int64_t pixels = tile.size[0] * tile.size[1] * tile.size[2];
     const T* const w = packed_panel(tile.group, panel);
+    if (tiling_.family == Family::rows) {
+      multiply_rows(chunk, tile, x, w, acc);
+      interrupt_.work_done(worker, chunk.terms * pixels);
+      return;
+    }
     for (std::int64_t t = 0; t < chunk.terms; t += tiling_.block) {
       const std::int64_t terms = std::min(tiling_.block, chunk.terms - t);
       const std::int64_t first = chunk.first + t;
@@ -165,6 +170,24 @@ class TiledRun {
       } else {
         for (std::int64_t h = 0; h < tile.size[1]; ++h)
           run(d * step[0] + h * step[1], d * rows.slice + h * rows.row, tile.size[2]);
+      }
+    }
+  }
+
+  void multiply_rows(const Chunk& chunk, const Tile& tile, const T* x, const T* w, T* acc) const {
+    const LanesRows rows = lanes_rows(tiling_, tile.size, kernels_.lanes);
+    const Index3& step = chunk.patch.layout.axis;
+    constexpr std::int64_t kRows = KernelSet<T>::kStencilRows;
+    for (std::int64_t d = 0; d < tile.size[0]; ++d) {
+      for (std::int64_t h = 0; h < tile.size[1]; h += kRows) {
+        const std::int64_t count = std::min(kRows, tile.size[1] - h);
+        for (std::int64_t r = chunk.first_run; r < chunk.first_run + chunk.runs; ++r) {
+          const GroupRun& run = tiling_.runs[static_cast<std::size_t>(r)];
+          kernels_.row_stencil[count - 1](
+              {x + d * step[0] + h * step[1], step[1], tiling_.groups.data() + run.first,
+               run.groups, tiling_.column.data() + chunk.first_column, w, tile.size[2],
+               acc + d * rows.slice + h * rows.row, rows.row, r != 0});
+        }
       }
     }
   }

@@ -15,6 +15,8 @@ constexpr std::int64_t kMinPixels = 96;
 // Accumulators of one panel stay near L1; a tile of more pixels gains nothing.
 constexpr std::int64_t kMaxPixels = 1024;
 constexpr std::int64_t kMaxLanesPixels = 8192;
+// Terms that the rows family sums in one chain; a little more where one group has more.
+constexpr std::int64_t kRunTerms = 256;
 constexpr std::int64_t kMaxScratch = std::int64_t{3} << 20;  // bytes, for each of patch and acc
 
 PatchLayout patch_layout(const Patch& patch, const Index3& box, bool channels_last, int element) {
@@ -101,7 +103,11 @@ class Builder {
     choose_block();
     split_for_threads();
     finish_layouts();
-    make_taps();
+    if (tiling_.family == Family::rows) {
+      for (Chunk& chunk : tiling_.chunks) make_groups(chunk);
+    } else {
+      make_taps();
+    }
     return std::move(tiling_);
   }
 
@@ -121,7 +127,8 @@ class Builder {
       const std::int64_t vectors = divide_up(k, machine_.lanes);
       tiling_.panel = std::min<std::int64_t>(vectors, machine_.out_vecs) * machine_.lanes;
     } else {
-      tiling_.panel = std::min<std::int64_t>(k, machine_.rows);
+      tiling_.panel =
+          tiling_.family == Family::rows ? 1 : std::min<std::int64_t>(k, machine_.rows);
     }
     tiling_.panels = divide_up(k, tiling_.panel);
   }
@@ -130,7 +137,7 @@ class Builder {
     Index3& box = tiling_.box;
     for (int a = 0; a < 3; ++a) box[a] = problem_.axis[a].out;
     const std::int64_t most =
-        tiling_.family == Family::lanes && tiling_.staging == Staging::patch ? kMaxLanesPixels
+        tiling_.family != Family::outer && tiling_.staging == Staging::patch ? kMaxLanesPixels
                                                                              : kMaxPixels;
     const auto fits = [&] {
       if (tiling_.pixels() > most) return false;
@@ -207,7 +214,9 @@ class Builder {
   void choose_block() {
     const std::int64_t width = tiling_.family == Family::outer ? tiling_.panel : 16;
     const std::int64_t most =
-        std::max<std::int64_t>(machine_.l1 / 2 / (width * machine_.element), 64);
+        std::min<std::int64_t>(std::max<std::int64_t>(machine_.l1 / 2 / (width * machine_.element),
+                                                      64),
+                               machine_.chain);
     std::int64_t longest = 1;
     for (const Chunk& chunk : tiling_.chunks) longest = std::max(longest, chunk.terms);
     tiling_.block = divide_up(longest, divide_up(longest, most));
@@ -264,16 +273,64 @@ class Builder {
       const std::int64_t through = round_up((tiling_.box[1] - 1) * row + tiling_.box[2],
                                             machine_.lanes);
       const std::int64_t apart = tiling_.box[1] * round_up(tiling_.box[2], machine_.lanes);
-      tiling_.flat = tiling_.chunks.size() == 1 && through <= apart;
+      tiling_.flat =
+          tiling_.family == Family::lanes && tiling_.chunks.size() == 1 && through <= apart;
     }
     // Whole vectors are read past the last pixel.
     tiling_.stage_elements = round_up(tiling_.stage_elements + 2 * machine_.lanes, line);
     std::int64_t positions = tiling_.pixels();
-    if (tiling_.family == Family::lanes)
+    if (tiling_.family != Family::outer)
       positions = lanes_rows(tiling_, tiling_.box, machine_.lanes).total;
     tiling_.panel_elements = round_up(positions * tiling_.panel, line);
     tiling_.acc_elements =
         tiling_.panel_elements * (tiling_.chunks.size() > 1 ? tiling_.panels_per_task : 1);
+  }
+
+  // The groups of a chunk, cut into runs of about kRunTerms terms: as long as a chain may be.
+  void make_groups(Chunk& chunk) {
+    const auto& axis = problem_.axis;
+    const Patch& patch = chunk.patch;
+    const PatchLayout& layout = patch.layout;
+    const auto& [pd, ph, pw] = patch.axis;
+    chunk.first_column = static_cast<std::int64_t>(tiling_.column.size());
+    chunk.first_run = static_cast<std::int64_t>(tiling_.runs.size());
+    for (std::int64_t k = pw.k0; k < pw.k1; ++k)
+      tiling_.column.push_back(static_cast<std::int32_t>(pw.phase_of(k) * layout.phase +
+                                                         pw.position_of(k)));
+    const std::int64_t columns = pw.k1 - pw.k0;
+    const std::int64_t most_rows = std::max<std::int64_t>(kRunTerms / columns, 4);
+    std::int64_t run_terms = kRunTerms;  // so that the first group begins a run
+    for (std::int64_t c = 0; c < patch.channels; ++c) {
+      for (std::int64_t i = pd.k0; i < pd.k1; ++i) {
+        for (std::int64_t j = ph.k0; j < ph.k1; ++j) {
+          // Every kernel row begins a group, or belongs to one that began a few rows above.
+          const std::int64_t rank = (j - ph.k0) / ph.phases;
+          if (rank % most_rows != 0) continue;
+          const std::int64_t rows =
+              std::min((ph.k1 - 1 - j) / ph.phases + 1, most_rows);
+          const std::int64_t phase = (pd.phase_of(i) * ph.phases + ph.phase_of(j)) * pw.phases;
+          StencilGroup group;
+          group.x = static_cast<std::int32_t>(c * layout.channel + phase * layout.phase +
+                                              pd.position_of(i) * layout.axis[0] +
+                                              ph.position_of(j) * layout.axis[1]);
+          group.w = static_cast<std::int32_t>(
+              (((patch.first_channel + c) * axis[0].kernel + i) * axis[1].kernel + j) *
+                  axis[2].kernel +
+              pw.k0);
+          group.w_pitch = static_cast<std::int32_t>(ph.phases * axis[2].kernel);
+          group.rows = static_cast<std::int32_t>(rows);
+          group.columns = static_cast<std::int32_t>(columns);
+          if (run_terms + rows * columns > kRunTerms) {
+            tiling_.runs.push_back({static_cast<std::int64_t>(tiling_.groups.size()), 0});
+            run_terms = 0;
+          }
+          ++tiling_.runs.back().groups;
+          run_terms += rows * columns;
+          tiling_.groups.push_back(group);
+        }
+      }
+    }
+    chunk.runs = static_cast<std::int64_t>(tiling_.runs.size()) - chunk.first_run;
   }
 
   void make_taps() {
@@ -363,6 +420,11 @@ bool can_read_in_place(const Problem& problem, const Tensor& x) {
   for (int a = 0; a < 3; ++a)
     if (!add(x.axis[a], problem.axis[a].in)) return false;
   return true;
+}
+
+bool has_neighbouring_rows(const Problem& problem) {
+  const Axis& height = problem.axis[1];
+  return height.kernel == 1 || height.stride % height.dilation == 0;
 }
 
 bool has_unit_channels(const Problem& problem, const Tensor& x) {

@@ -15,13 +15,18 @@ enum class Staging : std::uint8_t {
   patch,     // the input of a tile is copied once
   columns    // im2col: once for each tap
 };
-enum class Family : std::uint8_t { outer, lanes };  // what a vector's lanes are: channels or pixels
+enum class Family : std::uint8_t {
+  outer,  // a vector's lanes are output channels
+  lanes,  // output pixels
+  rows    // output pixels, several rows of one channel at a time
+};
 
 // The numbers of the machine and its kernels that a tiling depends on.
 struct Machine {
   int lanes;     // elements of one vector
   int out_vecs;  // outer: widest panel in vectors
   int rows;      // lanes: widest panel in channels
+  int chain;     // terms of one sum, at most
   int element;   // bytes
   std::int64_t l1;
   std::int64_t l2;
@@ -33,6 +38,16 @@ struct Chunk {
   std::int64_t first = 0;  // term
   std::int64_t terms = 0;
   Patch patch;             // Staging::patch only
+  // Family::rows only: where this chunk's kernel columns and runs begin, and how many runs.
+  std::int64_t first_column = 0;
+  std::int64_t first_run = 0;
+  std::int64_t runs = 0;
+};
+
+// Family::rows: groups that one kernel call sums in one chain.
+struct GroupRun {
+  std::int64_t first = 0;
+  std::int64_t groups = 0;
 };
 
 struct Tiling {
@@ -48,6 +63,9 @@ struct Tiling {
   bool flat = false;           // lanes: the rows of a slice run through as one
   std::vector<Chunk> chunks;
   std::vector<std::int32_t> tap;  // offset of each term in what is staged
+  std::vector<StencilGroup> groups;  // Family::rows, instead of `tap`
+  std::vector<GroupRun> runs;
+  std::vector<std::int32_t> column;
 
   // Scratch of one worker, in elements.
   std::int64_t stage_elements = 0;
@@ -62,7 +80,7 @@ struct Tiling {
   }
 };
 
-// Rows of pixels as the lanes family lays them out: `runs` of `length` positions (a multiple of the
+// Rows of pixels as the lanes and rows families lay them out: `runs` of `length` positions (a multiple of the
 // vector), pixel (d, h, w) at d * slice + h * row + w.
 struct LanesRows {
   std::int64_t row = 0;
@@ -70,6 +88,10 @@ struct LanesRows {
   std::int64_t total = 0;
 };
 LanesRows lanes_rows(const Tiling& tiling, const Index3& size, int lanes);
+
+// True where the rows of every group of Family::rows are neighbours in the patch: the dilation
+// divides the stride.
+bool has_neighbouring_rows(const Problem& problem);
 
 // x is needed for Staging::in_place (its strides make the offsets); channels_last says how patches
 // are laid out.

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cstdlib>
 #include <limits>
+#include <vector>
+
+#include "bindings/options.hpp"
 
 namespace fastconv::bindings {
 namespace {
@@ -122,13 +125,12 @@ Compute saturating_compute(ElementType x) {
 void check_activation(const Options& options, const Types& types) {
   if (options.activation == Activation::none) return;
   if (types.y.complex)
-    throw py::type_error("activation must be None for a complex result; the result is " +
-                         text_of(types.result));
+    throw py::type_error("activation must be None for a complex result (" + text_of(types.result) +
+                         "); got '" + name_of(options.activation) + "'");
   if (!is_float(types.y.real) && options.activation != Activation::relu &&
       options.activation != Activation::relu6)
-    throw py::type_error("activation must be None, 'relu' or 'relu6' for an integer result; the "
-                         "result is " +
-                         text_of(types.result));
+    throw py::type_error("activation must be None, 'relu' or 'relu6' for an integer result (" +
+                         text_of(types.result) + "); got '" + name_of(options.activation) + "'");
 }
 
 // First and one-past-last byte that an array's elements cover.
@@ -253,11 +255,16 @@ py::array empty_array(const py::dtype& dtype, const Shape& shape) {
   return py::reinterpret_steal<py::array>(array.release());
 }
 
-py::array as_operand(const py::array& array, const Types& types) {
-  if (array.dtype().num() == types.compute_dtype.num() && is_native(array.dtype()) &&
-      is_aligned(array))
+py::array as_native(const py::array& array) {
+  if (is_native(array.dtype()) && is_aligned(array)) return array;
+  return array.attr("astype")(array.dtype().attr("newbyteorder")("="), "C").cast<py::array>();
+}
+
+py::array as_dense(const py::array& array, const py::dtype& dtype) {
+  if (array.dtype().num() == dtype.num() && is_native(array.dtype()) && is_aligned(array) &&
+      (array.shape(0) <= 1 || array.strides(0) == array.itemsize()))
     return array;
-  return array.attr("astype")(types.compute_dtype).cast<py::array>();
+  return array.attr("astype")(dtype, "C").cast<py::array>();
 }
 
 Shape shape_of(const py::array& array) {
@@ -276,13 +283,15 @@ Tensor tensor_of(const void* data, const py::ssize_t* stride, std::size_t ndim,
   return t;
 }
 
-Weights weights_of(const py::array& w, const Options& options, bool complex) {
+Weights weights_of(const py::array& w, const Options& options) {
+  const ElementType type = element_type("w", w.dtype());
   Weights v;
   v.data = static_cast<const char*>(w.data());
+  v.type = type.real;
   v.out = w.strides(0);
   v.in = w.strides(1);
   for (int i = 0; i < options.rank; ++i) v.axis[3 - options.rank + i] = w.strides(2 + i);
-  if (complex) v.part = w.itemsize() / 2;
+  if (type.complex) v.part = size_of(type.real);
   return v;
 }
 
@@ -292,7 +301,7 @@ std::array<Scalar, 2> fill_of(const py::object& value, const Types& types) {
   const py::array given = as_array("fill_value", value);
   const ElementType type = element_type("fill_value", given.dtype());
   if (given.size() != 1)
-    throw py::value_error("fill_value must be one number; got an array of shape " +
+    throw py::type_error("fill_value must be one number; got an array of shape " +
                           to_string(shape_of(given)));
   if (type.complex && !types.y.complex)
     throw py::type_error("fill_value must be real for a real result; got " + text_of(value));

@@ -25,7 +25,7 @@ struct Types {
   py::dtype result;
   ElementType y;
   Compute compute;
-  py::dtype compute_dtype;  // NumPy's name of the type that weights and bias are cast to
+  py::dtype compute_dtype;  // NumPy's name of the type that everything is computed in
   bool cast_x;              // x must be cast to compute_dtype first: a real x of a complex result
 };
 
@@ -51,15 +51,18 @@ py::array readable_copy(const py::array& x, const Types& types);
 // An uninitialised C-contiguous array.
 py::array empty_array(const py::dtype& dtype, const Shape& shape);
 
-// w or bias as an aligned array of the compute type.
-py::array as_operand(const py::array& array, const Types& types);
+// An array itself where it is aligned and of native byte order, else a copy that is.
+py::array as_native(const py::array& array);
+
+// A 1-D array as a dense one of another type.
+py::array as_dense(const py::array& array, const py::dtype& dtype);
 
 Shape shape_of(const py::array& array);
 
 // The view of an array with or without a batch, from its byte strides.
 Tensor tensor_of(const void* data, const py::ssize_t* strides, std::size_t ndim,
                  const Options& options, ElementType type);
-Weights weights_of(const py::array& w, const Options& options, bool complex);
+Weights weights_of(const py::array& w, const Options& options);
 
 // The fill value in the compute type: real and imaginary part.
 std::array<Scalar, 2> fill_of(const py::object& value, const Types& types);

@@ -209,7 +209,7 @@ class Layer {
         if (ready->prepared->plan->packs_like(plan)) return ready->packed;
     }
     auto packed = std::make_shared<Packed>(plan.packed_bytes());
-    plan.pack(weights_of(wanted.parameters.w, spec_->options(), plan.problem().complex),
+    plan.pack(weights_of(wanted.parameters.w, spec_->options()),
               packed->data());
     return packed;
   }

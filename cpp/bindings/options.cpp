@@ -48,6 +48,12 @@ std::array<std::int64_t, 3> per_axis(const char* argument, int rank,
 
 }  // namespace
 
+const char* name_of(Activation activation) {
+  for (const auto& [name, value] : kActivations)
+    if (value == activation) return name;
+  return "";
+}
+
 Options make_options(int rank, const std::vector<std::int64_t>& stride, const Padding& padding,
                      const std::vector<std::int64_t>& dilation, std::int64_t groups,
                      const std::string& padding_mode, bool flip, bool channels_last,

@@ -20,4 +20,7 @@ Options make_options(int rank, const std::vector<std::int64_t>& stride, const Pa
                      const std::string& activation, const std::string& algorithm,
                      const std::string& precision, bool saturate);
 
+// The name that Python knows it by.
+const char* name_of(Activation activation);
+
 }  // namespace fastconv::bindings

@@ -114,15 +114,13 @@ Strides contiguous_strides(const Shape& shape, std::int64_t element) {
 }
 
 Parameters as_parameters(const Given& given, const Types& types) {
-  Parameters p{as_operand(given.w, types), std::nullopt};
+  Parameters p{as_native(given.w), std::nullopt};
   if (!given.bias) return p;
   const ElementType type = element_type("bias", given.bias->dtype());
   if ((type.complex && !types.y.complex) || (is_float(type.real) && !is_float(types.compute)))
     throw py::type_error("bias must be of a kind that can be cast to the result's; got " +
                          text_of(given.bias->dtype()) + " for " + text_of(types.result));
-  p.bias = as_operand(*given.bias, types);
-  if (p.bias->shape(0) > 1 && p.bias->strides(0) != p.bias->itemsize())
-    p.bias = p.bias->attr("copy")().cast<py::array>();
+  p.bias = as_dense(*given.bias, types.compute_dtype);
   return p;
 }
 
@@ -142,7 +140,7 @@ py::array execute(const Options& options, const Prepared& prepared, const py::ar
                          options, prepared.types.y);
   operands.packed = packed;
   if (parameters.bias) operands.bias = parameters.bias->data();
-  const Weights weights = weights_of(parameters.w, options, problem.complex);
+  const Weights weights = weights_of(parameters.w, options);
   Interrupt interrupt(&signal_pending);
   bool finished;
   {

@@ -45,7 +45,7 @@ std::shared_ptr<const Prepared> prepare(const Options& options, const Given& giv
 // Byte strides of a C-contiguous array.
 Strides contiguous_strides(const Shape& shape, std::int64_t element);
 
-// Weights and bias in the compute type.
+// Weights that the engine can read, and the bias in the compute type.
 struct Parameters {
   py::array w;
   std::optional<py::array> bias;

@@ -13,12 +13,6 @@ namespace fastconv {
   throw std::invalid_argument(std::string(what) + " does not fit in a signed 64-bit integer");
 }
 
-inline std::int64_t checked_add(std::int64_t a, std::int64_t b, const char* what) {
-  using Limits = std::numeric_limits<std::int64_t>;
-  if (b > 0 ? a > Limits::max() - b : a < Limits::min() - b) throw_overflow(what);
-  return a + b;
-}
-
 // Both operands are sizes: never negative.
 inline std::int64_t checked_mul(std::int64_t a, std::int64_t b, const char* what) {
   if (a != 0 && b > std::numeric_limits<std::int64_t>::max() / a) throw_overflow(what);

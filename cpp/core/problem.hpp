@@ -9,12 +9,12 @@
 #include <array>
 #include <cstdint>
 
+#include "core/activation.hpp"
 #include "core/dtype.hpp"
 
 namespace fastconv {
 
 enum class Border : std::uint8_t { constant, reflect, symmetric, edge, wrap };
-enum class Activation : std::uint8_t { none, relu, relu6, leaky_relu, sigmoid, tanh, silu };
 enum class Algorithm : std::uint8_t { automatic, direct, im2col, reference };
 enum class Precision : std::uint8_t { highest, high, medium };
 
@@ -72,12 +72,13 @@ struct Tensor {
   }
 };
 
-// The weights as the caller holds them, in the compute type: byte strides of (K, C, kd, kh, kw).
+// The weights as the caller holds them: byte strides of (K, C, kd, kh, kw).
 struct Weights {
   const char* data = nullptr;
+  DType type = DType::f32;  // of one real number
   std::int64_t out = 0;
   std::int64_t in = 0;
-  std::int64_t part = 0;
+  std::int64_t part = 0;  // 0 where the weights are real, whatever the problem is
   std::array<std::int64_t, 3> axis = {};
 };
 

@@ -1,11 +1,15 @@
 #include "core/validate.hpp"
 
+#include <algorithm>
+#include <limits>
 #include <stdexcept>
 
 #include "core/checked.hpp"
 
 namespace fastconv {
 namespace {
+
+constexpr std::int64_t kLargest = std::numeric_limits<std::int64_t>::max();
 
 [[noreturn]] void fail(const std::string& message) { throw std::invalid_argument(message); }
 
@@ -55,25 +59,34 @@ void set_same(Axis& axis, std::int64_t effective, PaddingRule rule) {
   const std::int64_t out = axis.in == 0 ? 0 : (axis.in - 1) / axis.stride + 1;
   std::int64_t total = 0;
   if (out > 0) {
-    // (out - 1) * stride < in, so only the sum can overflow.
-    total = checked_add((out - 1) * axis.stride, effective - axis.in, "the padding of an axis");
-    if (total < 0) total = 0;
+    // (out - 1) * stride < in and effective < 2^31, so nothing here can overflow.
+    total = std::max<std::int64_t>((out - 1) * axis.stride - axis.in + effective, 0);
   }
   const std::int64_t half = total / 2;
   axis.lo = rule == PaddingRule::same ? half : total - half;
   axis.hi = total - axis.lo;
 }
 
+// The dilated kernel, dilation * (size - 1) + 1, of one axis.
+std::int64_t effective_kernel(const Axis& axis) {
+  constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
+  if (axis.kernel > 1 && axis.dilation > (kMost - 1) / (axis.kernel - 1))
+    fail("dilation must leave the dilated kernel, dilation * (size - 1) + 1, below 2**31; got "
+         "dilation=" +
+         text(axis.dilation) + " for a kernel of size " + text(axis.kernel));
+  return (axis.kernel - 1) * axis.dilation + 1;
+}
+
 void set_output(Axis& axis, int number, const Options& options, const Shape& x, const Shape& w) {
-  const std::int64_t effective = checked_add(
-      checked_mul(axis.kernel - 1, axis.dilation, "the dilated kernel (dilation * (size - 1) + 1)"),
-      1, "the dilated kernel (dilation * (size - 1) + 1)");
+  const std::int64_t effective = effective_kernel(axis);
   if (options.padding != PaddingRule::given) set_same(axis, effective, options.padding);
   if (options.border != Border::constant && axis.in == 0)
     fail("padding_mode must be 'zeros' where x has an axis of size 0; got x of shape " +
          to_string(x));
-  const std::int64_t padded = checked_add(checked_add(axis.in, axis.lo, "the padded size of x"),
-                                          axis.hi, "the padded size of x");
+  if (axis.lo > kLargest - axis.in || axis.hi > kLargest - axis.in - axis.lo)
+    fail("padding must leave the padded size of x below 2**63; got padding (" + text(axis.lo) +
+         ", " + text(axis.hi) + ") for an axis of size " + text(axis.in));
+  const std::int64_t padded = axis.in + axis.lo + axis.hi;
   if (padded < effective)
     fail("the kernel must fit into the padded x: spatial axis " + text(number) + " has size " +
          text(axis.in) + " + padding " + text(axis.lo) + " + " + text(axis.hi) + " = " +

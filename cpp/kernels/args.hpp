@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "core/problem.hpp"
+#include "core/activation.hpp"
 
 namespace fastconv {
 
@@ -33,6 +33,31 @@ struct LanesArgs {
   const T* w;               // [taps][rows]
   T* acc;                   // [rows][acc_pitch]
   std::int64_t acc_pitch;
+  bool accumulate;
+};
+
+// Kernel rows of one channel, kernel slice and row phase: they touch neighbouring rows of the patch.
+struct StencilGroup {
+  std::int32_t x;        // offset of the row that the first kernel row sees
+  std::int32_t w;        // offset of its weights
+  std::int32_t w_pitch;  // from one kernel row to the next
+  std::int32_t rows;
+  std::int32_t columns;
+};
+
+// One output channel, lanes are output pixels, a tile spans several output rows. Reads and writes
+// whole vectors, as pixel lanes do.
+template <class T>
+struct StencilArgs {
+  const T* x;
+  std::int64_t x_pitch;        // from one row of the patch to the next
+  const StencilGroup* group;
+  std::int64_t groups;
+  const std::int32_t* column;  // offset of each kernel column
+  const T* w;
+  std::int64_t pixels;         // of one output row
+  T* acc;
+  std::int64_t acc_pitch;      // from one output row to the next
   bool accumulate;
 };
 

@@ -4,6 +4,7 @@
 
 #include "kernels/outer_product.hpp"
 #include "kernels/pixel_lanes.hpp"
+#include "kernels/row_stencil.hpp"
 #include "kernels/store.hpp"
 #include "kernels/table.hpp"
 #include "simd/half.hpp"
@@ -23,10 +24,15 @@ constexpr KernelSet<typename V::value_type> make_set() {
     set.outer[3] = &outer_product<V, 4>;
   }
   set.rows = 4;
+  set.chain = kIsFloat<V> && !V::fused ? 8 : 1 << 30;
   set.pixel_lanes[0] = &pixel_lanes<V, 1>;
   set.pixel_lanes[1] = &pixel_lanes<V, 2>;
   set.pixel_lanes[2] = &pixel_lanes<V, 3>;
   set.pixel_lanes[3] = &pixel_lanes<V, 4>;
+  set.row_stencil[0] = &row_stencil<V, 1>;
+  set.row_stencil[1] = &row_stencil<V, 2>;
+  set.row_stencil[2] = &row_stencil<V, 3>;
+  set.row_stencil[3] = &row_stencil<V, 4>;
   set.store = &store_tile<V>;
   set.pack = &pack_rows<V>;
   return set;

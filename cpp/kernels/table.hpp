@@ -12,14 +12,19 @@ template <class T>
 struct KernelSet {
   static constexpr int kMaxOutVecs = 4;
   static constexpr int kMaxRows = 4;
+  static constexpr int kStencilRows = 4;
 
   int lanes;     // of one vector
   int pixels;    // rows of the outer-product tile
   int out_vecs;  // widest outer-product tile, in vectors of output channels
   int rows;      // most output channels of a pixel-lanes tile
+  // Terms that may be summed in one chain. Where a multiply-add rounds twice (no FMA instruction),
+  // short chains keep the error below that of one long chain of fused ones.
+  int chain;
 
   void (*outer[kMaxOutVecs])(const OuterArgs<T>&);    // [vectors - 1]
   void (*pixel_lanes[kMaxRows])(const LanesArgs<T>&); // [rows - 1]
+  void (*row_stencil[kStencilRows])(const StencilArgs<T>&);  // [output rows - 1]
   void (*store)(const StoreArgs<T>&);
   void (*pack)(const PackArgs<T>&);
 };

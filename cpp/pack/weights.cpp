@@ -1,25 +1,20 @@
 #include "pack/weights.hpp"
 
+#include <algorithm>
+
+#include "pack/convert.hpp"
+
 namespace fastconv {
 namespace {
 
+// Weights are gathered in blocks of so many terms before they are transposed.
+constexpr std::int64_t kBlock = 32;
+constexpr std::int64_t kMostRows = 64;  // the widest panel: four vectors of sixteen
 
-// The weight that joins real input channel c with real output channel k. A complex product is
-//   [ re y ]   [ re w  -im w ] [ re x ]
-//   [ im y ] = [ im w   re w ] [ im x ]
-template <class T>
-T weight_at(const Problem& problem, const Weights& w, std::int64_t k, std::int64_t c,
-            std::int64_t offset) {
-  if (!problem.complex)
-    return *reinterpret_cast<const T*>(w.data + k * w.out + c * w.in + offset);
-  const bool imaginary = ((k ^ c) & 1) != 0;
-  const T value = *reinterpret_cast<const T*>(w.data + (k >> 1) * w.out + (c >> 1) * w.in +
-                                              offset + (imaginary ? w.part : 0));
-  return imaginary && (c & 1) != 0 ? -value : value;
-}
-
+// All terms of an output channel lie side by side in the compute type.
 bool is_dense(const Problem& problem, const Weights& w, std::int64_t element) {
   if (problem.complex || problem.flip || w.out % element != 0) return false;
+  if (!same_storage(w.type, problem.compute)) return false;
   std::int64_t expected = element;
   for (int a = 2; a >= 0; --a) {
     if (problem.axis[a].kernel > 1 && w.axis[a] != expected) return false;
@@ -28,36 +23,88 @@ bool is_dense(const Problem& problem, const Weights& w, std::int64_t element) {
   return problem.in_channels == 1 || w.in == expected;
 }
 
+// Terms [first, first + count) of one real output channel, in the order of the reduction. With
+// complex weights a product is
+//   [ re y ]   [ re w  -im w ] [ re x ]
+//   [ im y ] = [ im w   re w ] [ im x ]
+template <class T>
+class RowGatherer {
+ public:
+  RowGatherer(const KernelTable& kernels, const Problem& problem, const Weights& w)
+      : kernels_(kernels), problem_(problem), w_(w) {}
+
+  void gather(std::int64_t k, std::int64_t first, std::int64_t count, T* to) const {
+    const std::int64_t kw = problem_.axis[2].kernel;
+    for (std::int64_t t = first; t < first + count;) {
+      const std::int64_t column = t % kw;
+      const std::int64_t n = std::min(kw - column, first + count - t);
+      read(k, t / kw, column, n, to);
+      to += n;
+      t += n;
+    }
+  }
+
+ private:
+  // n weights of one kernel row; `row` counts the rows of all channels.
+  void read(std::int64_t k, std::int64_t row, std::int64_t column, std::int64_t n, T* to) const {
+    const auto& axis = problem_.axis;
+    const std::int64_t rows = axis[0].kernel * axis[1].kernel;
+    const std::int64_t c = row / rows;
+    std::int64_t d = row % rows / axis[1].kernel, h = row % axis[1].kernel;
+    std::int64_t step = w_.axis[2];
+    if (problem_.flip) {
+      d = axis[0].kernel - 1 - d;
+      h = axis[1].kernel - 1 - h;
+      column = axis[2].kernel - 1 - column;
+      step = -step;
+    }
+    const char* from =
+        w_.data + d * w_.axis[0] + h * w_.axis[1] + column * w_.axis[2];
+    if (!problem_.complex) {
+      read_row<T>(kernels_, w_.type, from + k * w_.out + c * w_.in, step, to, 1, n);
+      return;
+    }
+    from += (k >> 1) * w_.out + (c >> 1) * w_.in;
+    const bool imaginary = ((k ^ c) & 1) != 0;
+    if (imaginary && w_.part == 0) {
+      std::fill_n(to, n, T(0));
+      return;
+    }
+    read_row<T>(kernels_, w_.type, from + (imaginary ? w_.part : 0), step, to, 1, n);
+    if (imaginary && (c & 1) != 0)
+      for (std::int64_t i = 0; i < n; ++i) to[i] = -to[i];
+  }
+
+  const KernelTable& kernels_;
+  const Problem& problem_;
+  const Weights& w_;
+};
+
 }  // namespace
 
 template <class T>
-void pack_panel(const KernelSet<T>& kernels, const Problem& problem, const Weights& w,
+void pack_panel(const KernelTable& kernels, const Problem& problem, const Weights& w,
                 const PanelShape& shape, std::int64_t group, std::int64_t index, T* to) {
   constexpr std::int64_t kElement = sizeof(T);
+  const auto pack = kernels.set<T>().pack;
   const std::int64_t first = group * problem.out_channels + index * shape.panel;
   const std::int64_t rows = shape.channels(index), width = shape.width(index);
   if (is_dense(problem, w, kElement)) {
-    kernels.pack({reinterpret_cast<const T*>(w.data + first * w.out), w.out / kElement, rows,
-                  problem.terms(), to, width});
+    pack({reinterpret_cast<const T*>(w.data + first * w.out), w.out / kElement, rows,
+          problem.terms(), to, width});
     return;
   }
-  const auto& axis = problem.axis;
-  const std::int64_t taps = problem.taps();
-  for (std::int64_t t = 0; t < problem.terms(); ++t) {
-    const std::int64_t c = t / taps;
-    std::int64_t tap = t % taps;
-    if (problem.flip) tap = taps - 1 - tap;  // every axis reversed is the flat order reversed
-    const std::int64_t offset = tap / axis[2].kernel / axis[1].kernel * w.axis[0] +
-                                tap / axis[2].kernel % axis[1].kernel * w.axis[1] +
-                                tap % axis[2].kernel * w.axis[2];
-    for (std::int64_t r = 0; r < rows; ++r)
-      to[t * width + r] = weight_at<T>(problem, w, first + r, c, offset);
-    for (std::int64_t r = rows; r < width; ++r) to[t * width + r] = T(0);
+  const RowGatherer<T> gatherer(kernels, problem, w);
+  T block[kMostRows * kBlock];
+  for (std::int64_t t = 0; t < problem.terms(); t += kBlock) {
+    const std::int64_t terms = std::min(kBlock, problem.terms() - t);
+    for (std::int64_t r = 0; r < rows; ++r) gatherer.gather(first + r, t, terms, block + r * kBlock);
+    pack({block, kBlock, rows, terms, to + t * width, width});
   }
 }
 
-#define FASTCONV_INSTANTIATE(T)                                                           \
-  template void pack_panel<T>(const KernelSet<T>&, const Problem&, const Weights&,        \
+#define FASTCONV_INSTANTIATE(T)                                                      \
+  template void pack_panel<T>(const KernelTable&, const Problem&, const Weights&,    \
                               const PanelShape&, std::int64_t, std::int64_t, T*);
 FASTCONV_INSTANTIATE(float)
 FASTCONV_INSTANTIATE(double)

@@ -35,10 +35,10 @@ inline std::int64_t packed_elements(const Problem& problem, const PanelShape& sh
   return problem.groups * shape.group_width() * problem.terms();
 }
 
-// Packs panel `index` of group `group` to `to`, [terms][width]. Kernel flips and the real form of
-// complex weights are resolved here.
+// Packs panel `index` of group `group` to `to`, [terms][width]. Conversion to the compute type,
+// kernel flips and the real form of complex weights are resolved here.
 template <class T>
-void pack_panel(const KernelSet<T>& kernels, const Problem& problem, const Weights& w,
+void pack_panel(const KernelTable& kernels, const Problem& problem, const Weights& w,
                 const PanelShape& shape, std::int64_t group, std::int64_t index, T* to);
 
 }  // namespace fastconv

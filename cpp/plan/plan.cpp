@@ -10,7 +10,8 @@ namespace fastconv {
 namespace {
 
 // In order of preference: the first of equal cost wins, and the last accepts everything.
-constexpr const Candidate* kCandidates[] = {&direct, &stencil, &im2col_gemm, &reference};
+constexpr const Candidate* kCandidates[] = {&direct, &row_stencil, &stencil,
+                                                &im2col_gemm, &reference};
 
 // Waking a worker costs microseconds; below this much work a call stays on its own thread.
 constexpr std::int64_t kInlineMacs = 500'000;
@@ -18,8 +19,14 @@ constexpr std::int64_t kInlineMacs = 500'000;
 template <class T>
 Machine describe(const KernelSet<T>& kernels, int threads) {
   const CacheSizes& caches = cache_sizes();
-  return {kernels.lanes, kernels.out_vecs, kernels.rows, static_cast<int>(sizeof(T)),
-          caches.l1d,    caches.l2,        threads};
+  return {kernels.lanes,
+          kernels.out_vecs,
+          kernels.rows,
+          kernels.chain,
+          static_cast<int>(sizeof(T)),
+          caches.l1d,
+          caches.l2,
+          threads};
 }
 
 Machine describe(const KernelTable& kernels, Compute compute, int threads) {
@@ -38,7 +45,7 @@ Machine describe(const KernelTable& kernels, Compute compute, int threads) {
 bool is_named(const Candidate& candidate, Algorithm algorithm) {
   switch (algorithm) {
     case Algorithm::direct:
-      return &candidate == &direct || &candidate == &stencil;
+      return &candidate == &direct || &candidate == &row_stencil || &candidate == &stencil;
     case Algorithm::im2col:
       return &candidate == &im2col_gemm;
     case Algorithm::reference:
@@ -71,11 +78,11 @@ double multiplications(const Problem& problem) {
 }
 
 template <class T>
-void pack_all(const Problem& problem, const KernelSet<T>& kernels, const PanelShape& shape,
+void pack_all(const Problem& problem, const KernelTable& kernels, const PanelShape& shape,
               const Weights& w, void* to, int workers) {
   struct Job {
     const Problem& problem;
-    const KernelSet<T>& kernels;
+    const KernelTable& kernels;
     const PanelShape& shape;
     const Weights& w;
     T* to;
@@ -129,13 +136,13 @@ void Plan::pack(const Weights& w, void* to) const {
   const int workers = packed_bytes() < (1 << 18) ? 1 : workers_;
   switch (problem_.compute) {
     case Compute::f32:
-      return pack_all(problem_, kernels_->f32, shape, w, to, workers);
+      return pack_all<float>(problem_, *kernels_, shape, w, to, workers);
     case Compute::f64:
-      return pack_all(problem_, kernels_->f64, shape, w, to, workers);
+      return pack_all<double>(problem_, *kernels_, shape, w, to, workers);
     case Compute::i32:
-      return pack_all(problem_, kernels_->i32, shape, w, to, workers);
+      return pack_all<std::int32_t>(problem_, *kernels_, shape, w, to, workers);
     case Compute::i64:
-      return pack_all(problem_, kernels_->i64, shape, w, to, workers);
+      return pack_all<std::int64_t>(problem_, *kernels_, shape, w, to, workers);
   }
 }
 

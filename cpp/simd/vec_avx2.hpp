@@ -50,6 +50,7 @@ struct F32 {
   using value_type = float;
   static constexpr int lanes = 8;
   static constexpr int registers = 16;
+  static constexpr bool fused = true;
   __m256 v;
 
   static FASTCONV_INLINE F32 zero() { return {_mm256_setzero_ps()}; }
@@ -89,6 +90,7 @@ struct F64 {
   using value_type = double;
   static constexpr int lanes = 4;
   static constexpr int registers = 16;
+  static constexpr bool fused = true;
   __m256d v;
 
   static FASTCONV_INLINE F64 zero() { return {_mm256_setzero_pd()}; }
@@ -125,6 +127,7 @@ struct I32 {
   using value_type = std::int32_t;
   static constexpr int lanes = 8;
   static constexpr int registers = 16;
+  static constexpr bool fused = true;
   __m256i v;
 
   static FASTCONV_INLINE I32 zero() { return {_mm256_setzero_si256()}; }
@@ -161,6 +164,7 @@ struct I64 {
   using value_type = std::int64_t;
   static constexpr int lanes = 4;
   static constexpr int registers = 16;
+  static constexpr bool fused = true;
   __m256i v;
 
   static FASTCONV_INLINE I64 zero() { return {_mm256_setzero_si256()}; }

@@ -72,6 +72,7 @@ struct F32 {
   using value_type = float;
   static constexpr int lanes = 16;
   static constexpr int registers = 32;
+  static constexpr bool fused = true;
   __m512 v;
 
   static FASTCONV_INLINE F32 zero() { return {_mm512_setzero_ps()}; }
@@ -120,6 +121,7 @@ struct F64 {
   using value_type = double;
   static constexpr int lanes = 8;
   static constexpr int registers = 32;
+  static constexpr bool fused = true;
   __m512d v;
 
   static FASTCONV_INLINE F64 zero() { return {_mm512_setzero_pd()}; }
@@ -166,6 +168,7 @@ struct I32 {
   using value_type = std::int32_t;
   static constexpr int lanes = 16;
   static constexpr int registers = 32;
+  static constexpr bool fused = true;
   __m512i v;
 
   static FASTCONV_INLINE I32 zero() { return {_mm512_setzero_si512()}; }
@@ -198,6 +201,7 @@ struct I64 {
   using value_type = std::int64_t;
   static constexpr int lanes = 8;
   static constexpr int registers = 32;
+  static constexpr bool fused = true;
   __m512i v;
 
   static FASTCONV_INLINE I64 zero() { return {_mm512_setzero_si512()}; }

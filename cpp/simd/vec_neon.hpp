@@ -25,6 +25,7 @@ struct F32 {
   using value_type = float;
   static constexpr int lanes = 4;
   static constexpr int registers = 32;
+  static constexpr bool fused = true;
   float32x4_t v;
 
   static FASTCONV_INLINE F32 zero() { return {vdupq_n_f32(0)}; }
@@ -70,6 +71,7 @@ struct F64 {
   using value_type = double;
   static constexpr int lanes = 2;
   static constexpr int registers = 32;
+  static constexpr bool fused = true;
   float64x2_t v;
 
   static FASTCONV_INLINE F64 zero() { return {vdupq_n_f64(0)}; }
@@ -105,6 +107,7 @@ struct I32 {
   using value_type = std::int32_t;
   static constexpr int lanes = 4;
   static constexpr int registers = 32;
+  static constexpr bool fused = true;
   int32x4_t v;
 
   static FASTCONV_INLINE I32 zero() { return {vdupq_n_s32(0)}; }
@@ -154,6 +157,7 @@ struct I64 {
   using value_type = std::int64_t;
   static constexpr int lanes = 2;
   static constexpr int registers = 32;
+  static constexpr bool fused = true;
   int64x2_t v;
 
   static FASTCONV_INLINE I64 zero() { return {vdupq_n_s64(0)}; }

@@ -78,6 +78,7 @@ struct Vec {
   using Signed = Lanes<T>;
   static constexpr int lanes = 16 / static_cast<int>(sizeof(T));
   static constexpr int registers = 16;
+  static constexpr bool fused = false;
   Lanes<Element> v;
 
   static FASTCONV_INLINE Vec zero() { return broadcast(T(0)); }

@@ -160,12 +160,14 @@ double value_of(Values values, DType type) {
 struct Case {
   Problem problem;
   Values values = Values::small;
+  DType w_type = DType::f32;
+  bool w_complex = false;  // a complex problem may have real weights
   std::unique_ptr<Layout> x_layout, w_layout, y_layout;
   std::unique_ptr<Memory> x, w, bias;
   Weights weights;
   Operands operands;
 
-  // The arrays that `problem`, complete but for channels of complex numbers, asks for.
+  // The arrays that `problem` asks for.
   void make_arrays() {
     const std::int64_t parts = problem.complex ? 2 : 1;
     const auto& axis = problem.axis;
@@ -180,13 +182,13 @@ struct Case {
     w_layout = std::make_unique<Layout>(
         Index5{problem.groups * problem.out_channels / parts, problem.in_channels / parts,
                axis[0].kernel, axis[1].kernel, axis[2].kernel},
-        size_of(problem.compute) * parts, true);
-    x = filled(*x_layout, problem.x_type);
-    w = filled(*w_layout, stored_type(problem.compute));
-    operands.x = tensor(*x_layout, problem.x_type, x->data());
-    operands.y = tensor(*y_layout, problem.y_type, nullptr);
-    const Tensor t = tensor(*w_layout, stored_type(problem.compute), w->data());
-    weights = {t.data, t.batch, t.channel, t.part, t.axis};
+        size_of(w_type) * (w_complex ? 2 : 1), true);
+    x = filled(*x_layout, problem.x_type, problem.complex);
+    w = filled(*w_layout, w_type, w_complex);
+    operands.x = tensor(*x_layout, problem.x_type, problem.complex, x->data());
+    operands.y = tensor(*y_layout, problem.y_type, problem.complex, nullptr);
+    const Tensor t = tensor(*w_layout, w_type, w_complex, w->data());
+    weights = {t.data, w_type, t.batch, t.channel, t.part, t.axis};
     if (problem.has_bias) {
       const DType type = stored_type(problem.compute);
       const std::int64_t n = problem.groups * problem.out_channels;
@@ -197,23 +199,23 @@ struct Case {
     }
   }
 
-  std::unique_ptr<Memory> filled(const Layout& layout, DType type) const {
+  std::unique_ptr<Memory> filled(const Layout& layout, DType type, bool complex) const {
     auto memory = std::make_unique<Memory>(layout.bytes, 0xCD);
     // With rounding to integers at the end, halves make ties.
     const double unit = problem.saturate && is_float(type) ? 0.5 : 1.0;
     layout.each([&](std::int64_t at) {
-      for (int part = 0; part < (problem.complex ? 2 : 1); ++part)
+      for (int part = 0; part < (complex ? 2 : 1); ++part)
         put(type, memory->data() + at + part * size_of(type), unit * value_of(values, type));
     });
     return memory;
   }
 
-  Tensor tensor(const Layout& l, DType type, char* data) const {
+  static Tensor tensor(const Layout& l, DType type, bool complex, char* data) {
     Tensor t;
     t.data = data == nullptr ? nullptr : data + l.origin;
     t.batch = l.stride[0];
     t.channel = l.stride[1];
-    t.part = problem.complex ? size_of(type) : 0;
+    t.part = complex ? size_of(type) : 0;
     t.axis = {l.stride[2], l.stride[3], l.stride[4]};
     return t;
   }
@@ -246,14 +248,14 @@ template <class T>
 Memory run_candidate(const Case& c, const Candidate& candidate, const KernelTable& table,
                      int threads, std::int64_t l1, std::int64_t l2) {
   const KernelSet<T>& set = table.set<T>();
-  const Machine machine{set.lanes, set.out_vecs, set.rows, sizeof(T), l1, l2, threads};
+  const Machine machine{set.lanes, set.out_vecs, set.rows, set.chain, sizeof(T), l1, l2, threads};
   const Tiling tiling = candidate.tile(c.problem, c.operands.x, machine);
   const PanelShape shape = panel_shape(c.problem, tiling, set.lanes);
   return c.output([&](Operands operands) {
     const Memory packed(packed_elements(c.problem, shape) * std::int64_t{sizeof(T)}, 0xFF);
     for (std::int64_t g = 0; g < c.problem.groups; ++g)
       for (std::int64_t p = 0; p < shape.panels(); ++p)
-        pack_panel<T>(set, c.problem, c.weights, shape, g, p,
+        pack_panel<T>(table, c.problem, c.weights, shape, g, p,
                       reinterpret_cast<T*>(packed.data()) +
                           (g * shape.group_width() + p * shape.panel) * c.problem.terms());
     operands.packed = packed.data();
@@ -311,6 +313,15 @@ void choose_types(Problem& p) {
   }
 }
 
+DType random_weight_type(const Problem& p) {
+  if (chance(60)) return stored_type(p.compute);
+  if (!is_float(p.compute))
+    return one_of({DType::i8, DType::u8, DType::i16, DType::u16, DType::i32, DType::u32, DType::i64,
+                   DType::u64});
+  return one_of(
+      {DType::f16, DType::bf16, DType::f32, DType::f64, DType::i8, DType::u8, DType::i16});
+}
+
 // Half the time the sizes around a vector and a tile, where the tails are.
 std::int64_t channels(std::int64_t most) {
   const std::int64_t n = chance(50) ? pick(1, 6) : pick(1, most);
@@ -365,6 +376,8 @@ Case random_case(std::int64_t most_products, bool fractions = false) {
     } catch (const std::invalid_argument&) {
     }
   }
+  c.w_type = random_weight_type(c.problem);
+  c.w_complex = c.problem.complex && is_float(c.w_type) && chance(70);
   if (!is_float(c.problem.compute) && chance(30)) c.values = Values::wrapping;
   if (fractions && is_float(c.problem.x_type) && !c.problem.saturate) c.values = Values::fractions;
   c.make_arrays();
@@ -413,7 +426,7 @@ void check_all(const Case& c) {
     compare(expected, run_plan(c, Algorithm::direct, table, threads), c, table, "direct");
     compare(expected, run_plan(c, Algorithm::im2col, table, threads), c, table, "im2col");
     compare(expected, run_plan(c, Algorithm::reference, table, threads), c, table, "reference");
-    for (const Candidate* candidate : {&direct, &stencil, &im2col_gemm}) {
+    for (const Candidate* candidate : {&direct, &row_stencil, &stencil, &im2col_gemm}) {
       if (candidate->accepts(c.problem) != nullptr) continue;
       const std::int64_t l1 = std::int64_t{1} << pick(8, 15), l2 = std::int64_t{1} << pick(10, 19);
       compare(expected, run_candidate(c, *candidate, table, threads, l1, l2), c, table,
@@ -438,7 +451,7 @@ void test_deep_reduction() {
     Case c;
     c.problem = make_problem(o, {1, 700, 9, 10}, {3, 700, 3, 3}, nullptr);
     c.problem.compute = type == DType::f64 ? Compute::f64 : Compute::f32;
-    c.problem.x_type = c.problem.y_type = type;
+    c.problem.x_type = c.problem.y_type = c.w_type = type;
     c.make_arrays();
     check_all(c);
   }
