@@ -42,7 +42,9 @@ def test_guide_examples_print_what_they_say(page):
     assert results.failed == 0
 
 
-@pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md", ".github/CONTRIBUTING.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CHANGELOG.md", "cpp/README.md", ".github/CONTRIBUTING.md"]
+)
 def test_relative_links_lead_to_files(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     links = re.findall(r"\]\((?!https?:)([^)#]+)", text)

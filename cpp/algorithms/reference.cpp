@@ -61,7 +61,7 @@ struct ReferenceRun {
   // The source index that tap k of output o sees along an axis, -1 where that is the fill value.
   std::int64_t source(int a, std::int64_t o, std::int64_t k) const {
     const Axis& axis = problem.axis[a];
-    return source_index(problem.border, o * axis.stride + k * axis.dilation - axis.lo, axis.in);
+    return source_index(problem.border, axis, o * axis.stride + k * axis.dilation - axis.lo);
   }
 
   T element(const char* plane, const Index3& index) const {
@@ -84,17 +84,16 @@ struct ReferenceRun {
     const std::int64_t k = index % channels, image = index / channels;
     const T* const w = static_cast<const T*>(operands.packed) + k * problem.terms();
     const T* const bias = static_cast<const T*>(operands.bias);
-    char* const slice =
-        y.data + image * y.batch + y.channel_offset(k) + d * y.axis[0];
+    char* const slice = y.data + image * y.batch + y.channel_offset(k) + d * y.axis[0];
     for (std::int64_t h = 0; h < axis[1].out; ++h) {
       for (std::int64_t v = 0; v < axis[2].out; ++v) {
         if (interrupt.stop_requested()) return;
         const T total = sum(image, k / problem.out_channels, w, {d, h, v});
         T value;
-        kernels.set<T>().store({&total, 1, 1, 1, 1, &value, 1, 1,
-                                bias != nullptr ? bias + k : bias, problem.activation});
+        kernels.set<T>().store({&total, 1, 1, 1, 1, &value, 1, 1, bias != nullptr ? bias + k : bias,
+                                problem.activation});
         write_row<T>(kernels, problem.y_type, &value, slice + h * y.axis[1] + v * y.axis[2], 0, 1,
-                     problem.saturate, problem.activation);
+                     problem.activation);
         interrupt.work_done(worker, 16 * problem.terms());
       }
     }

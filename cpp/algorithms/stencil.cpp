@@ -12,7 +12,7 @@ const char* accepts(const Problem&) { return nullptr; }
 
 // One row of output channels loads a vector for each FMA; four share three loads.
 double cost(const Problem& problem, const Machine& machine) {
-  constexpr double kRowCost[] = {0.0, 1.6, 1.25 * 2, 1.15 * 3, 1.1 * 4};
+  constexpr double kRowCost[] = {0.0, 1.6, 1.15 * 2, 1.15 * 3, 1.1 * 4};
   const std::int64_t full = problem.out_channels / machine.rows;
   const std::int64_t tail = problem.out_channels % machine.rows;
   const double multiply = static_cast<double>(full) * kRowCost[machine.rows] + kRowCost[tail];

@@ -88,8 +88,8 @@ class TiledRun {
   const T* stage(const Chunk& chunk, const Tile& tile, const Scratchpad<T>& pad) const {
     const Tensor& x = operands_.x;
     if (tiling_.staging == Staging::in_place) {
-      std::int64_t offset = tile.image * x.batch +
-                            x.channel_offset(tile.group * problem_.in_channels);
+      std::int64_t offset =
+          tile.image * x.batch + x.channel_offset(tile.group * problem_.in_channels);
       for (int a = 0; a < 3; ++a) offset += tile.origin[a] * problem_.axis[a].stride * x.axis[a];
       make_pixels(tile,
                   {problem_.axis[0].stride * x.axis[0] / std::int64_t{sizeof(T)},
@@ -99,14 +99,13 @@ class TiledRun {
       return reinterpret_cast<const T*>(x.data + offset);
     }
     if (tiling_.staging == Staging::columns) {
-      stage_columns<T>(table_, problem_, x, tile, chunk.first, chunk.terms,
-                       tiling_.columns_pitch, pad.stage);
+      stage_columns<T>(table_, problem_, x, tile, chunk.first, chunk.terms, tiling_.columns_pitch,
+                       pad.stage);
       if (tiling_.family == Family::outer)
         make_pixels(tile, {tile.size[1] * tile.size[2], tile.size[2], 1}, pad.pixel);
     } else {
       stage_patch<T>(table_, problem_, x, chunk.patch, tile, pad.stage);
-      if (tiling_.family == Family::outer)
-        make_pixels(tile, chunk.patch.layout.axis, pad.pixel);
+      if (tiling_.family == Family::outer) make_pixels(tile, chunk.patch.layout.axis, pad.pixel);
     }
     return pad.stage;
   }
@@ -142,8 +141,9 @@ class TiledRun {
         kernels_.outer[width / kernels_.lanes - 1](
             {x, pixel, pixels, tap, terms, w + first * width, acc, accumulate});
       } else {
-        multiply_lanes(chunk, tile, x, {nullptr, 0, tap, terms, w + first * width, nullptr, 0,
-                                        accumulate}, acc, width);
+        multiply_lanes(chunk, tile, x,
+                       {nullptr, 0, tap, terms, w + first * width, nullptr, 0, accumulate}, acc,
+                       width);
       }
       interrupt_.work_done(worker, terms * width * pixels);
       if (interrupt_.stop_requested()) return;
@@ -234,7 +234,9 @@ class TiledRun {
   void store_row(StoreArgs<T> args, std::int64_t channel, char* to, T* convert) const {
     const Tensor& y = operands_.y;
     constexpr std::int64_t kElement = sizeof(T);
-    if (plain_output_ && (!problem_.complex || has_unit_output_channels())) {
+    const bool along_pixels = y.axis[2] == kElement;
+    const bool along_channels = args.acc_channel == 1 && has_unit_output_channels();
+    if (plain_output_ && ((along_pixels && !problem_.complex) || along_channels)) {
       args.out = reinterpret_cast<T*>(to + y.channel_offset(channel));
       args.out_pixel = y.axis[2] / kElement;
       args.out_channel = problem_.complex ? 1 : y.channel / kElement;
@@ -247,12 +249,12 @@ class TiledRun {
     kernels_.store(args);
     for (std::int64_t c = 0; c < args.channels; ++c)
       write_row<T>(table_, problem_.y_type, convert + c * args.pixels,
-                   to + y.channel_offset(channel + c), y.axis[2], args.pixels, problem_.saturate,
-                   problem_.activation);
+                   to + y.channel_offset(channel + c), y.axis[2], args.pixels, problem_.activation);
   }
 
   bool has_unit_output_channels() const {
     const std::int64_t element = sizeof(T);
+    if (!problem_.complex) return operands_.y.channel == element;
     return operands_.y.part == element && operands_.y.channel == 2 * element;
   }
 

@@ -58,8 +58,7 @@ Patch make_patch(const Problem& problem, std::int64_t channel, std::int64_t chan
   patch.first_channel = channel;
   patch.channels = channels;
   for (int a = 0; a < 3; ++a)
-    patch.axis[a] =
-        PatchAxis::make(problem.axis[a], taps.first[a], taps.first[a] + taps.count[a]);
+    patch.axis[a] = PatchAxis::make(problem.axis[a], taps.first[a], taps.first[a] + taps.count[a]);
   return patch;
 }
 
@@ -112,9 +111,7 @@ class Builder {
   }
 
  private:
-  std::int64_t budget() const {
-    return std::min(machine_.l2 / 2, kMaxScratch) / machine_.element;
-  }
+  std::int64_t budget() const { return std::min(machine_.l2 / 2, kMaxScratch) / machine_.element; }
 
   std::int64_t elements(const Index3& box, std::int64_t channels, const TapRange& taps) const {
     const Patch patch = make_patch(problem_, 0, channels, taps);
@@ -127,8 +124,7 @@ class Builder {
       const std::int64_t vectors = divide_up(k, machine_.lanes);
       tiling_.panel = std::min<std::int64_t>(vectors, machine_.out_vecs) * machine_.lanes;
     } else {
-      tiling_.panel =
-          tiling_.family == Family::rows ? 1 : std::min<std::int64_t>(k, machine_.rows);
+      tiling_.panel = tiling_.family == Family::rows ? 1 : std::min<std::int64_t>(k, machine_.rows);
     }
     tiling_.panels = divide_up(k, tiling_.panel);
   }
@@ -136,9 +132,9 @@ class Builder {
   void choose_box() {
     Index3& box = tiling_.box;
     for (int a = 0; a < 3; ++a) box[a] = problem_.axis[a].out;
-    const std::int64_t most =
-        tiling_.family != Family::outer && tiling_.staging == Staging::patch ? kMaxLanesPixels
-                                                                             : kMaxPixels;
+    const std::int64_t most = tiling_.family != Family::outer && tiling_.staging == Staging::patch
+                                  ? kMaxLanesPixels
+                                  : kMaxPixels;
     const auto fits = [&] {
       if (tiling_.pixels() > most) return false;
       switch (tiling_.staging) {
@@ -150,9 +146,29 @@ class Builder {
           return elements(box, problem_.in_channels, all_taps(problem_)) <= budget();
       }
     };
+    if (tiling_.family == Family::rows) return choose_rows_box(fits);
     while (!fits() && shrink(box, kMinPixels)) {
     }
     even_out(problem_, box);
+  }
+
+  // Rows share their loads in fours and their neighbours with the next tile: at least sixteen, and
+  // twice the kernel's height, before the width is kept whole.
+  template <class Fits>
+  void choose_rows_box(Fits fits) {
+    constexpr std::int64_t kTile = 4;  // rows of one kernel call
+    Index3& box = tiling_.box;
+    const Axis& height = problem_.axis[1];
+    box[0] = 1;
+    const std::int64_t rows =
+        std::min(round_up(height.out, kTile),
+                 round_up(std::max<std::int64_t>(16, 2 * height.kernel), kTile));
+    box[1] = std::min(std::max(rows, kMaxLanesPixels / box[2] / kTile * kTile), height.out);
+    while (!fits() && box[2] > 8 * machine_.lanes)
+      box[2] = round_up(divide_up(box[2], 2), machine_.lanes);
+    while (!fits() && box[1] > kTile) box[1] = round_up(divide_up(box[1], 2), kTile);
+    const std::int64_t columns = divide_up(problem_.axis[2].out, box[2]);
+    box[2] = std::min(round_up(divide_up(problem_.axis[2].out, columns), machine_.lanes), box[2]);
   }
 
   // The reduction stays whole where the patch fits; else it is cut by channels, and where one
@@ -193,8 +209,7 @@ class Builder {
     for (r.first[0] = 0; r.first[0] < axis[0].kernel; r.first[0] += step[0]) {
       for (r.first[1] = 0; r.first[1] < axis[1].kernel; r.first[1] += step[1]) {
         for (r.first[2] = 0; r.first[2] < axis[2].kernel; r.first[2] += step[2]) {
-          for (int a = 0; a < 3; ++a)
-            r.count[a] = std::min(step[a], axis[a].kernel - r.first[a]);
+          for (int a = 0; a < 3; ++a) r.count[a] = std::min(step[a], axis[a].kernel - r.first[a]);
           add_chunk(channel, 1, r);
         }
       }
@@ -213,10 +228,8 @@ class Builder {
   // Weights of one block and panel fill half of L1 (they are read once for every six pixels).
   void choose_block() {
     const std::int64_t width = tiling_.family == Family::outer ? tiling_.panel : 16;
-    const std::int64_t most =
-        std::min<std::int64_t>(std::max<std::int64_t>(machine_.l1 / 2 / (width * machine_.element),
-                                                      64),
-                               machine_.chain);
+    const std::int64_t most = std::min<std::int64_t>(
+        std::max<std::int64_t>(machine_.l1 / 2 / (width * machine_.element), 64), machine_.chain);
     std::int64_t longest = 1;
     for (const Chunk& chunk : tiling_.chunks) longest = std::max(longest, chunk.terms);
     tiling_.block = divide_up(longest, divide_up(longest, most));
@@ -242,7 +255,7 @@ class Builder {
     while (threads > 1 && count() < 4 * threads && count() % threads != 0) {
       // Smaller boxes first, as long as the weights are still used often enough.
       if (tiling_.pixels() >= 2 * kMinPixels && shrink(tiling_.box, kMinPixels)) {
-        even_out(problem_, tiling_.box);
+        if (tiling_.family != Family::rows) even_out(problem_, tiling_.box);
         continue;
       }
       if (per_task == 1) break;
@@ -270,8 +283,8 @@ class Builder {
       }
       // Running rows through as one computes the columns between them in vain; running them one by
       // one rounds each up to whole vectors.
-      const std::int64_t through = round_up((tiling_.box[1] - 1) * row + tiling_.box[2],
-                                            machine_.lanes);
+      const std::int64_t through =
+          round_up((tiling_.box[1] - 1) * row + tiling_.box[2], machine_.lanes);
       const std::int64_t apart = tiling_.box[1] * round_up(tiling_.box[2], machine_.lanes);
       tiling_.flat =
           tiling_.family == Family::lanes && tiling_.chunks.size() == 1 && through <= apart;
@@ -295,8 +308,8 @@ class Builder {
     chunk.first_column = static_cast<std::int64_t>(tiling_.column.size());
     chunk.first_run = static_cast<std::int64_t>(tiling_.runs.size());
     for (std::int64_t k = pw.k0; k < pw.k1; ++k)
-      tiling_.column.push_back(static_cast<std::int32_t>(pw.phase_of(k) * layout.phase +
-                                                         pw.position_of(k)));
+      tiling_.column.push_back(
+          static_cast<std::int32_t>(pw.phase_of(k) * layout.phase + pw.position_of(k)));
     const std::int64_t columns = pw.k1 - pw.k0;
     const std::int64_t most_rows = std::max<std::int64_t>(kRunTerms / columns, 4);
     std::int64_t run_terms = kRunTerms;  // so that the first group begins a run
@@ -306,8 +319,7 @@ class Builder {
           // Every kernel row begins a group, or belongs to one that began a few rows above.
           const std::int64_t rank = (j - ph.k0) / ph.phases;
           if (rank % most_rows != 0) continue;
-          const std::int64_t rows =
-              std::min((ph.k1 - 1 - j) / ph.phases + 1, most_rows);
+          const std::int64_t rows = std::min((ph.k1 - 1 - j) / ph.phases + 1, most_rows);
           const std::int64_t phase = (pd.phase_of(i) * ph.phases + ph.phase_of(j)) * pw.phases;
           StencilGroup group;
           group.x = static_cast<std::int32_t>(c * layout.channel + phase * layout.phase +
@@ -363,9 +375,8 @@ class Builder {
             for (std::int64_t k = pw.k0; k < pw.k1; ++k) {
               const std::int64_t phase =
                   (pd.phase_of(i) * ph.phases + ph.phase_of(j)) * pw.phases + pw.phase_of(k);
-              put(c * layout.channel + phase * layout.phase +
-                  pd.position_of(i) * layout.axis[0] + ph.position_of(j) * layout.axis[1] +
-                  pw.position_of(k) * layout.axis[2]);
+              put(c * layout.channel + phase * layout.phase + pd.position_of(i) * layout.axis[0] +
+                  ph.position_of(j) * layout.axis[1] + pw.position_of(k) * layout.axis[2]);
             }
     }
   }

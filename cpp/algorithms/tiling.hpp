@@ -37,7 +37,7 @@ struct Machine {
 struct Chunk {
   std::int64_t first = 0;  // term
   std::int64_t terms = 0;
-  Patch patch;             // Staging::patch only
+  Patch patch;  // Staging::patch only
   // Family::rows only: where this chunk's kernel columns and runs begin, and how many runs.
   std::int64_t first_column = 0;
   std::int64_t first_run = 0;
@@ -53,16 +53,16 @@ struct GroupRun {
 struct Tiling {
   Staging staging = Staging::patch;
   Family family = Family::outer;
-  Index3 box = {1, 1, 1};      // output pixels of a task
+  Index3 box = {1, 1, 1};  // output pixels of a task
   Index3 boxes = {1, 1, 1};
-  std::int64_t panel = 1;      // output channels that a kernel call makes
-  std::int64_t panels = 1;     // of one group
+  std::int64_t panel = 1;   // output channels that a kernel call makes
+  std::int64_t panels = 1;  // of one group
   std::int64_t panels_per_task = 1;
   std::int64_t panel_tasks = 1;
-  std::int64_t block = 1;      // terms of one kernel call
-  bool flat = false;           // lanes: the rows of a slice run through as one
+  std::int64_t block = 1;  // terms of one kernel call
+  bool flat = false;       // lanes: the rows of a slice run through as one
   std::vector<Chunk> chunks;
-  std::vector<std::int32_t> tap;  // offset of each term in what is staged
+  std::vector<std::int32_t> tap;     // offset of each term in what is staged
   std::vector<StencilGroup> groups;  // Family::rows, instead of `tap`
   std::vector<GroupRun> runs;
   std::vector<std::int32_t> column;
@@ -80,8 +80,8 @@ struct Tiling {
   }
 };
 
-// Rows of pixels as the lanes and rows families lay them out: `runs` of `length` positions (a multiple of the
-// vector), pixel (d, h, w) at d * slice + h * row + w.
+// Rows of pixels as the lanes and rows families lay them out: `runs` of `length` positions (a
+// multiple of the vector), pixel (d, h, w) at d * slice + h * row + w.
 struct LanesRows {
   std::int64_t row = 0;
   std::int64_t slice = 0;

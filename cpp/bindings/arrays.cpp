@@ -196,12 +196,12 @@ Types resolve_types(const py::dtype& x, const py::dtype& w, const py::object& dt
     const py::dtype natural = numpy().attr("result_type")(x, w).cast<py::dtype>();
     types.result = natural;
     if (!dtype.is_none()) {
-      types.result =
-          py::dtype::from_args(dtype).attr("newbyteorder")("=").cast<py::dtype>();
+      types.result = py::dtype::from_args(dtype).attr("newbyteorder")("=").cast<py::dtype>();
       if (!options.saturate && !can_cast(natural, types.result))
-        throw py::type_error("dtype must be one that x and w can be cast to by NumPy's rule "
-                             "\"same_kind\", from " +
-                             text_of(natural) + "; got " + text_of(types.result));
+        throw py::type_error(
+            "dtype must be one that x and w can be cast to by NumPy's rule "
+            "\"same_kind\", from " +
+            text_of(natural) + "; got " + text_of(types.result));
     }
   }
   types.y = element_type("dtype", types.result);
@@ -225,9 +225,9 @@ py::array as_array(const char* argument, const py::object& value) {
     array = numpy().attr("asarray")(value);
   } catch (py::error_already_set& error) {
     if (!error.matches(PyExc_ValueError)) throw;
-    py::raise_from(error, PyExc_ValueError,
-                   (std::string(argument) + " must be an array or what NumPy can make one of")
-                       .c_str());
+    py::raise_from(
+        error, PyExc_ValueError,
+        (std::string(argument) + " must be an array or what NumPy can make one of").c_str());
     throw py::error_already_set();
   }
   return array.cast<py::array>();
@@ -247,10 +247,9 @@ py::array empty_array(const py::dtype& dtype, const Shape& shape) {
   // NumPy's own allocation: a py::array of a shape would compute and re-check the strides.
   auto& api = py::detail::npy_api::get();
   const std::vector<py::ssize_t> lengths(shape.begin(), shape.end());
-  py::object array = py::reinterpret_steal<py::object>(
-      api.PyArray_NewFromDescr_(api.PyArray_Type_, dtype.inc_ref().ptr(),
-                                static_cast<int>(lengths.size()), lengths.data(), nullptr,
-                                nullptr, 0, nullptr));
+  py::object array = py::reinterpret_steal<py::object>(api.PyArray_NewFromDescr_(
+      api.PyArray_Type_, dtype.inc_ref().ptr(), static_cast<int>(lengths.size()), lengths.data(),
+      nullptr, nullptr, 0, nullptr));
   if (!array) throw py::error_already_set();
   return py::reinterpret_steal<py::array>(array.release());
 }
@@ -302,19 +301,19 @@ std::array<Scalar, 2> fill_of(const py::object& value, const Types& types) {
   const ElementType type = element_type("fill_value", given.dtype());
   if (given.size() != 1)
     throw py::type_error("fill_value must be one number; got an array of shape " +
-                          to_string(shape_of(given)));
+                         to_string(shape_of(given)));
   if (type.complex && !types.y.complex)
     throw py::type_error("fill_value must be real for a real result; got " + text_of(value));
   if (is_float(type.real) && !is_float(types.compute)) {
     const double real = given.attr("item")().cast<double>();
     if (!(real > -9.3e18 && real < 9.3e18))
-      throw py::value_error("fill_value must be finite for an integer result; got " + text_of(value));
+      throw py::value_error("fill_value must be finite for an integer result; got " +
+                            text_of(value));
   }
   const py::array cast = given.attr("astype")(types.compute_dtype).cast<py::array>();
   const std::size_t part = size_of(types.compute);
   std::memcpy(&fill[0], cast.data(), part);
-  if (types.y.complex)
-    std::memcpy(&fill[1], static_cast<const char*>(cast.data()) + part, part);
+  if (types.y.complex) std::memcpy(&fill[1], static_cast<const char*>(cast.data()) + part, part);
   return fill;
 }
 
@@ -324,8 +323,8 @@ void check_out(const py::object& out, const Types& types, const Shape& shape) {
     throw py::type_error("out must be a numpy.ndarray; got " + text_of(py::type::of(out)));
   const py::array array = py::reinterpret_borrow<py::array>(out);
   if (shape_of(array) != shape)
-    throw py::value_error("out must have the shape of the result, " + to_string(shape) +
-                          "; got " + to_string(shape_of(array)));
+    throw py::value_error("out must have the shape of the result, " + to_string(shape) + "; got " +
+                          to_string(shape_of(array)));
   ElementType type{};
   if (!try_element_type(array.dtype(), type) || type.real != types.y.real ||
       type.complex != types.y.complex)

@@ -18,7 +18,9 @@ struct ElementType {
   bool complex;
 };
 
-inline std::int64_t bytes_of(ElementType type) { return size_of(type.real) * (type.complex ? 2 : 1); }
+inline std::int64_t bytes_of(ElementType type) {
+  return size_of(type.real) * (type.complex ? 2 : 1);
+}
 
 // The types of one call.
 struct Types {

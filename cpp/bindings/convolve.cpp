@@ -35,8 +35,7 @@ class Spec {
   const Options& options() const { return options_; }
 
   py::array convolve(const py::object& x, const py::object& w, const py::object& bias,
-                     const py::object& fill_value, const py::object& dtype,
-                     const py::object& out) {
+                     const py::object& fill_value, const py::object& dtype, const py::object& out) {
     const Given given{as_array("x", x), as_array("w", w), as_bias(bias)};
     const KernelTable& kernels = active_kernels();
     const int threads = max_threads();
@@ -79,8 +78,8 @@ py::dict describe(const Prepared& prepared) {
   const Shape& x_shape = prepared.x_shape;
   py::list candidates;
   for (const Verdict& v : plan.verdicts())
-    candidates.append(py::make_tuple(std::string(v.name) + " (" + v.kernel + ")", v.chosen,
-                                     v.reason));
+    candidates.append(
+        py::make_tuple(std::string(v.name) + " (" + v.kernel + ")", v.chosen, v.reason));
   const double products = static_cast<double>(p.batch) * static_cast<double>(p.groups) *
                           static_cast<double>(p.out_channels) *
                           static_cast<double>(p.out_pixels()) * static_cast<double>(p.terms());
@@ -89,7 +88,9 @@ py::dict describe(const Prepared& prepared) {
   const Shape& y_shape = prepared.y_shape;
   double y_bytes = size_of(p.y_type) * (p.complex ? 2.0 : 1.0);
   for (const std::int64_t n : y_shape) y_bytes *= static_cast<double>(n);
-  const auto whole = [](double v) { return py::reinterpret_steal<py::object>(PyLong_FromDouble(v)); };
+  const auto whole = [](double v) {
+    return py::reinterpret_steal<py::object>(PyLong_FromDouble(v));
+  };
 
   py::dict d;
   d["algorithm"] = plan.chosen().name;
@@ -111,8 +112,8 @@ py::dict explain(const Spec& spec, const Shape& x_shape, const py::object& x_dty
                  const py::object& dtype) {
   Given given{described_array(x_dtype, x_shape), described_array(w_dtype, w_shape), std::nullopt};
   if (has_bias && !w_shape.empty()) given.bias = described_array(w_dtype, {w_shape[0]});
-  return describe(*prepare(spec.options(), given, py::int_(0), dtype, active_kernels(),
-                           max_threads()));
+  return describe(
+      *prepare(spec.options(), given, py::int_(0), dtype, active_kernels(), max_threads()));
 }
 
 // Weights bound to options: packed once for each order that some call needs, plans remembered for
@@ -133,8 +134,7 @@ class Layer {
                             " dimensions, none of size 0; got shape " + to_string(shape_of(w_)));
     if (w_.shape(0) % options.groups != 0)
       throw py::value_error("groups must divide the " + std::to_string(w_.shape(0)) +
-                            " output channels of w; got groups=" +
-                            std::to_string(options.groups));
+                            " output channels of w; got groups=" + std::to_string(options.groups));
     if (!bias_) return;
     element_type("bias", bias_->dtype());
     if (bias_->ndim() != 1 || bias_->shape(0) != w_.shape(0))
@@ -190,8 +190,7 @@ class Layer {
         if (ready->prepared->serves(given, kernels, threads)) return ready;
     }
     auto made = std::make_shared<Ready>();
-    made->prepared =
-        prepare(spec_->options(), given, fill_value_, dtype_, kernels, threads);
+    made->prepared = prepare(spec_->options(), given, fill_value_, dtype_, kernels, threads);
     made->parameters = as_parameters(given, made->prepared->types);
     made->packed = packed_for(*made);
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -209,8 +208,7 @@ class Layer {
         if (ready->prepared->plan->packs_like(plan)) return ready->packed;
     }
     auto packed = std::make_shared<Packed>(plan.packed_bytes());
-    plan.pack(weights_of(wanted.parameters.w, spec_->options()),
-              packed->data());
+    plan.pack(weights_of(wanted.parameters.w, spec_->options()), packed->data());
     return packed;
   }
 
@@ -231,14 +229,14 @@ void register_convolve(py::module_& module) {
                        const std::vector<std::int64_t>& dilation, std::int64_t groups,
                        const std::string& padding_mode, bool flip, bool channels_last,
                        const std::string& activation, const std::string& algorithm,
-                       const std::string& precision, bool saturate) {
+                       const std::string& precision, bool saturate, std::int64_t interleave) {
         return std::make_shared<Spec>(make_options(rank, stride, padding, dilation, groups,
                                                    padding_mode, flip, channels_last, activation,
-                                                   algorithm, precision, saturate));
+                                                   algorithm, precision, saturate, interleave));
       }));
   py::class_<Layer>(module, "Plan")
-      .def(py::init<std::shared_ptr<Spec>, const py::object&, const py::object&,
-                    const py::object&, const py::object&>())
+      .def(py::init<std::shared_ptr<Spec>, const py::object&, const py::object&, const py::object&,
+                    const py::object&>())
       .def("__call__", &Layer::call)
       .def("explain", &Layer::explain)
       .def_property_readonly("weight_shape",

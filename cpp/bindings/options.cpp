@@ -30,15 +30,13 @@ constexpr std::pair<const char*, Algorithm> kAlgorithms[] = {{"auto", Algorithm:
                                                              {"direct", Algorithm::direct},
                                                              {"im2col", Algorithm::im2col},
                                                              {"reference", Algorithm::reference}};
-constexpr std::pair<const char*, Precision> kPrecisions[] = {{"highest", Precision::highest},
-                                                             {"high", Precision::high},
-                                                             {"medium", Precision::medium}};
+constexpr std::pair<const char*, Precision> kPrecisions[] = {
+    {"highest", Precision::highest}, {"high", Precision::high}, {"medium", Precision::medium}};
 constexpr std::pair<const char*, PaddingRule> kPaddingRules[] = {
     {"same", PaddingRule::same}, {"same_lower", PaddingRule::same_lower}};
 
 std::array<std::int64_t, 3> per_axis(const char* argument, int rank,
-                                     const std::vector<std::int64_t>& values,
-                                     std::int64_t absent) {
+                                     const std::vector<std::int64_t>& values, std::int64_t absent) {
   if (static_cast<int>(values.size()) != rank)
     throw py::value_error(std::string(argument) + " must have one value for each spatial axis");
   std::array<std::int64_t, 3> full = {absent, absent, absent};
@@ -58,7 +56,7 @@ Options make_options(int rank, const std::vector<std::int64_t>& stride, const Pa
                      const std::vector<std::int64_t>& dilation, std::int64_t groups,
                      const std::string& padding_mode, bool flip, bool channels_last,
                      const std::string& activation, const std::string& algorithm,
-                     const std::string& precision, bool saturate) {
+                     const std::string& precision, bool saturate, std::int64_t interleave) {
   Options o;
   o.rank = rank;
   if (rank < 1 || rank > 3) validate_options(o);
@@ -83,6 +81,7 @@ Options make_options(int rank, const std::vector<std::int64_t>& stride, const Pa
   o.flip = flip;
   o.channels_last = channels_last;
   o.saturate = saturate;
+  o.interleave = interleave;
   validate_options(o);
   return o;
 }

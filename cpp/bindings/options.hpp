@@ -18,7 +18,7 @@ Options make_options(int rank, const std::vector<std::int64_t>& stride, const Pa
                      const std::vector<std::int64_t>& dilation, std::int64_t groups,
                      const std::string& padding_mode, bool flip, bool channels_last,
                      const std::string& activation, const std::string& algorithm,
-                     const std::string& precision, bool saturate);
+                     const std::string& precision, bool saturate, std::int64_t interleave);
 
 // The name that Python knows it by.
 const char* name_of(Activation activation);

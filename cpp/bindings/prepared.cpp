@@ -98,9 +98,8 @@ std::shared_ptr<const Prepared> prepare(const Options& options, const Given& giv
   const Strides strides =
       p->x_readable ? p->x_strides : contiguous_strides(p->x_shape, bytes_of(element));
   p->plan = std::make_shared<const Plan>(
-      problem,
-      tensor_of(nullptr, strides.data(), strides.size(), options, element),
-      kernels, threads);
+      problem, tensor_of(nullptr, strides.data(), strides.size(), options, element), kernels,
+      threads);
   return p;
 }
 

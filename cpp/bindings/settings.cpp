@@ -7,6 +7,24 @@
 #include "runtime/scratch.hpp"
 #include "runtime/thread_pool.hpp"
 
+#if defined(_WIN32)
+#define FASTCONV_EXPORT __declspec(dllexport)
+#else
+#define FASTCONV_EXPORT __attribute__((visibility("default")))
+#endif
+
+// For threadpoolctl (python/fastconv/_threadpoolctl.py), which looks symbols up in the library.
+extern "C" {
+
+FASTCONV_EXPORT int fastconv_get_num_threads() noexcept;
+FASTCONV_EXPORT void fastconv_set_num_threads(int n) noexcept;
+
+int fastconv_get_num_threads() noexcept { return fastconv::max_threads(); }
+
+void fastconv_set_num_threads(int n) noexcept { fastconv::set_max_threads(n < 1 ? 1 : n); }
+
+}  // extern "C"
+
 namespace fastconv::bindings {
 
 namespace py = pybind11;
@@ -15,12 +33,10 @@ void register_settings(py::module_& module) {
   module.def("set_num_threads", &set_max_threads);
   module.def("get_num_threads", &max_threads);
   module.def("threads_started", &threads_started);
-  module.def(
-      "set_isa",
-      [](const std::optional<std::string>& name) {
-        if (name && name->empty()) throw py::value_error("isa must not be empty");
-        set_active_kernels(name.value_or(""));
-      });
+  module.def("set_isa", [](const std::optional<std::string>& name) {
+    if (name && name->empty()) throw py::value_error("isa must not be empty");
+    set_active_kernels(name.value_or(""));
+  });
   module.def("get_isa", [] { return std::string(active_kernels().name); });
   module.def("built_isas", &built_isas);
   module.def("available_isas", &available_isas);
@@ -34,8 +50,8 @@ void register_settings(py::module_& module) {
     info["version"] = FASTCONV_VERSION;
     info["compiler"] = FASTCONV_COMPILER;
     info["build_type"] = FASTCONV_BUILD_TYPE;
-    info["pybind11"] = std::to_string(PYBIND11_VERSION_MAJOR) + "." +
-                       std::to_string(PYBIND11_VERSION_MINOR);
+    info["pybind11"] =
+        std::to_string(PYBIND11_VERSION_MAJOR) + "." + std::to_string(PYBIND11_VERSION_MINOR);
     return info;
   });
   module.def("scratch_bytes", [] { return Scratch::cached_bytes(); });

@@ -37,4 +37,14 @@ inline std::int64_t source_index(Border border, std::int64_t i, std::int64_t n) 
   }
 }
 
+// The same for an axis whose elements may be interleaved.
+inline std::int64_t source_index(Border border, const Axis& axis, std::int64_t i) {
+  if (i >= 0 && i < axis.in) return i;
+  const std::int64_t u = axis.interleave;
+  if (u == 1) return source_index(border, i, axis.in);
+  const std::int64_t unit = i >= 0 ? i / u : -((u - 1 - i) / u);
+  const std::int64_t source = source_index(border, unit, axis.in / u);
+  return source < 0 ? -1 : source * u + (i - unit * u);
+}
+
 }  // namespace fastconv

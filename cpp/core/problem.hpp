@@ -26,15 +26,18 @@ struct Axis {
   std::int64_t lo = 0;  // padding before the first element
   std::int64_t hi = 0;  // padding after the last
   std::int64_t out = 1;
+  // Elements that lie side by side and are mirrored as one: the channels of an H x W x C picture
+  // that is filtered as one plane of W * C columns.
+  std::int64_t interleave = 1;
 };
 
 struct Problem {
-  int rank = 2;                  // spatial axes that the caller sees
-  std::int64_t batch = 1;        // N
-  std::int64_t groups = 1;       // G
-  std::int64_t in_channels = 1;  // C, of one group, in real numbers
-  std::int64_t out_channels = 1; // K, of one group, in real numbers
-  std::array<Axis, 3> axis;      // depth, height, width
+  int rank = 2;                   // spatial axes that the caller sees
+  std::int64_t batch = 1;         // N
+  std::int64_t groups = 1;        // G
+  std::int64_t in_channels = 1;   // C, of one group, in real numbers
+  std::int64_t out_channels = 1;  // K, of one group, in real numbers
+  std::array<Axis, 3> axis;       // depth, height, width
   Border border = Border::constant;
   Activation activation = Activation::none;
   Algorithm algorithm = Algorithm::automatic;

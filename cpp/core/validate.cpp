@@ -40,18 +40,17 @@ void check_channels(const Options& options, std::int64_t channels, const Shape& 
   const std::int64_t groups = options.groups;
   if (channels < 1) fail("x must have at least one channel; got shape " + to_string(x));
   if (channels % groups != 0)
-    fail("groups must divide the " + text(channels) + " channels of x; got groups=" +
-         text(groups));
+    fail("groups must divide the " + text(channels) + " channels of x; got groups=" + text(groups));
   if (w[0] % groups != 0)
-    fail("groups must divide the " + text(w[0]) + " output channels of w; got groups=" +
-         text(groups));
+    fail("groups must divide the " + text(w[0]) +
+         " output channels of w; got groups=" + text(groups));
   if (w[1] != channels / groups)
     fail("w.shape[1] must be the channels of x divided by groups, " + text(channels) + " / " +
          text(groups) + " = " + text(channels / groups) + "; got w of shape " + to_string(w) +
          " for x of shape " + to_string(x));
   if (bias != nullptr && (bias->size() != 1 || (*bias)[0] != w[0]))
-    fail("bias must have shape (" + text(w[0]) + ",), one value for each output channel of w; got " +
-         to_string(*bias));
+    fail("bias must have shape (" + text(w[0]) +
+         ",), one value for each output channel of w; got " + to_string(*bias));
 }
 
 // Padding of one axis that makes the output ceil(in / stride) long.
@@ -71,13 +70,17 @@ void set_same(Axis& axis, std::int64_t effective, PaddingRule rule) {
 std::int64_t effective_kernel(const Axis& axis) {
   constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
   if (axis.kernel > 1 && axis.dilation > (kMost - 1) / (axis.kernel - 1))
-    fail("dilation must leave the dilated kernel, dilation * (size - 1) + 1, below 2**31; got "
-         "dilation=" +
-         text(axis.dilation) + " for a kernel of size " + text(axis.kernel));
+    fail(
+        "dilation must leave the dilated kernel, dilation * (size - 1) + 1, below 2**31; got "
+        "dilation=" +
+        text(axis.dilation) + " for a kernel of size " + text(axis.kernel));
   return (axis.kernel - 1) * axis.dilation + 1;
 }
 
 void set_output(Axis& axis, int number, const Options& options, const Shape& x, const Shape& w) {
+  if (axis.in % axis.interleave != 0)
+    fail("interleave must divide the last axis of x; got interleave=" + text(axis.interleave) +
+         " for x of shape " + to_string(x));
   const std::int64_t effective = effective_kernel(axis);
   if (options.padding != PaddingRule::given) set_same(axis, effective, options.padding);
   if (options.border != Border::constant && axis.in == 0)
@@ -90,8 +93,8 @@ void set_output(Axis& axis, int number, const Options& options, const Shape& x, 
   if (padded < effective)
     fail("the kernel must fit into the padded x: spatial axis " + text(number) + " has size " +
          text(axis.in) + " + padding " + text(axis.lo) + " + " + text(axis.hi) + " = " +
-         text(padded) + ", the dilated kernel " + text(effective) + " (x of shape " +
-         to_string(x) + ", w of shape " + to_string(w) + ")");
+         text(padded) + ", the dilated kernel " + text(effective) + " (x of shape " + to_string(x) +
+         ", w of shape " + to_string(w) + ")");
   axis.out = (padded - effective) / axis.stride + 1;
 }
 
@@ -117,6 +120,8 @@ void validate_options(const Options& options) {
       fail("padding must not be negative; got (" + text(options.lo[a]) + ", " +
            text(options.hi[a]) + ")");
   }
+  if (options.interleave < 1)
+    fail("interleave must be at least 1; got " + text(options.interleave));
   if (options.groups < 1) fail("groups must be at least 1; got " + text(options.groups));
 }
 
@@ -151,6 +156,7 @@ Problem make_problem(const Options& options, const Shape& x, const Shape& w, con
     axis.dilation = options.dilation[a];
     axis.lo = options.lo[a];
     axis.hi = options.hi[a];
+    axis.interleave = a == 2 ? options.interleave : 1;
     set_output(axis, i, options, x, w);
   }
 

@@ -29,6 +29,7 @@ struct Options {
   bool flip = false;
   bool channels_last = false;
   bool saturate = false;
+  std::int64_t interleave = 1;  // of the last axis
 };
 
 // Throws std::invalid_argument that names the argument, its value and what was expected.

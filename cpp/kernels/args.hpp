@@ -17,9 +17,9 @@ struct OuterArgs {
   std::int64_t pixels;
   const std::int32_t* tap;  // offset of each term
   std::int64_t taps;
-  const T* w;        // [taps][out_vecs * lanes]
-  T* acc;            // [pixels][out_vecs * lanes]
-  bool accumulate;   // add to acc, or overwrite it
+  const T* w;       // [taps][out_vecs * lanes]
+  T* acc;           // [pixels][out_vecs * lanes]
+  bool accumulate;  // add to acc, or overwrite it
 };
 
 // Lanes are output pixels: acc[o][p] += w[t][o] * x[p + tap[t]], summed over t. Reads and writes
@@ -30,13 +30,14 @@ struct LanesArgs {
   std::int64_t pixels;
   const std::int32_t* tap;
   std::int64_t taps;
-  const T* w;               // [taps][rows]
-  T* acc;                   // [rows][acc_pitch]
+  const T* w;  // [taps][rows]
+  T* acc;      // [rows][acc_pitch]
   std::int64_t acc_pitch;
   bool accumulate;
 };
 
-// Kernel rows of one channel, kernel slice and row phase: they touch neighbouring rows of the patch.
+// Kernel rows of one channel, kernel slice and row phase: they touch neighbouring rows of the
+// patch.
 struct StencilGroup {
   std::int32_t x;        // offset of the row that the first kernel row sees
   std::int32_t w;        // offset of its weights
@@ -50,14 +51,14 @@ struct StencilGroup {
 template <class T>
 struct StencilArgs {
   const T* x;
-  std::int64_t x_pitch;        // from one row of the patch to the next
+  std::int64_t x_pitch;  // from one row of the patch to the next
   const StencilGroup* group;
   std::int64_t groups;
   const std::int32_t* column;  // offset of each kernel column
   const T* w;
-  std::int64_t pixels;         // of one output row
+  std::int64_t pixels;  // of one output row
   T* acc;
-  std::int64_t acc_pitch;      // from one output row to the next
+  std::int64_t acc_pitch;  // from one output row to the next
   bool accumulate;
 };
 

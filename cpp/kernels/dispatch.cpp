@@ -87,8 +87,7 @@ void set_active_kernels(const std::string& name) {
   std::string names;
   for (const Built& built : kBuilt) {
     if (!cpu_supports(built.isa)) continue;
-    if (name == built.table->name)
-      return active().store(built.table, std::memory_order_release);
+    if (name == built.table->name) return active().store(built.table, std::memory_order_release);
     names += (names.empty() ? "" : ", ") + std::string(built.table->name);
   }
   throw std::invalid_argument("isa must be one of those available here (" + names + "); got '" +

@@ -70,7 +70,8 @@ FASTCONV_INLINE void outer_tile(const OuterArgs<typename V::value_type>& a, std:
 template <class V, int OutVecs>
 void outer_product(const OuterArgs<typename V::value_type>& a) {
   std::int64_t p = 0;
-  for (; p + kOuterPixels <= a.pixels; p += kOuterPixels) outer_tile<V, kOuterPixels, OutVecs>(a, p);
+  for (; p + kOuterPixels <= a.pixels; p += kOuterPixels)
+    outer_tile<V, kOuterPixels, OutVecs>(a, p);
   switch (a.pixels - p) {
     case 5:
       return outer_tile<V, 5, OutVecs>(a, p);

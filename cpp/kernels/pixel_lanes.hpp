@@ -20,9 +20,14 @@ namespace fastconv::FASTCONV_ISA_NAMESPACE {
 // Vectors of pixels in the widest tile of so many rows: as many as the registers hold beside one
 // weight per row and one load.
 template <class V, int Rows>
-inline constexpr int kLanesVecs = V::registers >= 32
-                                      ? (Rows == 1 ? 12 : Rows == 2 ? 12 : Rows == 3 ? 8 : 6)
-                                      : (Rows == 1 ? 10 : Rows == 2 ? 6 : Rows == 3 ? 4 : 3);
+inline constexpr int kLanesVecs = V::registers >= 32 ? (Rows == 1   ? 12
+                                                        : Rows == 2 ? 12
+                                                        : Rows == 3 ? 8
+                                                                    : 6)
+                                                     : (Rows == 1   ? 10
+                                                        : Rows == 2 ? 6
+                                                        : Rows == 3 ? 4
+                                                                    : 3);
 
 template <class V, int Rows, int Vecs>
 FASTCONV_INLINE void lanes_tile(const LanesArgs<typename V::value_type>& a, std::int64_t first) {
@@ -46,7 +51,8 @@ FASTCONV_INLINE void lanes_tile(const LanesArgs<typename V::value_type>& a, std:
       for (int o = 0; o < Rows; ++o) wv[o] = V::load_broadcast(w + o);
       FASTCONV_UNROLL
       for (int v = 0; v < Vecs; ++v) {
-        const V xv = V::load(at + v * V::lanes);
+        V xv = V::load(at + v * V::lanes);
+        if constexpr (Rows > 1) FASTCONV_IN_REGISTER(xv.v);
         FASTCONV_UNROLL
         for (int o = 0; o < Rows; ++o) acc[o][v] = V::fma(wv[o], xv, acc[o][v]);
       }

@@ -59,8 +59,8 @@ FASTCONV_INLINE void stencil_group(V (&acc)[Rows][Vecs], const typename V::value
     const std::int64_t lo = i > last ? i - last : 0;
     const std::int64_t hi = i < Rows - 1 ? i : Rows - 1;
     switch (lo * 4 + hi) {
-#define FASTCONV_CASE(Lo, Hi)                                                     \
-  case Lo * 4 + Hi:                                                               \
+#define FASTCONV_CASE(Lo, Hi)                                                            \
+  case Lo * 4 + Hi:                                                                      \
     if constexpr (Hi < Rows) stencil_row<V, Rows, Vecs, Lo, Hi>(acc, x, w, g, a.column); \
     break;
       FASTCONV_CASE(0, 0)
@@ -108,7 +108,8 @@ template <class V, int Rows>
 void row_stencil(const StencilArgs<typename V::value_type>& a) {
   constexpr int kVecs = kStencilVecs<V>;
   std::int64_t p = 0;
-  for (; p + kVecs * V::lanes <= a.pixels; p += kVecs * V::lanes) stencil_tile<V, Rows, kVecs>(a, p);
+  for (; p + kVecs * V::lanes <= a.pixels; p += kVecs * V::lanes)
+    stencil_tile<V, Rows, kVecs>(a, p);
   if constexpr (kVecs > 3)
     for (; p + 3 * V::lanes <= a.pixels; p += 3 * V::lanes) stencil_tile<V, Rows, 3>(a, p);
   for (; p + V::lanes < a.pixels; p += 2 * V::lanes) stencil_tile<V, Rows, 2>(a, p);

@@ -39,10 +39,9 @@ FASTCONV_INLINE V transcendental(V x, Activation activation) {
   x.store(lane);
   for (int i = 0; i < V::lanes; ++i) {
     const T v = lane[i];
-    lane[i] = activation == Activation::tanh ? hyperbolic_tangent(v)
-              : activation == Activation::sigmoid
-                  ? T(1) / (T(1) + exponential(-v))
-                  : v / (T(1) + exponential(-v));
+    lane[i] = activation == Activation::tanh      ? hyperbolic_tangent(v)
+              : activation == Activation::sigmoid ? T(1) / (T(1) + exponential(-v))
+                                                  : v / (T(1) + exponential(-v));
   }
   return V::load(lane);
 }

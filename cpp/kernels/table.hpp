@@ -22,8 +22,8 @@ struct KernelSet {
   // short chains keep the error below that of one long chain of fused ones.
   int chain;
 
-  void (*outer[kMaxOutVecs])(const OuterArgs<T>&);    // [vectors - 1]
-  void (*pixel_lanes[kMaxRows])(const LanesArgs<T>&); // [rows - 1]
+  void (*outer[kMaxOutVecs])(const OuterArgs<T>&);           // [vectors - 1]
+  void (*pixel_lanes[kMaxRows])(const LanesArgs<T>&);        // [rows - 1]
   void (*row_stencil[kStencilRows])(const StencilArgs<T>&);  // [output rows - 1]
   void (*store)(const StoreArgs<T>&);
   void (*pack)(const PackArgs<T>&);

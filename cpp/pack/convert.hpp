@@ -13,10 +13,11 @@ template <class T>
 void read_row(const KernelTable& kernels, DType type, const char* from, std::int64_t stride, T* to,
               std::int64_t to_stride, std::int64_t n);
 
-// The way back: to[i * stride bytes] = from[i]. Integers wrap; with `saturate` floats are rounded
-// half to even and clipped. Integer activations act here, on the value already wrapped.
+// The way back: to[i * stride bytes] = from[i]. Integers wrap; floats that go to
+// integers (the image face alone asks for it) are rounded half to even and clipped. Integer
+// activations act here, on the value already wrapped.
 template <class T>
-void write_row(const KernelTable& kernels, DType type, const T* from, char* to,
-               std::int64_t stride, std::int64_t n, bool saturate, Activation activation);
+void write_row(const KernelTable& kernels, DType type, const T* from, char* to, std::int64_t stride,
+               std::int64_t n, Activation activation);
 
 }  // namespace fastconv

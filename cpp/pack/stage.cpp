@@ -43,8 +43,8 @@ class RowReader {
     const std::int64_t beyond = steps_to(axis_.in);
     border(row, fill, from, step, 0, inside, to, to_stride);
     if (beyond > inside)
-      read_row<T>(kernels_, problem_.x_type, row + (from + inside * step) * stride_,
-                  step * stride_, to + inside * to_stride, to_stride, beyond - inside);
+      read_row<T>(kernels_, problem_.x_type, row + (from + inside * step) * stride_, step * stride_,
+                  to + inside * to_stride, to_stride, beyond - inside);
     border(row, fill, from, step, beyond, count, to, to_stride);
   }
 
@@ -58,7 +58,7 @@ class RowReader {
               std::int64_t end, T* to, std::int64_t to_stride) const {
     if (problem_.border == Border::constant) return fill_range(fill, begin, end, to, to_stride);
     for (std::int64_t i = begin; i < end; ++i) {
-      const std::int64_t source = source_index(problem_.border, from + i * step, axis_.in);
+      const std::int64_t source = source_index(problem_.border, axis_, from + i * step);
       read_row<T>(kernels_, problem_.x_type, row + source * stride_, stride_, to + i * to_stride,
                   to_stride, 1);
     }
@@ -74,7 +74,7 @@ class RowReader {
 std::int64_t axis_offset(const Problem& problem, const Tensor& x, int a, std::int64_t position,
                          bool& filled) {
   const Axis& axis = problem.axis[a];
-  const std::int64_t source = source_index(problem.border, position - axis.lo, axis.in);
+  const std::int64_t source = source_index(problem.border, axis, position - axis.lo);
   if (source < 0) {
     filled = true;
     return 0;
@@ -95,14 +95,14 @@ void for_each_row(const Problem& problem, const Tensor& x, const Patch& patch, c
         const std::int64_t column = (tile.origin[2] + pw.first) * pw.stride + pw.residue(fw);
         for (std::int64_t d = 0; d < tile.size[0] + pd.extent; ++d) {
           bool filled_d = false;
-          const std::int64_t slice = axis_offset(
-              problem, x, 0, (tile.origin[0] + pd.first + d) * pd.stride + pd.residue(fd),
-              filled_d);
+          const std::int64_t slice =
+              axis_offset(problem, x, 0,
+                          (tile.origin[0] + pd.first + d) * pd.stride + pd.residue(fd), filled_d);
           for (std::int64_t h = 0; h < tile.size[1] + ph.extent; ++h) {
             bool filled = filled_d;
-            const std::int64_t line = axis_offset(
-                problem, x, 1, (tile.origin[1] + ph.first + h) * ph.stride + ph.residue(fh),
-                filled);
+            const std::int64_t line =
+                axis_offset(problem, x, 1,
+                            (tile.origin[1] + ph.first + h) * ph.stride + ph.residue(fh), filled);
             row(block + d * layout.axis[0] + h * layout.axis[1],
                 filled ? nullptr : x.data + tile.image * x.batch + slice + line, column);
           }
@@ -130,8 +130,8 @@ void stage_patch(const KernelTable& kernels, const Problem& problem, const Tenso
       for_each_row(problem, x, patch, tile,
                    [&](std::int64_t offset, const char* row, std::int64_t column) {
                      reader.read(row == nullptr ? nullptr : row + channel,
-                                 fill[problem.complex ? (patch.first_channel + c) & 1 : 0], column, step, columns,
-                                 plane + offset, layout.axis[2]);
+                                 fill[problem.complex ? (patch.first_channel + c) & 1 : 0], column,
+                                 step, columns, plane + offset, layout.axis[2]);
                    });
     }
     return;
@@ -141,32 +141,33 @@ void stage_patch(const KernelTable& kernels, const Problem& problem, const Tenso
   const std::int64_t channel = x.channel_offset(first);
   const bool dense = same_storage(problem.x_type, problem.compute) && step == 1 &&
                      x.axis[2] == patch.channels * static_cast<std::int64_t>(sizeof(T));
-  for_each_row(problem, x, patch, tile,
-               [&](std::int64_t offset, const char* row, std::int64_t column) {
-    T* const line = to + offset;
-    const auto copy = [&](std::int64_t at, std::int64_t source, std::int64_t positions) {
-      read_row<T>(kernels, problem.x_type, row + channel + source * x.axis[2],
-                  size_of(problem.x_type), line + at * layout.axis[2], 1,
-                  positions * patch.channels);
-    };
-    for (std::int64_t i = 0; i < columns;) {
-      const std::int64_t position = column + i * step - width.lo;
-      const std::int64_t source =
-          row == nullptr ? -1 : source_index(problem.border, position, width.in);
-      if (source < 0) {
-        for (std::int64_t c = 0; c < patch.channels; ++c)
-          line[i * layout.axis[2] + c] = fill[problem.complex ? (patch.first_channel + c) & 1 : 0];
-        ++i;
-      } else if (dense && position == source) {
-        const std::int64_t run = std::min(columns - i, width.in - source);
-        copy(i, source, run);
-        i += run;
-      } else {
-        copy(i, source, 1);
-        ++i;
-      }
-    }
-  });
+  for_each_row(
+      problem, x, patch, tile, [&](std::int64_t offset, const char* row, std::int64_t column) {
+        T* const line = to + offset;
+        const auto copy = [&](std::int64_t at, std::int64_t source, std::int64_t positions) {
+          read_row<T>(kernels, problem.x_type, row + channel + source * x.axis[2],
+                      size_of(problem.x_type), line + at * layout.axis[2], 1,
+                      positions * patch.channels);
+        };
+        for (std::int64_t i = 0; i < columns;) {
+          const std::int64_t position = column + i * step - width.lo;
+          const std::int64_t source =
+              row == nullptr ? -1 : source_index(problem.border, width, position);
+          if (source < 0) {
+            for (std::int64_t c = 0; c < patch.channels; ++c)
+              line[i * layout.axis[2] + c] =
+                  fill[problem.complex ? (patch.first_channel + c) & 1 : 0];
+            ++i;
+          } else if (dense && position == source) {
+            const std::int64_t run = std::min(columns - i, width.in - source);
+            copy(i, source, run);
+            i += run;
+          } else {
+            copy(i, source, 1);
+            ++i;
+          }
+        }
+      });
 }
 
 template <class T>
@@ -182,8 +183,8 @@ void stage_columns(const KernelTable& kernels, const Problem& problem, const Ten
     const std::int64_t kh = tap / axis[2].kernel % axis[1].kernel;
     const std::int64_t kd = tap / axis[2].kernel / axis[1].kernel;
     const T fill = scalar_as<T>(problem.fill[problem.complex ? c & 1 : 0]);
-    const char* const plane = x.data + tile.image * x.batch +
-                              x.channel_offset(tile.group * problem.in_channels + c);
+    const char* const plane =
+        x.data + tile.image * x.batch + x.channel_offset(tile.group * problem.in_channels + c);
     T* row = to;
     for (std::int64_t d = 0; d < tile.size[0]; ++d) {
       bool filled_d = false;
@@ -201,11 +202,11 @@ void stage_columns(const KernelTable& kernels, const Problem& problem, const Ten
   }
 }
 
-#define FASTCONV_INSTANTIATE(T)                                                                \
-  template void stage_patch<T>(const KernelTable&, const Problem&, const Tensor&, const Patch&, \
-                               const Tile&, T*);                                               \
-  template void stage_columns<T>(const KernelTable&, const Problem&, const Tensor&,            \
-                                 const Tile&, std::int64_t, std::int64_t, std::int64_t, T*);
+#define FASTCONV_INSTANTIATE(T)                                                                  \
+  template void stage_patch<T>(const KernelTable&, const Problem&, const Tensor&, const Patch&,  \
+                               const Tile&, T*);                                                 \
+  template void stage_columns<T>(const KernelTable&, const Problem&, const Tensor&, const Tile&, \
+                                 std::int64_t, std::int64_t, std::int64_t, T*);
 FASTCONV_INSTANTIATE(float)
 FASTCONV_INSTANTIATE(double)
 FASTCONV_INSTANTIATE(std::int32_t)

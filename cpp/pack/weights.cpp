@@ -58,8 +58,7 @@ class RowGatherer {
       column = axis[2].kernel - 1 - column;
       step = -step;
     }
-    const char* from =
-        w_.data + d * w_.axis[0] + h * w_.axis[1] + column * w_.axis[2];
+    const char* from = w_.data + d * w_.axis[0] + h * w_.axis[1] + column * w_.axis[2];
     if (!problem_.complex) {
       read_row<T>(kernels_, w_.type, from + k * w_.out + c * w_.in, step, to, 1, n);
       return;
@@ -98,13 +97,14 @@ void pack_panel(const KernelTable& kernels, const Problem& problem, const Weight
   T block[kMostRows * kBlock];
   for (std::int64_t t = 0; t < problem.terms(); t += kBlock) {
     const std::int64_t terms = std::min(kBlock, problem.terms() - t);
-    for (std::int64_t r = 0; r < rows; ++r) gatherer.gather(first + r, t, terms, block + r * kBlock);
+    for (std::int64_t r = 0; r < rows; ++r)
+      gatherer.gather(first + r, t, terms, block + r * kBlock);
     pack({block, kBlock, rows, terms, to + t * width, width});
   }
 }
 
-#define FASTCONV_INSTANTIATE(T)                                                      \
-  template void pack_panel<T>(const KernelTable&, const Problem&, const Weights&,    \
+#define FASTCONV_INSTANTIATE(T)                                                   \
+  template void pack_panel<T>(const KernelTable&, const Problem&, const Weights&, \
                               const PanelShape&, std::int64_t, std::int64_t, T*);
 FASTCONV_INSTANTIATE(float)
 FASTCONV_INSTANTIATE(double)

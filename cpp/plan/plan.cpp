@@ -10,8 +10,8 @@ namespace fastconv {
 namespace {
 
 // In order of preference: the first of equal cost wins, and the last accepts everything.
-constexpr const Candidate* kCandidates[] = {&direct, &row_stencil, &stencil,
-                                                &im2col_gemm, &reference};
+constexpr const Candidate* kCandidates[] = {&direct, &row_stencil, &stencil, &im2col_gemm,
+                                            &reference};
 
 // Waking a worker costs microseconds; below this much work a call stays on its own thread.
 constexpr std::int64_t kInlineMacs = 500'000;
@@ -19,14 +19,8 @@ constexpr std::int64_t kInlineMacs = 500'000;
 template <class T>
 Machine describe(const KernelSet<T>& kernels, int threads) {
   const CacheSizes& caches = cache_sizes();
-  return {kernels.lanes,
-          kernels.out_vecs,
-          kernels.rows,
-          kernels.chain,
-          static_cast<int>(sizeof(T)),
-          caches.l1d,
-          caches.l2,
-          threads};
+  return {kernels.lanes, kernels.out_vecs, kernels.rows, kernels.chain, static_cast<int>(sizeof(T)),
+          caches.l1d,    caches.l2,        threads};
 }
 
 Machine describe(const KernelTable& kernels, Compute compute, int threads) {
@@ -92,9 +86,9 @@ void pack_all(const Problem& problem, const KernelTable& kernels, const PanelSha
       [](void* context, std::int64_t index, int) noexcept {
         const Job& j = *static_cast<const Job*>(context);
         const std::int64_t group = index / j.shape.panels(), panel = index % j.shape.panels();
-        pack_panel<T>(j.kernels, j.problem, j.w, j.shape, group, panel,
-                      j.to + (group * j.shape.group_width() + panel * j.shape.panel) *
-                                 j.problem.terms());
+        pack_panel<T>(
+            j.kernels, j.problem, j.w, j.shape, group, panel,
+            j.to + (group * j.shape.group_width() + panel * j.shape.panel) * j.problem.terms());
       },
       &job);
 }
@@ -118,8 +112,7 @@ Plan::Plan(const Problem& problem, const Tensor& x, const KernelTable& kernels, 
 bool Plan::packs_like(const Plan& other) const {
   const PanelShape a = panels(), b = other.panels();
   return kernels_ == other.kernels_ && problem_.compute == other.problem_.compute &&
-         problem_.complex == other.problem_.complex && a.panel == b.panel &&
-         a.granule == b.granule;
+         problem_.complex == other.problem_.complex && a.panel == b.panel && a.granule == b.granule;
 }
 
 PanelShape Plan::panels() const {

@@ -22,6 +22,7 @@ class Spec:
         algorithm: str,
         precision: str,
         saturate: bool,
+        interleave: int,
         /,
     ) -> None: ...
 

@@ -258,6 +258,7 @@ def canonical_options(
         as_algorithm(algorithm),
         as_choice("precision", precision, PRECISIONS),
         False,
+        1,
     )
 
 
@@ -268,14 +269,22 @@ def make_spec(*options: Any) -> _core.Spec:
 
 
 def image_spec(
-    padding: tuple[tuple[int, int], ...], padding_mode: str, flip: bool, saturate: bool
+    padding: tuple[tuple[int, int], ...],
+    padding_mode: str,
+    flip: bool,
+    saturate: bool,
+    interleave: int,
 ) -> _core.Spec:
-    """Return the options of an image filter: 2-D, stride 1, one group."""
+    """Return the options of an image filter: 2-D, stride 1, one group.
+
+    Columns are counted in elements, of which `interleave` make a pixel.
+    """
+    rows, (before, after) = padding
     return make_spec(
         2,
         (1, 1),
-        padding,
-        (1, 1),
+        (rows, (before * interleave, after * interleave)),
+        (1, interleave),
         1,
         padding_mode,
         flip,
@@ -284,6 +293,7 @@ def image_spec(
         "auto",
         "highest",
         saturate,
+        interleave,
     )
 
 
@@ -291,7 +301,7 @@ def signal_spec(rank: int, padding: tuple[tuple[int, int], ...], flip: bool) -> 
     """Return the options of a signal correlation: zero padding, stride 1, one group."""
     ones = (1,) * rank
     return make_spec(
-        rank, ones, padding, ones, 1, "constant", flip, False, "none", "auto", "highest", False
+        rank, ones, padding, ones, 1, "constant", flip, False, "none", "auto", "highest", False, 1
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from . import _core
 from ._normalize import PRECISIONS, as_choice, as_int
@@ -18,6 +18,7 @@ __all__ = [
     "isa",
     "num_threads",
     "precision",
+    "register_threadpoolctl",
     "set_isa",
     "set_num_threads",
     "set_precision",
@@ -84,6 +85,35 @@ def num_threads(n: int) -> Iterator[None]:
         yield
     finally:
         set_num_threads(before)
+
+
+def register_threadpoolctl() -> None:
+    """Make the number of threads visible to threadpoolctl and let it set it.
+
+    Importing fastconv does this where threadpoolctl has been imported already. Further calls do
+    nothing.
+
+    Raises
+    ------
+    ImportError
+        Without threadpoolctl 3.2 or newer.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> from threadpoolctl import threadpool_limits
+    >>> fc.register_threadpoolctl()
+    >>> with threadpool_limits(limits=1, user_api="fastconv"):
+    ...     fc.get_num_threads()
+    1
+    """
+    try:
+        from ._threadpoolctl import register
+    except ImportError as error:
+        raise ImportError(
+            "register_threadpoolctl needs threadpoolctl 3.2 or newer: pip install threadpoolctl"
+        ) from error
+    register()
 
 
 def set_isa(name: str | None) -> None:
@@ -247,3 +277,9 @@ def show_config() -> None:
     width = max(len(name) for name, _ in rows)
     for name, text in rows:
         print(f"{name:<{width}}  {text}")
+
+
+# Importing threadpoolctl is left to those who use it.
+if "threadpoolctl" in sys.modules:
+    with suppress(ImportError):
+        register_threadpoolctl()

@@ -153,7 +153,9 @@ def conv2d(
         ``"edge"`` (or ``"replicate"``), ``"wrap"`` (or ``"circular"``). The result equals padding
         with ``np.pad`` and then sliding without padding.
     fill_value : scalar
-        The constant of ``padding_mode="constant"``.
+        The constant of ``padding_mode="constant"``, taken in the type of the result: with integer
+        `x` and ``dtype="float64"``, 1.5 pads 1.5. An integer result cuts its fraction off and
+        wraps it.
     flip : bool
         Flip the kernel along every spatial axis: true convolution.
     layout : str

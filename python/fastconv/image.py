@@ -106,17 +106,25 @@ def filter2d(
     out = _output(out, image.shape, result_type)
     if image.size == 0:
         return out
-    spec = image_spec(padding, mode, flip, saturate=result_type.type in _INTEGER)
-    # Channels are the batch: views with the strides of the picture, so that nothing is copied.
-    _core.conv(
-        spec, _planes(image), weights[None, None], bias, fill_value, result_type, _planes(out)
-    )
+    saturate = result_type.type in _INTEGER
+    if _has_dense_rows(image) and _has_dense_rows(out):
+        # The rows as they lie: one plane, in which the kernel's columns are C elements apart.
+        spec = image_spec(padding, mode, flip, saturate, interleave=image[0, 0].size)
+        views = (a.reshape(1, 1, len(a), -1) for a in (image, out))
+    else:
+        # Channels are the batch, with the strides of the picture.
+        spec = image_spec(padding, mode, flip, saturate, interleave=1)
+        views = (np.moveaxis(a[..., None], 2, 0)[:, None, ..., 0] for a in (image, out))
+    source, target = views
+    _core.conv(spec, source, weights[None, None], bias, fill_value, result_type, target)
     return out
 
 
-def _planes(image: NDArray[Any]) -> NDArray[Any]:
-    planes = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
-    return planes[:, None]
+def _has_dense_rows(image: NDArray[Any]) -> bool:
+    """Return whether the elements of a row lie side by side, so that it can be seen as flat."""
+    return image.ndim == 2 or (
+        image.strides[2] == image.itemsize and image.strides[1] == image.shape[2] * image.itemsize
+    )
 
 
 def _result_type(source: np.dtype[Any], dtype: DTypeLike | None) -> np.dtype[Any]:
