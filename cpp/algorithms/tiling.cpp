@@ -4,6 +4,8 @@
 #include <cstdlib>
 #include <limits>
 
+#include "algorithms/offsets.hpp"
+
 namespace fastconv {
 namespace {
 
@@ -15,8 +17,6 @@ constexpr std::int64_t kMinPixels = 96;
 // Accumulators of one panel stay near L1; a tile of more pixels gains nothing.
 constexpr std::int64_t kMaxPixels = 1024;
 constexpr std::int64_t kMaxLanesPixels = 8192;
-// Terms that the rows family sums in one chain; a little more where one group has more.
-constexpr std::int64_t kRunTerms = 256;
 constexpr std::int64_t kMaxScratch = std::int64_t{3} << 20;  // bytes, for each of patch and acc
 
 PatchLayout patch_layout(const Patch& patch, const Index3& box, bool channels_last, int element) {
@@ -102,11 +102,7 @@ class Builder {
     choose_block();
     split_for_threads();
     finish_layouts();
-    if (tiling_.family == Family::rows) {
-      for (Chunk& chunk : tiling_.chunks) make_groups(chunk);
-    } else {
-      make_taps();
-    }
+    make_offsets(problem_, x_, machine_.element, tiling_);
     return std::move(tiling_);
   }
 
@@ -297,88 +293,6 @@ class Builder {
     tiling_.panel_elements = round_up(positions * tiling_.panel, line);
     tiling_.acc_elements =
         tiling_.panel_elements * (tiling_.chunks.size() > 1 ? tiling_.panels_per_task : 1);
-  }
-
-  // The groups of a chunk, cut into runs of about kRunTerms terms: as long as a chain may be.
-  void make_groups(Chunk& chunk) {
-    const auto& axis = problem_.axis;
-    const Patch& patch = chunk.patch;
-    const PatchLayout& layout = patch.layout;
-    const auto& [pd, ph, pw] = patch.axis;
-    chunk.first_column = static_cast<std::int64_t>(tiling_.column.size());
-    chunk.first_run = static_cast<std::int64_t>(tiling_.runs.size());
-    for (std::int64_t k = pw.k0; k < pw.k1; ++k)
-      tiling_.column.push_back(
-          static_cast<std::int32_t>(pw.phase_of(k) * layout.phase + pw.position_of(k)));
-    const std::int64_t columns = pw.k1 - pw.k0;
-    const std::int64_t most_rows = std::max<std::int64_t>(kRunTerms / columns, 4);
-    std::int64_t run_terms = kRunTerms;  // so that the first group begins a run
-    for (std::int64_t c = 0; c < patch.channels; ++c) {
-      for (std::int64_t i = pd.k0; i < pd.k1; ++i) {
-        for (std::int64_t j = ph.k0; j < ph.k1; ++j) {
-          // Every kernel row begins a group, or belongs to one that began a few rows above.
-          const std::int64_t rank = (j - ph.k0) / ph.phases;
-          if (rank % most_rows != 0) continue;
-          const std::int64_t rows = std::min((ph.k1 - 1 - j) / ph.phases + 1, most_rows);
-          const std::int64_t phase = (pd.phase_of(i) * ph.phases + ph.phase_of(j)) * pw.phases;
-          StencilGroup group;
-          group.x = static_cast<std::int32_t>(c * layout.channel + phase * layout.phase +
-                                              pd.position_of(i) * layout.axis[0] +
-                                              ph.position_of(j) * layout.axis[1]);
-          group.w = static_cast<std::int32_t>(
-              (((patch.first_channel + c) * axis[0].kernel + i) * axis[1].kernel + j) *
-                  axis[2].kernel +
-              pw.k0);
-          group.w_pitch = static_cast<std::int32_t>(ph.phases * axis[2].kernel);
-          group.rows = static_cast<std::int32_t>(rows);
-          group.columns = static_cast<std::int32_t>(columns);
-          if (run_terms + rows * columns > kRunTerms) {
-            tiling_.runs.push_back({static_cast<std::int64_t>(tiling_.groups.size()), 0});
-            run_terms = 0;
-          }
-          ++tiling_.runs.back().groups;
-          run_terms += rows * columns;
-          tiling_.groups.push_back(group);
-        }
-      }
-    }
-    chunk.runs = static_cast<std::int64_t>(tiling_.runs.size()) - chunk.first_run;
-  }
-
-  void make_taps() {
-    tiling_.tap.reserve(static_cast<std::size_t>(problem_.terms()));
-    const auto put = [&](std::int64_t offset) {
-      tiling_.tap.push_back(static_cast<std::int32_t>(offset));
-    };
-    const auto& axis = problem_.axis;
-    for (const Chunk& chunk : tiling_.chunks) {
-      if (tiling_.staging == Staging::columns) {
-        for (std::int64_t t = 0; t < chunk.terms; ++t) put(t * tiling_.columns_pitch);
-        continue;
-      }
-      if (tiling_.staging == Staging::in_place) {
-        for (std::int64_t c = 0; c < problem_.in_channels; ++c)
-          for (std::int64_t i = 0; i < axis[0].kernel; ++i)
-            for (std::int64_t j = 0; j < axis[1].kernel; ++j)
-              for (std::int64_t k = 0; k < axis[2].kernel; ++k)
-                put((x_.channel_offset(c) + i * axis[0].dilation * x_.axis[0] +
-                     j * axis[1].dilation * x_.axis[1] + k * axis[2].dilation * x_.axis[2]) /
-                    machine_.element);
-        continue;
-      }
-      const Patch& patch = chunk.patch;
-      const PatchLayout& layout = patch.layout;
-      const auto& [pd, ph, pw] = patch.axis;
-      for (std::int64_t c = 0; c < patch.channels; ++c)
-        for (std::int64_t i = pd.k0; i < pd.k1; ++i)
-          for (std::int64_t j = ph.k0; j < ph.k1; ++j)
-            for (std::int64_t k = pw.k0; k < pw.k1; ++k) {
-              const std::int64_t phase =
-                  (pd.phase_of(i) * ph.phases + ph.phase_of(j)) * pw.phases + pw.phase_of(k);
-              put(c * layout.channel + phase * layout.phase + pd.position_of(i) * layout.axis[0] +
-                  ph.position_of(j) * layout.axis[1] + pw.position_of(k) * layout.axis[2]);
-            }
-    }
   }
 
   const Problem& problem_;

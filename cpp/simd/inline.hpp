@@ -21,7 +21,7 @@
 
 // Makes x, a vector just loaded and used more than once, stay in a register: GCC would rather load
 // it again as the memory operand of each use.
-#if defined(__x86_64__) && defined(__GNUC__)
+#if defined(__AVX2__) && defined(__GNUC__)
 #define FASTCONV_IN_REGISTER(x) __asm__("" : "+v"(x))
 #else
 #define FASTCONV_IN_REGISTER(x) static_cast<void>(x)

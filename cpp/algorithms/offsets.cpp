@@ -1,0 +1,109 @@
+#include "algorithms/offsets.hpp"
+
+#include <algorithm>
+
+namespace fastconv {
+namespace {
+
+// Terms that the rows family sums in one chain; a little more where one group has more.
+constexpr std::int64_t kRunTerms = 256;
+
+// Calls put(channel, kd, kh, kw) in the order of the reduction.
+template <class Put>
+void for_each_term(std::int64_t channels, const std::array<PatchAxis, 3>& axis, Put put) {
+  for (std::int64_t c = 0; c < channels; ++c)
+    for (std::int64_t i = axis[0].k0; i < axis[0].k1; ++i)
+      for (std::int64_t j = axis[1].k0; j < axis[1].k1; ++j)
+        for (std::int64_t k = axis[2].k0; k < axis[2].k1; ++k) put(c, i, j, k);
+}
+
+// Offset of kernel row (i, j) of channel c in a patch.
+std::int64_t row_offset(const Patch& patch, std::int64_t c, std::int64_t i, std::int64_t j) {
+  const auto& [pd, ph, pw] = patch.axis;
+  const PatchLayout& layout = patch.layout;
+  const std::int64_t phase = (pd.phase_of(i) * ph.phases + ph.phase_of(j)) * pw.phases;
+  return c * layout.channel + phase * layout.phase + pd.position_of(i) * layout.axis[0] +
+         ph.position_of(j) * layout.axis[1];
+}
+
+// What kernel column k adds to it.
+std::int64_t column_offset(const Patch& patch, std::int64_t k) {
+  return patch.axis[2].phase_of(k) * patch.layout.phase +
+         patch.axis[2].position_of(k) * patch.layout.axis[2];
+}
+
+void make_taps(const Problem& problem, const Tensor& x, int element, Tiling& tiling) {
+  tiling.tap.reserve(static_cast<std::size_t>(problem.terms()));
+  const auto put = [&](std::int64_t offset) {
+    tiling.tap.push_back(static_cast<std::int32_t>(offset));
+  };
+  for (const Chunk& chunk : tiling.chunks) {
+    if (tiling.staging == Staging::columns) {
+      for (std::int64_t t = 0; t < chunk.terms; ++t) put(t * tiling.columns_pitch);
+    } else if (tiling.staging == Staging::patch) {
+      for_each_term(chunk.patch.channels, chunk.patch.axis,
+                    [&](std::int64_t c, std::int64_t i, std::int64_t j, std::int64_t k) {
+                      put(row_offset(chunk.patch, c, i, j) + column_offset(chunk.patch, k));
+                    });
+    } else {
+      std::array<PatchAxis, 3> whole;
+      for (int a = 0; a < 3; ++a)
+        whole[a] = PatchAxis::make(problem.axis[a], 0, problem.axis[a].kernel);
+      const auto& axis = problem.axis;
+      for_each_term(problem.in_channels, whole,
+                    [&](std::int64_t c, std::int64_t i, std::int64_t j, std::int64_t k) {
+                      put((x.channel_offset(c) + i * axis[0].dilation * x.axis[0] +
+                           j * axis[1].dilation * x.axis[1] + k * axis[2].dilation * x.axis[2]) /
+                          element);
+                    });
+    }
+  }
+}
+
+// The groups of a chunk, cut into runs of about kRunTerms terms.
+void make_groups(const Problem& problem, Chunk& chunk, Tiling& tiling) {
+  const auto& axis = problem.axis;
+  const Patch& patch = chunk.patch;
+  const auto& [pd, ph, pw] = patch.axis;
+  chunk.first_column = static_cast<std::int64_t>(tiling.column.size());
+  chunk.first_run = static_cast<std::int64_t>(tiling.runs.size());
+  for (std::int64_t k = pw.k0; k < pw.k1; ++k)
+    tiling.column.push_back(static_cast<std::int32_t>(column_offset(patch, k)));
+  const std::int64_t columns = pw.k1 - pw.k0;
+  const std::int64_t most_rows = std::max<std::int64_t>(kRunTerms / columns, 4);
+  std::int64_t run_terms = kRunTerms;  // so that the first group begins a run
+  for (std::int64_t c = 0; c < patch.channels; ++c) {
+    for (std::int64_t i = pd.k0; i < pd.k1; ++i) {
+      for (std::int64_t j = ph.k0; j < ph.k1; ++j) {
+        // Every kernel row begins a group, or belongs to one that began a few rows above.
+        if ((j - ph.k0) / ph.phases % most_rows != 0) continue;
+        const std::int64_t rows = std::min((ph.k1 - 1 - j) / ph.phases + 1, most_rows);
+        const std::int64_t w =
+            ((patch.first_channel + c) * axis[0].kernel + i) * axis[1].kernel + j;
+        StencilGroup group;
+        group.x = static_cast<std::int32_t>(row_offset(patch, c, i, j));
+        group.w = static_cast<std::int32_t>(w * axis[2].kernel + pw.k0);
+        group.w_pitch = static_cast<std::int32_t>(ph.phases * axis[2].kernel);
+        group.rows = static_cast<std::int32_t>(rows);
+        group.columns = static_cast<std::int32_t>(columns);
+        if (run_terms + rows * columns > kRunTerms) {
+          tiling.runs.push_back({static_cast<std::int64_t>(tiling.groups.size()), 0});
+          run_terms = 0;
+        }
+        ++tiling.runs.back().groups;
+        run_terms += rows * columns;
+        tiling.groups.push_back(group);
+      }
+    }
+  }
+  chunk.runs = static_cast<std::int64_t>(tiling.runs.size()) - chunk.first_run;
+}
+
+}  // namespace
+
+void make_offsets(const Problem& problem, const Tensor& x, int element, Tiling& tiling) {
+  if (tiling.family != Family::rows) return make_taps(problem, x, element, tiling);
+  for (Chunk& chunk : tiling.chunks) make_groups(problem, chunk, tiling);
+}
+
+}  // namespace fastconv
