@@ -78,7 +78,8 @@ inline V shuffle_quarters(V a, V b, int control) {
   V r{};
   for (int q = 0; q < 4; ++q) {
     const int source = control >> (2 * q) & 3;
-    for (int i = 0; i < kEach; ++i) r[q * kEach + i] = (q < 2 ? a : b)[source * kEach + i];
+    for (int i = 0; i < kEach; ++i)
+      r[q * kEach + i] = q < 2 ? a[source * kEach + i] : b[source * kEach + i];
   }
   return r;
 }
@@ -135,11 +136,11 @@ inline __mmask8 _mm512_cmp_pd_mask(__m512d a, __m512d b, int) { return static_ca
 inline __m512 _mm512_mask_mov_ps(__m512 from, __mmask16 m, __m512 a) { return emu512::select(from, m, a); }
 inline __m512d _mm512_mask_mov_pd(__m512d from, __mmask8 m, __m512d a) { return emu512::select(from, m, a); }
 
-inline __m512 _mm512_unpacklo_ps(__m512 a, __m512 b) { return emu512::quarters(a, [=](int q, int i) { return (i % 2 ? b : a)[q + i / 2]; }); }
-inline __m512 _mm512_unpackhi_ps(__m512 a, __m512 b) { return emu512::quarters(a, [=](int q, int i) { return (i % 2 ? b : a)[q + 2 + i / 2]; }); }
-inline __m512d _mm512_unpacklo_pd(__m512d a, __m512d b) { return emu512::quarters(a, [=](int q, int i) { return (i ? b : a)[q]; }); }
-inline __m512d _mm512_unpackhi_pd(__m512d a, __m512d b) { return emu512::quarters(a, [=](int q, int i) { return (i ? b : a)[q + 1]; }); }
-inline __m512 _mm512_shuffle_ps(__m512 a, __m512 b, int c) { return emu512::quarters(a, [=](int q, int i) { return (i < 2 ? a : b)[q + (c >> (2 * i) & 3)]; }); }
+inline __m512 _mm512_unpacklo_ps(__m512 a, __m512 b) { return emu512::quarters(a, [=](int q, int i) { return i % 2 ? b[q + i / 2] : a[q + i / 2]; }); }
+inline __m512 _mm512_unpackhi_ps(__m512 a, __m512 b) { return emu512::quarters(a, [=](int q, int i) { return i % 2 ? b[q + 2 + i / 2] : a[q + 2 + i / 2]; }); }
+inline __m512d _mm512_unpacklo_pd(__m512d a, __m512d b) { return emu512::quarters(a, [=](int q, int i) { return i ? b[q] : a[q]; }); }
+inline __m512d _mm512_unpackhi_pd(__m512d a, __m512d b) { return emu512::quarters(a, [=](int q, int i) { return i ? b[q + 1] : a[q + 1]; }); }
+inline __m512 _mm512_shuffle_ps(__m512 a, __m512 b, int c) { return emu512::quarters(a, [=](int q, int i) { return i < 2 ? a[q + (c >> (2 * i) & 3)] : b[q + (c >> (2 * i) & 3)]; }); }
 inline __m512 _mm512_shuffle_f32x4(__m512 a, __m512 b, int c) { return emu512::shuffle_quarters(a, b, c); }
 inline __m512d _mm512_shuffle_f64x2(__m512d a, __m512d b, int c) { return emu512::shuffle_quarters(a, b, c); }
 inline __m512 _mm512_castsi512_ps(__m512i v) { return (__m512)v; }
