@@ -74,7 +74,6 @@ template <class V, bool BiasPerElement>
 FASTCONV_INLINE void store_row(const typename V::value_type* acc, typename V::value_type* out,
                                std::int64_t run, const typename V::value_type* bias,
                                Activation activation) {
-  using T = typename V::value_type;
   const V row_bias = !BiasPerElement && bias != nullptr ? V::broadcast(*bias) : V::zero();
   const auto finish = [&](V v, std::int64_t i, int n) {
     if (bias != nullptr) {
@@ -88,10 +87,15 @@ FASTCONV_INLINE void store_row(const typename V::value_type* acc, typename V::va
   };
   std::int64_t i = 0;
   for (; i + V::lanes <= run; i += V::lanes) finish(V::load(acc + i), i, V::lanes).store(out + i);
-  if (i < run) {
-    const int n = static_cast<int>(run - i);
-    const T* from = acc + i;
-    finish(V::load(from, n), i, n).store(out + i, n);
+  if (i == run) return;
+  if (run >= V::lanes) {
+    // The last whole vector once more, over what is stored already: masked stores are slow (twenty
+    // cycles on Zen).
+    i = run - V::lanes;
+    finish(V::load(acc + i), i, V::lanes).store(out + i);
+  } else {
+    const int n = static_cast<int>(run);
+    finish(V::load(acc, n), 0, n).store(out, n);
   }
 }
 
@@ -101,7 +105,10 @@ FASTCONV_INLINE void store_transposed(const StoreArgs<typename V::value_type>& a
   using T = typename V::value_type;
   for (std::int64_t c = 0; c < a.channels; c += V::lanes) {
     const int channels = static_cast<int>(a.channels - c < V::lanes ? a.channels - c : V::lanes);
-    for (std::int64_t p = 0; p < a.pixels; p += V::lanes) {
+    for (std::int64_t next = 0; next < a.pixels; next += V::lanes) {
+      // The last square overlaps the one before it, as the last vector of store_row does.
+      const std::int64_t last = a.pixels - V::lanes;
+      const std::int64_t p = next > last && last >= 0 ? last : next;
       const int pixels = static_cast<int>(a.pixels - p < V::lanes ? a.pixels - p : V::lanes);
       const T* from = a.acc + p * a.acc_pixel + c;
       V square[V::lanes];

@@ -36,8 +36,9 @@ class RowReader {
     if (row == nullptr) return fill_range(fill, 0, count, to, to_stride);
     const std::int64_t from = first - axis_.lo;  // source index of element 0
     const auto steps_to = [&](std::int64_t bound) {
-      const std::int64_t distance = bound - from;
-      return std::clamp<std::int64_t>(distance <= 0 ? 0 : (distance + step - 1) / step, 0, count);
+      const std::int64_t distance = std::max<std::int64_t>(bound - from, 0);
+      // A division costs as much as a short row, and most steps are 1.
+      return std::min(step == 1 || distance == 0 ? distance : (distance - 1) / step + 1, count);
     };
     const std::int64_t inside = steps_to(0);
     const std::int64_t beyond = steps_to(axis_.in);
