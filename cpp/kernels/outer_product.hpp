@@ -22,6 +22,11 @@ namespace fastconv::FASTCONV_ISA_NAMESPACE {
 
 inline constexpr int kOuterPixels = 6;
 
+// A tile of one vector needs more pixels to cover the latency of its additions; ten pointers are
+// what the general registers hold beside the loop's own four (measured on Zen 3: 6 pixels 70 % of
+// the peak, 8: 73 %, 10: 81 %).
+inline constexpr int kOuterPixelsNarrow = 10;
+
 // Two vectors of sixteen registers (12 accumulators, 2 weights, 1 pixel), four of thirty-two (24,
 // 4, 1): the shape that oneDNN and XNNPACK have come to as well.
 template <class V>
@@ -37,24 +42,32 @@ FASTCONV_INLINE void outer_tile(const OuterArgs<typename V::value_type>& a, std:
   FASTCONV_UNROLL
   for (int p = 0; p < Pixels; ++p) {
     x[p] = a.x + a.pixel[first + p];
+    FASTCONV_OPAQUE_POINTER(x[p]);
     FASTCONV_UNROLL
     for (int o = 0; o < OutVecs; ++o) acc[p][o] = V::zero();
   }
   const T* w = a.w;
   const std::int32_t* const end = a.tap + a.taps;
-  FASTCONV_NO_UNROLL
-  for (const std::int32_t* tap = a.tap; tap != end; ++tap, w += kWidth) {
-    const std::int64_t offset = *tap;
+  const auto term = [&](std::int64_t offset, const T* weights) {
     V wv[OutVecs];
     FASTCONV_UNROLL
-    for (int o = 0; o < OutVecs; ++o) wv[o] = V::load(w + o * V::lanes);
+    for (int o = 0; o < OutVecs; ++o) wv[o] = V::load(weights + o * V::lanes);
     FASTCONV_UNROLL
     for (int p = 0; p < Pixels; ++p) {
       const V xv = V::load_broadcast(x[p] + offset);
       FASTCONV_UNROLL
       for (int o = 0; o < OutVecs; ++o) acc[p][o] = V::fma(xv, wv[o], acc[p][o]);
     }
+  };
+  const std::int32_t* tap = a.tap;
+  // Two terms a turn: on a core whose other hardware thread is busy, instructions count (measured
+  // on Zen 3: 68 GFLOP/s with GCC's own loop, 84 with this one, 79 with four terms a turn).
+  FASTCONV_NO_UNROLL
+  for (; end - tap >= 2; tap += 2, w += 2 * kWidth) {
+    term(tap[0], w);
+    term(tap[1], w + kWidth);
   }
+  if (tap != end) term(*tap, w);
   T* out = a.acc + first * kWidth;
   FASTCONV_UNROLL
   for (int p = 0; p < Pixels; ++p) {
@@ -70,6 +83,9 @@ FASTCONV_INLINE void outer_tile(const OuterArgs<typename V::value_type>& a, std:
 template <class V, int OutVecs>
 void outer_product(const OuterArgs<typename V::value_type>& a) {
   std::int64_t p = 0;
+  if constexpr (OutVecs == 1)
+    for (; p + kOuterPixelsNarrow <= a.pixels; p += kOuterPixelsNarrow)
+      outer_tile<V, kOuterPixelsNarrow, OutVecs>(a, p);
   for (; p + kOuterPixels <= a.pixels; p += kOuterPixels)
     outer_tile<V, kOuterPixels, OutVecs>(a, p);
   switch (a.pixels - p) {

