@@ -140,7 +140,7 @@ def test_explain_of_a_call():
     assert told.scratch_bytes_per_thread >= 0
     names = [candidate.name for candidate in told.candidates]
     assert len(set(names)) == len(names)
-    assert {name.split()[0] for name in names} == {"direct", "im2col", "reference"}
+    assert {name.split()[0] for name in names} == {"winograd", "direct", "im2col", "reference"}
     chosen = [c for c in told.candidates if c.accepted]
     assert len(chosen) == 1
     assert chosen[0].name.split()[0] == told.algorithm

@@ -2,6 +2,9 @@
 // `cost` estimates a multiplication's share of vector instructions, so that lower is faster.
 #pragma once
 
+#include <memory>
+
+#include "algorithms/execution.hpp"
 #include "algorithms/tiled.hpp"
 #include "core/problem.hpp"
 
@@ -13,8 +16,13 @@ struct Candidate {
   const char* (*accepts)(const Problem& problem);
   double (*cost)(const Problem& problem, const Machine& machine);
   Tiling (*tile)(const Problem& problem, const Tensor& x, const Machine& machine);  // null: none
+  // Where the algorithm has a loop nest of its own instead.
+  std::unique_ptr<const Execution> (*execute)(const Problem& problem, const Tensor& x,
+                                              const KernelTable& kernels,
+                                              const Machine& machine) = nullptr;
 };
 
+extern const Candidate winograd;
 extern const Candidate direct;
 extern const Candidate row_stencil;
 extern const Candidate stencil;

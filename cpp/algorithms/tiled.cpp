@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "pack/convert.hpp"
+#include "algorithms/store_box.hpp"
 #include "pack/stage.hpp"
 #include "runtime/thread_pool.hpp"
 
@@ -44,7 +44,7 @@ class TiledRun {
         scratch_(scratch),
         scratch_each_(scratch_bytes(tiling, sizeof(T))),
         interrupt_(interrupt),
-        plain_output_(output_is_plain()) {}
+        store_(problem, table, operands.y, operands.bias) {}
 
   void task(std::int64_t index, int worker) noexcept {
     if (interrupt_.stop_requested()) return;
@@ -76,15 +76,6 @@ class TiledRun {
   }
 
  private:
-  // The output takes the kernels' own type and needs no step in between.
-  bool output_is_plain() const {
-    const Tensor& y = operands_.y;
-    constexpr std::int64_t kElement = sizeof(T);
-    if (!same_storage(problem_.y_type, problem_.compute)) return false;
-    if (!is_float(problem_.compute) && problem_.activation != Activation::none) return false;
-    return y.channel % kElement == 0 && y.axis[2] % kElement == 0;
-  }
-
   const T* stage(const Chunk& chunk, const Tile& tile, const Scratchpad<T>& pad) const {
     const Tensor& x = operands_.x;
     if (tiling_.staging == Staging::in_place) {
@@ -194,68 +185,13 @@ class TiledRun {
 
   void store(const Tile& tile, std::int64_t panel, const T* acc, T* convert) const {
     const std::int64_t width = shape_.width(panel);
-    StoreArgs<T> args{};
-    args.channels = shape_.channels(panel);
-    args.activation = is_float(problem_.compute) ? problem_.activation : Activation::none;
-    std::int64_t row = tile.size[2], slice = tile.size[1] * tile.size[2];
-    if (tiling_.family == Family::outer) {
-      args.acc_pixel = width;
-      args.acc_channel = 1;
-    } else {
+    BoxAccumulators<T> from{acc, width, 1, tile.size[2], tile.size[1] * tile.size[2]};
+    if (tiling_.family != Family::outer) {
       const LanesRows rows = lanes_rows(tiling_, tile.size, kernels_.lanes);
-      args.acc_pixel = 1;
-      args.acc_channel = rows.total;
-      row = rows.row;
-      slice = rows.slice;
+      from = {acc, 1, rows.total, rows.row, rows.slice};
     }
-    const std::int64_t channel = tile.group * problem_.out_channels + panel * shape_.panel;
-    if (operands_.bias != nullptr) args.bias = static_cast<const T*>(operands_.bias) + channel;
-
-    // Rows that follow each other both in the accumulators and in the output are stored as one.
-    const Tensor& y = operands_.y;
-    Index3 count = tile.size;
-    if (row == count[2] && y.axis[1] == count[2] * y.axis[2]) {
-      count[2] *= count[1];
-      count[1] = 1;
-    }
-    args.pixels = count[2];
-    for (std::int64_t d = 0; d < count[0]; ++d) {
-      for (std::int64_t h = 0; h < count[1]; ++h) {
-        args.acc = acc + (d * slice + h * row) * args.acc_pixel;
-        store_row(args, channel,
-                  y.data + tile.image * y.batch + (tile.origin[0] + d) * y.axis[0] +
-                      (tile.origin[1] + h) * y.axis[1] + tile.origin[2] * y.axis[2],
-                  convert);
-      }
-    }
-  }
-
-  // One row of pixels, all channels of the panel; `to` is the row's first pixel in channel 0.
-  void store_row(StoreArgs<T> args, std::int64_t channel, char* to, T* convert) const {
-    const Tensor& y = operands_.y;
-    constexpr std::int64_t kElement = sizeof(T);
-    const bool along_pixels = y.axis[2] == kElement;
-    const bool along_channels = args.acc_channel == 1 && has_unit_output_channels();
-    if (plain_output_ && ((along_pixels && !problem_.complex) || along_channels)) {
-      args.out = reinterpret_cast<T*>(to + y.channel_offset(channel));
-      args.out_pixel = y.axis[2] / kElement;
-      args.out_channel = problem_.complex ? 1 : y.channel / kElement;
-      kernels_.store(args);
-      return;
-    }
-    args.out = convert;
-    args.out_pixel = 1;
-    args.out_channel = args.pixels;
-    kernels_.store(args);
-    for (std::int64_t c = 0; c < args.channels; ++c)
-      write_row<T>(table_, problem_.y_type, convert + c * args.pixels,
-                   to + y.channel_offset(channel + c), y.axis[2], args.pixels, problem_.activation);
-  }
-
-  bool has_unit_output_channels() const {
-    const std::int64_t element = sizeof(T);
-    if (!problem_.complex) return operands_.y.channel == element;
-    return operands_.y.part == element && operands_.y.channel == 2 * element;
+    store_.store(tile, tile.group * problem_.out_channels + panel * shape_.panel,
+                 shape_.channels(panel), from, convert);
   }
 
   const Problem& problem_;
@@ -267,7 +203,7 @@ class TiledRun {
   char* const scratch_;
   const std::int64_t scratch_each_;
   Interrupt& interrupt_;
-  const bool plain_output_;
+  const BoxStore<T> store_;
 };
 
 template <class T>

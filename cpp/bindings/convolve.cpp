@@ -193,13 +193,20 @@ class Layer {
     made->prepared = prepare(spec_->options(), given, fill_value_, dtype_, kernels, threads);
     made->parameters = as_parameters(given, made->prepared->types);
     made->packed = packed_for(*made);
+    if (made->packed == nullptr) {
+      auto prepared = std::make_shared<Prepared>(*made->prepared);
+      prepared->plan = std::make_shared<const Plan>(prepared->plan->without_winograd());
+      made->prepared = std::move(prepared);
+      made->packed = packed_for(*made);
+    }
     const std::lock_guard<std::mutex> lock(mutex_);
     if (ready_.size() == kRemembered) ready_.erase(ready_.begin());
     ready_.push_back(made);
     return made;
   }
 
-  // Those of an earlier shape, where the order is the same.
+  // Those of an earlier shape, where the order is the same. Null where the plan's algorithm does
+  // not suit the weights.
   std::shared_ptr<const Packed> packed_for(const Ready& wanted) {
     const Plan& plan = *wanted.prepared->plan;
     {
@@ -208,8 +215,8 @@ class Layer {
         if (ready->prepared->plan->packs_like(plan)) return ready->packed;
     }
     auto packed = std::make_shared<Packed>(plan.packed_bytes());
-    plan.pack(weights_of(wanted.parameters.w, spec_->options()), packed->data());
-    return packed;
+    const bool suits = plan.pack(weights_of(wanted.parameters.w, spec_->options()), packed->data());
+    return suits ? packed : nullptr;
   }
 
   const std::shared_ptr<Spec> spec_;

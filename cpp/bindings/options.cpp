@@ -28,6 +28,7 @@ constexpr std::pair<const char*, Activation> kActivations[] = {
     {"silu", Activation::silu}};
 constexpr std::pair<const char*, Algorithm> kAlgorithms[] = {{"auto", Algorithm::automatic},
                                                              {"direct", Algorithm::direct},
+                                                             {"winograd", Algorithm::winograd},
                                                              {"im2col", Algorithm::im2col},
                                                              {"reference", Algorithm::reference}};
 constexpr std::pair<const char*, Precision> kPrecisions[] = {

@@ -58,6 +58,19 @@ struct Result {
   }
 };
 
+// Packed weights and scratch from one allocation.
+bool pack_and_run(const Plan& plan, Operands operands, Interrupt& interrupt) {
+  const std::size_t packed_bytes = static_cast<std::size_t>((plan.packed_bytes() + 63) / 64 * 64);
+  {
+    const Scratch scratch =
+        Scratch::acquire(packed_bytes + static_cast<std::size_t>(plan.scratch_bytes()));
+    operands.packed = scratch.data();
+    if (plan.pack(*operands.weights, scratch.data()))
+      return plan.run(operands, scratch.data() + packed_bytes, interrupt);
+  }
+  return pack_and_run(plan.without_winograd(), operands, interrupt);
+}
+
 }  // namespace
 
 bool Prepared::serves(const Given& given, const KernelTable& table, int thread_count) const {
@@ -128,8 +141,7 @@ py::array execute(const Options& options, const Prepared& prepared, const py::ar
   check_out(out, prepared.types, prepared.y_shape);
   const py::array x = prepared.x_readable ? x_given : readable_copy(x_given, prepared.types);
   Result result(out, prepared, x, parameters);
-  const Plan& plan = *prepared.plan;
-  const Problem& problem = plan.problem();
+  const Problem& problem = prepared.plan->problem();
   if (problem.batch == 0) return result.finish();
 
   Operands operands;
@@ -140,20 +152,19 @@ py::array execute(const Options& options, const Prepared& prepared, const py::ar
   operands.packed = packed;
   if (parameters.bias) operands.bias = parameters.bias->data();
   const Weights weights = weights_of(parameters.w, options);
+  operands.weights = &weights;
   Interrupt interrupt(&signal_pending);
   bool finished;
   {
     const py::gil_scoped_release release;
     const FloatStatus status;
-    const std::size_t packed_bytes =
-        packed != nullptr ? 0 : static_cast<std::size_t>((plan.packed_bytes() + 63) / 64 * 64);
-    const Scratch scratch =
-        Scratch::acquire(packed_bytes + static_cast<std::size_t>(plan.scratch_bytes()));
-    if (packed == nullptr) {
-      plan.pack(weights, scratch.data());
-      operands.packed = scratch.data();
+    if (packed != nullptr) {
+      const Plan& plan = *prepared.plan;
+      const Scratch scratch = Scratch::acquire(static_cast<std::size_t>(plan.scratch_bytes()));
+      finished = plan.run(operands, scratch.data(), interrupt);
+    } else {
+      finished = pack_and_run(*prepared.plan, operands, interrupt);
     }
-    finished = plan.run(operands, scratch.data() + packed_bytes, interrupt);
   }
   if (!finished) throw py::error_already_set();
   return result.finish();

@@ -90,4 +90,52 @@ struct PackArgs {
   std::int64_t to_pitch;
 };
 
+// Winograd's transforms (kernels/winograd.hpp). `frequency` separates the products of a tile,
+// (m + 2)^2 of them; a block is one vector of tiles (planes) or of channels (channels last).
+template <class T>
+struct WinogradInputArgs {
+  const T* x;
+  const std::int64_t* column;  // [m + 2] offsets of the tile's columns
+  std::int64_t row;            // from one row of a tile to the next
+  std::int64_t blocks;         // vectors: writes whole ones, reads whole ones
+  T* v;
+  std::int64_t frequency;
+};
+
+template <class T>
+struct WinogradOutputArgs {
+  const T* m;  // [frequency][tiles][width]
+  std::int64_t frequency;
+  std::int64_t tiles;
+  std::int64_t width;        // output channels, whole vectors
+  const std::int32_t* tile;  // first pixel of each tile in acc
+  T* acc;                    // [pixels][width]
+  std::int64_t row;          // pixels from one row of acc to the next
+};
+
+template <class T>
+struct WinogradWeightsArgs {
+  const T* w;  // [channels][3][3][width]
+  std::int64_t channels;
+  std::int64_t width;
+  T* u;  // [frequency][channels][width]
+  std::int64_t frequency;
+  T* sums;  // [2][width]: of magnitudes, of squares
+};
+
+template <class T>
+struct SpreadArgs {
+  const T* x;
+  std::int64_t count;
+  T* sums;  // [3][lanes]: of magnitudes, of squares, of elements that are not 0
+};
+
+template <class T>
+struct SplitArgs {
+  const T* from;
+  std::int64_t count;  // of each phase
+  T* to;
+  std::int64_t pitch;  // from one phase to the next
+};
+
 }  // namespace fastconv

@@ -7,9 +7,16 @@
 #include "kernels/row_stencil.hpp"
 #include "kernels/store.hpp"
 #include "kernels/table.hpp"
+#include "kernels/winograd.hpp"
 #include "simd/half.hpp"
 
 namespace fastconv::FASTCONV_ISA_NAMESPACE {
+
+template <class V, int M>
+constexpr WinogradKernels<typename V::value_type> make_winograd() {
+  return {M, &winograd_input<V, M>, &winograd_output<V, M>, &winograd_weights<V, M>,
+          &split_phases<typename V::value_type, M>};
+}
 
 template <class V>
 constexpr KernelSet<typename V::value_type> make_set() {
@@ -35,6 +42,11 @@ constexpr KernelSet<typename V::value_type> make_set() {
   set.row_stencil[3] = &row_stencil<V, 4>;
   set.store = &store_tile<V>;
   set.pack = &pack_rows<V>;
+  if constexpr (kIsFloat<V>) {
+    set.winograd[0] = make_winograd<V, 2>();
+    set.winograd[1] = make_winograd<V, 4>();
+    set.spread = &spread<V>;
+  }
   return set;
 }
 

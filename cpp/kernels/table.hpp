@@ -8,6 +8,16 @@
 
 namespace fastconv {
 
+// The transforms of F(m x m, 3 x 3); null for integers.
+template <class T>
+struct WinogradKernels {
+  int tile;  // m
+  void (*input)(const WinogradInputArgs<T>&);
+  void (*output)(const WinogradOutputArgs<T>&);
+  void (*weights)(const WinogradWeightsArgs<T>&);
+  void (*split)(const SplitArgs<T>&);  // a row into m
+};
+
 template <class T>
 struct KernelSet {
   static constexpr int kMaxOutVecs = 4;
@@ -27,6 +37,9 @@ struct KernelSet {
   void (*row_stencil[kStencilRows])(const StencilArgs<T>&);  // [output rows - 1]
   void (*store)(const StoreArgs<T>&);
   void (*pack)(const PackArgs<T>&);
+
+  WinogradKernels<T> winograd[2];  // m = 2, 4
+  void (*spread)(const SpreadArgs<T>&);
 };
 
 struct HalfKernels {

@@ -203,11 +203,74 @@ void stage_columns(const KernelTable& kernels, const Problem& problem, const Ten
   }
 }
 
-#define FASTCONV_INSTANTIATE(T)                                                                  \
-  template void stage_patch<T>(const KernelTable&, const Problem&, const Tensor&, const Patch&,  \
-                               const Tile&, T*);                                                 \
-  template void stage_columns<T>(const KernelTable&, const Problem&, const Tensor&, const Tile&, \
-                                 std::int64_t, std::int64_t, std::int64_t, T*);
+namespace {
+
+// Calls row(index of the row, source row without its channel or null).
+template <class Row>
+void for_each_lattice_row(const Problem& problem, const Tensor& x, std::int64_t image,
+                          const Lattice& lattice, Row row) {
+  for (std::int64_t d = 0; d < lattice.count[0]; ++d) {
+    bool filled_d = false;
+    const std::int64_t slice =
+        axis_offset(problem, x, 0, lattice.first[0] + d * lattice.step[0], filled_d);
+    for (std::int64_t h = 0; h < lattice.count[1]; ++h) {
+      bool filled = filled_d;
+      const std::int64_t line =
+          axis_offset(problem, x, 1, lattice.first[1] + h * lattice.step[1], filled);
+      row(d * lattice.count[1] + h, filled ? nullptr : x.data + image * x.batch + slice + line);
+    }
+  }
+}
+
+}  // namespace
+
+template <class T>
+void stage_lattice(const KernelTable& kernels, const Problem& problem, const Tensor& x,
+                   std::int64_t image, std::int64_t channel, const Lattice& lattice, T* to) {
+  const RowReader<T> reader(kernels, problem, x);
+  const T fill = scalar_as<T>(problem.fill[problem.complex ? channel & 1 : 0]);
+  const std::int64_t offset = x.channel_offset(channel);
+  for_each_lattice_row(problem, x, image, lattice, [&](std::int64_t index, const char* row) {
+    reader.read(row == nullptr ? nullptr : row + offset, fill, lattice.first[2], lattice.step[2],
+                lattice.count[2], to + index * lattice.count[2], 1);
+  });
+}
+
+template <class T>
+void stage_lattice_channels_last(const KernelTable& kernels, const Problem& problem,
+                                 const Tensor& x, std::int64_t image, std::int64_t group,
+                                 const Lattice& lattice, std::int64_t pitch, T* to) {
+  const Axis& width = problem.axis[2];
+  const std::int64_t channels = problem.in_channels;
+  const std::int64_t offset = x.channel_offset(group * channels);
+  const T fill[2] = {scalar_as<T>(problem.fill[0]), scalar_as<T>(problem.fill[1])};
+  for_each_lattice_row(problem, x, image, lattice, [&](std::int64_t index, const char* row) {
+    T* at = to + index * lattice.count[2] * pitch;
+    for (std::int64_t i = 0; i < lattice.count[2]; ++i, at += pitch) {
+      const std::int64_t position = lattice.first[2] + i * lattice.step[2] - width.lo;
+      const std::int64_t source =
+          row == nullptr ? -1 : source_index(problem.border, width, position);
+      if (source < 0) {
+        for (std::int64_t c = 0; c < channels; ++c) at[c] = fill[problem.complex ? c & 1 : 0];
+      } else {
+        read_row<T>(kernels, problem.x_type, row + offset + source * x.axis[2],
+                    size_of(problem.x_type), at, 1, channels);
+      }
+      std::fill(at + channels, at + pitch, T(0));
+    }
+  });
+}
+
+#define FASTCONV_INSTANTIATE(T)                                                                   \
+  template void stage_patch<T>(const KernelTable&, const Problem&, const Tensor&, const Patch&,   \
+                               const Tile&, T*);                                                  \
+  template void stage_columns<T>(const KernelTable&, const Problem&, const Tensor&, const Tile&,  \
+                                 std::int64_t, std::int64_t, std::int64_t, T*);                   \
+  template void stage_lattice<T>(const KernelTable&, const Problem&, const Tensor&, std::int64_t, \
+                                 std::int64_t, const Lattice&, T*);                               \
+  template void stage_lattice_channels_last<T>(const KernelTable&, const Problem&, const Tensor&, \
+                                               std::int64_t, std::int64_t, const Lattice&,        \
+                                               std::int64_t, T*);
 FASTCONV_INSTANTIATE(float)
 FASTCONV_INSTANTIATE(double)
 FASTCONV_INSTANTIATE(std::int32_t)

@@ -67,4 +67,24 @@ void stage_columns(const KernelTable& kernels, const Problem& problem, const Ten
                    const Tile& tile, std::int64_t first, std::int64_t terms, std::int64_t pitch,
                    T* to);
 
+// Positions first[a] + i * step[a], i < count[a], of the padded input. Beyond the padding anything
+// may be read that the input holds, or the fill value.
+struct Lattice {
+  Index3 first = {};
+  Index3 step = {1, 1, 1};
+  Index3 count = {1, 1, 1};
+};
+
+// One real channel, counted over all groups, densely: to[d][h][w].
+template <class T>
+void stage_lattice(const KernelTable& kernels, const Problem& problem, const Tensor& x,
+                   std::int64_t image, std::int64_t channel, const Lattice& lattice, T* to);
+
+// All channels of a group, where they lie side by side in x: to[d][h][w][pitch], zeros after the
+// last channel.
+template <class T>
+void stage_lattice_channels_last(const KernelTable& kernels, const Problem& problem,
+                                 const Tensor& x, std::int64_t image, std::int64_t group,
+                                 const Lattice& lattice, std::int64_t pitch, T* to);
+
 }  // namespace fastconv

@@ -2,16 +2,18 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <stdexcept>
 
 #include "core/cpu.hpp"
+#include "runtime/scratch.hpp"
 #include "runtime/thread_pool.hpp"
 
 namespace fastconv {
 namespace {
 
 // In order of preference: the first of equal cost wins, and the last accepts everything.
-constexpr const Candidate* kCandidates[] = {&direct, &row_stencil, &stencil, &im2col_gemm,
-                                            &reference};
+constexpr const Candidate* kCandidates[] = {&winograd, &direct,      &row_stencil,
+                                            &stencil,  &im2col_gemm, &reference};
 
 // Waking a worker costs microseconds; below this much work a call stays on its own thread.
 constexpr std::int64_t kInlineMacs = 500'000;
@@ -40,6 +42,8 @@ bool is_named(const Candidate& candidate, Algorithm algorithm) {
   switch (algorithm) {
     case Algorithm::direct:
       return &candidate == &direct || &candidate == &row_stencil || &candidate == &stencil;
+    case Algorithm::winograd:
+      return &candidate == &winograd;
     case Algorithm::im2col:
       return &candidate == &im2col_gemm;
     case Algorithm::reference:
@@ -47,6 +51,15 @@ bool is_named(const Candidate& candidate, Algorithm algorithm) {
     default:
       return true;
   }
+}
+
+// No candidate of the name that the caller gave accepts the problem.
+[[noreturn]] void refuse(const Problem& problem) {
+  for (const Candidate* candidate : kCandidates)
+    if (is_named(*candidate, problem.algorithm))
+      throw std::invalid_argument(std::string("algorithm '") + candidate->name +
+                                  "' cannot compute this layer: " + candidate->accepts(problem));
+  throw std::invalid_argument("unknown algorithm");
 }
 
 const Candidate* choose(const Problem& problem, const Machine& machine) {
@@ -61,6 +74,7 @@ const Candidate* choose(const Problem& problem, const Machine& machine) {
       best_cost = cost;
     }
   }
+  if (best == nullptr) refuse(problem);
   return best;
 }
 
@@ -97,19 +111,29 @@ void pack_all(const Problem& problem, const KernelTable& kernels, const PanelSha
 
 Plan::Plan(const Problem& problem, const Tensor& x, const KernelTable& kernels, int threads)
     : problem_(problem),
+      x_(x),
       kernels_(&kernels),
       machine_(describe(kernels, problem.compute,
                         multiplications(problem) < kInlineMacs ? 1 : threads)) {
+  x_.data = nullptr;
   chosen_ = choose(problem_, machine_);
   workers_ = machine_.threads;
   if (chosen_->tile != nullptr) {
     tiling_ = chosen_->tile(problem_, x, machine_);
     workers_ = static_cast<int>(
         std::min<std::int64_t>(workers_, std::max<std::int64_t>(tiling_.tasks(problem_), 1)));
+  } else if (chosen_->execute != nullptr) {
+    execution_ = chosen_->execute(problem_, x_, kernels, machine_);
+    workers_ = static_cast<int>(
+        std::min<std::int64_t>(workers_, std::max<std::int64_t>(execution_->tasks(), 1)));
   }
 }
 
 bool Plan::packs_like(const Plan& other) const {
+  if (execution_ != nullptr || other.execution_ != nullptr)
+    return chosen_ == other.chosen_ && kernels_ == other.kernels_ &&
+           problem_.compute == other.problem_.compute &&
+           problem_.complex == other.problem_.complex && execution_->packs_like(*other.execution_);
   const PanelShape a = panels(), b = other.panels();
   return kernels_ == other.kernels_ && problem_.compute == other.problem_.compute &&
          problem_.complex == other.problem_.complex && a.panel == b.panel && a.granule == b.granule;
@@ -121,37 +145,82 @@ PanelShape Plan::panels() const {
 }
 
 std::int64_t Plan::packed_bytes() const {
+  if (execution_ != nullptr) return execution_->packed_bytes();
   return packed_elements(problem_, panels()) * machine_.element;
 }
 
-void Plan::pack(const Weights& w, void* to) const {
-  const PanelShape shape = panels();
+bool Plan::pack(const Weights& w, void* to) const {
   const int workers = packed_bytes() < (1 << 18) ? 1 : workers_;
+  if (execution_ != nullptr) return execution_->pack(w, to, workers);
+  const PanelShape shape = panels();
   switch (problem_.compute) {
     case Compute::f32:
-      return pack_all<float>(problem_, *kernels_, shape, w, to, workers);
+      pack_all<float>(problem_, *kernels_, shape, w, to, workers);
+      break;
     case Compute::f64:
-      return pack_all<double>(problem_, *kernels_, shape, w, to, workers);
+      pack_all<double>(problem_, *kernels_, shape, w, to, workers);
+      break;
     case Compute::i32:
-      return pack_all<std::int32_t>(problem_, *kernels_, shape, w, to, workers);
+      pack_all<std::int32_t>(problem_, *kernels_, shape, w, to, workers);
+      break;
     case Compute::i64:
-      return pack_all<std::int64_t>(problem_, *kernels_, shape, w, to, workers);
+      pack_all<std::int64_t>(problem_, *kernels_, shape, w, to, workers);
+      break;
   }
+  return true;
 }
 
 std::int64_t Plan::scratch_bytes_per_worker() const {
+  if (execution_ != nullptr) return execution_->scratch_bytes();
   return chosen_->tile == nullptr ? 0 : fastconv::scratch_bytes(tiling_, machine_.element);
 }
 
 std::int64_t Plan::scratch_bytes() const { return scratch_bytes_per_worker() * workers_; }
 
 bool Plan::run(const Operands& operands, char* scratch, Interrupt& interrupt) const {
+  if (execution_ != nullptr) {
+    std::vector<std::uint8_t> unsuitable(static_cast<std::size_t>(problem_.batch));
+    Operands with_flags = operands;
+    with_flags.unsuitable = unsuitable.data();
+    execution_->run(with_flags, scratch, workers_, interrupt);
+    return !interrupt.stop_requested() && run_unsuitable(with_flags, interrupt);
+  }
   if (chosen_->tile == nullptr) {
     run_reference(problem_, *kernels_, operands, workers_, interrupt);
   } else {
     run_tiled(problem_, tiling_, *kernels_, operands, scratch, workers_, interrupt);
   }
   return !interrupt.stop_requested();
+}
+
+Plan Plan::without_winograd() const {
+  Problem problem = problem_;
+  problem.algorithm = Algorithm::direct;
+  return Plan(problem, x_, *kernels_, machine_.threads);
+}
+
+// The images that were flagged, by another algorithm.
+bool Plan::run_unsuitable(const Operands& operands, Interrupt& interrupt) const {
+  const std::uint8_t* const flags = operands.unsuitable;
+  const auto flagged = [](std::uint8_t flag) { return flag != 0; };
+  if (std::none_of(flags, flags + problem_.batch, flagged)) return true;
+  Problem problem = problem_;
+  problem.algorithm = Algorithm::direct;
+  problem.batch = 1;
+  const Plan plan(problem, x_, *kernels_, machine_.threads);
+  const std::size_t packed_bytes = static_cast<std::size_t>((plan.packed_bytes() + 63) / 64 * 64);
+  const Scratch scratch =
+      Scratch::acquire(packed_bytes + static_cast<std::size_t>(plan.scratch_bytes()));
+  plan.pack(*operands.weights, scratch.data());
+  for (std::int64_t n = 0; n < problem_.batch; ++n) {
+    if (flags[n] == 0) continue;
+    Operands image = operands;
+    image.x.data += n * image.x.batch;
+    image.y.data += n * image.y.batch;
+    image.packed = scratch.data();
+    if (!plan.run(image, scratch.data() + packed_bytes, interrupt)) return false;
+  }
+  return true;
 }
 
 std::vector<Verdict> Plan::verdicts() const {
@@ -166,7 +235,7 @@ std::vector<Verdict> Plan::verdicts() const {
     } else {
       const double cost = candidate->cost(problem_, machine_);
       std::snprintf(text, sizeof text,
-                    candidate->tile == nullptr ? "only when it is named, or nothing else can run"
+                    candidate == &reference ? "only when it is named, or nothing else can run"
                     : v.chosen ? "lowest estimate, %.2f vector operations a term and pixel"
                                : "estimate %.2f vector operations a term and pixel",
                     cost);

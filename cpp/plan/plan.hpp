@@ -2,6 +2,7 @@
 // serves any number of concurrent calls.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -29,30 +30,36 @@ class Plan {
   const Candidate& chosen() const { return *chosen_; }
   const KernelTable& kernels() const { return *kernels_; }
   int workers() const { return workers_; }
-  const Tiling& tiling() const { return tiling_; }
 
   // Weights in the order this plan reads them. For two plans of the same weights and options
   // packs_like says whether they can share them.
   bool packs_like(const Plan& other) const;
   std::int64_t packed_bytes() const;
-  void pack(const Weights& w, void* to) const;
+  // False where the algorithm would not be accurate with these weights: `to` is then of no use, and
+  // without_winograd() is the plan to take.
+  bool pack(const Weights& w, void* to) const;
+  Plan without_winograd() const;
 
   std::int64_t scratch_bytes() const;  // of all workers
   std::int64_t scratch_bytes_per_worker() const;
 
-  // False where the call was interrupted; the output is then undefined.
+  // False where the call was interrupted; the output is then undefined. operands.weights must be
+  // set: images that the algorithm does not suit are computed by another.
   bool run(const Operands& operands, char* scratch, Interrupt& interrupt) const;
 
   std::vector<Verdict> verdicts() const;
 
  private:
   PanelShape panels() const;
+  bool run_unsuitable(const Operands& operands, Interrupt& interrupt) const;
 
   Problem problem_;
+  Tensor x_;  // strides alone
   const KernelTable* kernels_;
   Machine machine_;
   const Candidate* chosen_ = nullptr;
-  Tiling tiling_;
+  Tiling tiling_;                               // of algorithms that share the loop nest
+  std::unique_ptr<const Execution> execution_;  // of one that has its own
   int workers_ = 1;
 };
 

@@ -68,6 +68,8 @@ struct F32 {
     return {_mm256_fmadd_ps(a.v, b.v, acc.v)};
   }
   static FASTCONV_INLINE F32 add(F32 a, F32 b) { return {_mm256_add_ps(a.v, b.v)}; }
+  static FASTCONV_INLINE F32 sub(F32 a, F32 b) { return {_mm256_sub_ps(a.v, b.v)}; }
+  static FASTCONV_INLINE F32 abs(F32 a) { return {_mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.v)}; }
   static FASTCONV_INLINE F32 mul(F32 a, F32 b) { return {_mm256_mul_ps(a.v, b.v)}; }
   // The instruction returns b when either operand is NaN, so only a NaN in a needs the blend.
   static FASTCONV_INLINE F32 max(F32 a, F32 b) {
@@ -108,6 +110,8 @@ struct F64 {
     return {_mm256_fmadd_pd(a.v, b.v, acc.v)};
   }
   static FASTCONV_INLINE F64 add(F64 a, F64 b) { return {_mm256_add_pd(a.v, b.v)}; }
+  static FASTCONV_INLINE F64 sub(F64 a, F64 b) { return {_mm256_sub_pd(a.v, b.v)}; }
+  static FASTCONV_INLINE F64 abs(F64 a) { return {_mm256_andnot_pd(_mm256_set1_pd(-0.0), a.v)}; }
   static FASTCONV_INLINE F64 mul(F64 a, F64 b) { return {_mm256_mul_pd(a.v, b.v)}; }
   static FASTCONV_INLINE F64 max(F64 a, F64 b) {
     return {_mm256_blendv_pd(_mm256_max_pd(a.v, b.v), a.v, _mm256_cmp_pd(a.v, a.v, _CMP_UNORD_Q))};

@@ -95,6 +95,8 @@ struct F32 {
 #endif
   }
   static FASTCONV_INLINE F32 add(F32 a, F32 b) { return {_mm512_add_ps(a.v, b.v)}; }
+  static FASTCONV_INLINE F32 sub(F32 a, F32 b) { return {_mm512_sub_ps(a.v, b.v)}; }
+  static FASTCONV_INLINE F32 abs(F32 a) { return {_mm512_abs_ps(a.v)}; }
   static FASTCONV_INLINE F32 mul(F32 a, F32 b) { return {_mm512_mul_ps(a.v, b.v)}; }
   // The instruction returns b when either operand is NaN, so only a NaN in a needs the blend.
   static FASTCONV_INLINE F32 max(F32 a, F32 b) {
@@ -144,6 +146,8 @@ struct F64 {
 #endif
   }
   static FASTCONV_INLINE F64 add(F64 a, F64 b) { return {_mm512_add_pd(a.v, b.v)}; }
+  static FASTCONV_INLINE F64 sub(F64 a, F64 b) { return {_mm512_sub_pd(a.v, b.v)}; }
+  static FASTCONV_INLINE F64 abs(F64 a) { return {_mm512_abs_pd(a.v)}; }
   static FASTCONV_INLINE F64 mul(F64 a, F64 b) { return {_mm512_mul_pd(a.v, b.v)}; }
   // The instruction returns b when either operand is NaN, so only a NaN in a needs the blend.
   static FASTCONV_INLINE F64 max(F64 a, F64 b) {

@@ -58,6 +58,8 @@ struct F32 {
   }
   static FASTCONV_INLINE F32 fma(F32 a, F32 b, F32 acc) { return {vfmaq_f32(acc.v, a.v, b.v)}; }
   static FASTCONV_INLINE F32 add(F32 a, F32 b) { return {vaddq_f32(a.v, b.v)}; }
+  static FASTCONV_INLINE F32 sub(F32 a, F32 b) { return {vsubq_f32(a.v, b.v)}; }
+  static FASTCONV_INLINE F32 abs(F32 a) { return {vabsq_f32(a.v)}; }
   static FASTCONV_INLINE F32 mul(F32 a, F32 b) { return {vmulq_f32(a.v, b.v)}; }
   // FMAX and FMIN return NaN when either operand is one.
   static FASTCONV_INLINE F32 max(F32 a, F32 b) { return {vmaxq_f32(a.v, b.v)}; }
@@ -92,6 +94,8 @@ struct F64 {
   }
   static FASTCONV_INLINE F64 fma(F64 a, F64 b, F64 acc) { return {vfmaq_f64(acc.v, a.v, b.v)}; }
   static FASTCONV_INLINE F64 add(F64 a, F64 b) { return {vaddq_f64(a.v, b.v)}; }
+  static FASTCONV_INLINE F64 sub(F64 a, F64 b) { return {vsubq_f64(a.v, b.v)}; }
+  static FASTCONV_INLINE F64 abs(F64 a) { return {vabsq_f64(a.v)}; }
   static FASTCONV_INLINE F64 mul(F64 a, F64 b) { return {vmulq_f64(a.v, b.v)}; }
   // FMAX and FMIN return NaN when either operand is one.
   static FASTCONV_INLINE F64 max(F64 a, F64 b) { return {vmaxq_f64(a.v, b.v)}; }

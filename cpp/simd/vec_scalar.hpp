@@ -45,6 +45,9 @@ struct Lanes {
   Lanes operator+(Lanes b) const {
     return apply([&](int i) { return e[i] + b.e[i]; });
   }
+  Lanes operator-(Lanes b) const {
+    return apply([&](int i) { return e[i] - b.e[i]; });
+  }
   Lanes operator*(Lanes b) const {
     return apply([&](int i) { return e[i] * b.e[i]; });
   }
@@ -115,6 +118,8 @@ struct Vec {
   }
   static FASTCONV_INLINE Vec fma(Vec a, Vec b, Vec acc) { return {a.v * b.v + acc.v}; }
   static FASTCONV_INLINE Vec add(Vec a, Vec b) { return {a.v + b.v}; }
+  static FASTCONV_INLINE Vec sub(Vec a, Vec b) { return {a.v - b.v}; }
+  static FASTCONV_INLINE Vec abs(Vec a) { return max(a, sub(zero(), a)); }
   static FASTCONV_INLINE Vec mul(Vec a, Vec b) { return {a.v * b.v}; }
   // Only a NaN differs from itself; with a NaN in b the comparison is false and b is taken.
   static FASTCONV_INLINE Vec max(Vec a, Vec b) {

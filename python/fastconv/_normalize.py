@@ -29,8 +29,8 @@ PADDING_MODES = {
 }
 PADDING_NAMES = ("valid", "same", "same_lower")
 ACTIVATIONS = ("relu", "relu6", "leaky_relu", "sigmoid", "tanh", "silu")
-ALGORITHMS = ("auto", "direct", "im2col", "reference")
-ABSENT_ALGORITHMS = ("winograd", "fft")
+ALGORITHMS = ("auto", "direct", "winograd", "im2col", "reference")
+ABSENT_ALGORITHMS = ("fft",)
 PRECISIONS = ("highest", "high", "medium")
 
 # Whether a name of a layout puts the channels last, for each rank.

@@ -239,6 +239,7 @@ Memory run_plan(const Case& c, Algorithm algorithm, const KernelTable& kernels, 
     const Memory packed(plan.packed_bytes(), 0xFF), scratch(plan.scratch_bytes(), 0xFF);
     plan.pack(c.weights, packed.data());
     operands.packed = packed.data();
+    operands.weights = &c.weights;
     Interrupt interrupt(nullptr);
     CHECK(plan.run(operands, scratch.data(), interrupt));
   });
@@ -504,6 +505,35 @@ void test_threads_and_batch_do_not_matter() {
 
 bool stop() { return true; }
 
+// Winograd's transforms are exact on small integers, too: any rank, dilation, groups, layout, type.
+void test_winograd() {
+  for (std::int64_t i = 0; i < problems / 40; ++i) {
+    Case c;
+    Options o;
+    o.rank = 3;
+    const std::int64_t depth = chance(25) ? pick(2, 5) : 1;
+    const std::int64_t kernel = pick(1, depth);
+    o.groups = chance(20) ? 2 : 1;
+    o.dilation = {1, pick(1, 3), pick(1, 3)};
+    o.lo = {0, pick(0, 3), pick(0, 3)};
+    o.hi = {0, pick(0, 3), pick(0, 3)};
+    o.border = one_of({Border::constant, Border::edge, Border::wrap});
+    o.flip = chance(30);
+    const std::int64_t channels = pick(32, 70);
+    const Shape x = {pick(1, 2), o.groups * channels, depth, pick(9, 40), pick(9, 40)};
+    const Shape w = {o.groups * pick(1, 40), channels, kernel, 3, 3};
+    c.problem = make_problem(o, x, w, nullptr);
+    c.problem.compute = chance(75) ? Compute::f32 : Compute::f64;
+    c.problem.x_type = c.problem.y_type = c.w_type = stored_type(c.problem.compute);
+    c.make_arrays();
+    const Memory expected = run_plan(c, Algorithm::reference, table_scalar, 1);
+    each_isa([&](const KernelTable& table) {
+      for (const int threads : {1, 3})
+        compare(expected, run_plan(c, Algorithm::winograd, table, threads), c, table, "winograd");
+    });
+  }
+}
+
 void test_interrupt() {
   Options o;
   Case c;
@@ -541,6 +571,7 @@ int main(int argc, char** argv) {
   check::section("small problems", test_small_problems);
   check::section("larger problems", test_larger_problems);
   check::section("threads and batch do not matter", test_threads_and_batch_do_not_matter);
+  check::section("winograd", test_winograd);
   check::section("interrupt", test_interrupt);
   return check::summary();
 }

@@ -193,6 +193,12 @@ void test_arithmetic() {
     for (int i = 0; i < n; ++i) CHECK(same(r[i], sum(a[i], b[i])));
     V::mul(va, vb).store(r);
     for (int i = 0; i < n; ++i) CHECK(same(r[i], product(a[i], b[i])));
+    if constexpr (std::is_floating_point_v<T>) {
+      V::sub(va, vb).store(r);
+      for (int i = 0; i < n; ++i) CHECK(same(r[i], a[i] - b[i]));
+      V::abs(va).store(r);
+      for (int i = 0; i < n; ++i) CHECK(same(r[i], std::fabs(a[i])));
+    }
     V::max(va, vb).store(r);
     for (int i = 0; i < n; ++i) CHECK(same(r[i], larger(a[i], b[i])));
     V::min(va, vb).store(r);

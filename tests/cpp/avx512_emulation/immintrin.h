@@ -115,9 +115,19 @@ inline void _mm512_mask_storeu_epi64(void* p, __mmask8 m, __m512i v) { emu512::s
 inline __m512 _mm512_fmadd_ps(__m512 a, __m512 b, __m512 c) { for (int i = 0; i < 16; ++i) c[i] = __builtin_fmaf(a[i], b[i], c[i]); return c; }
 inline __m512d _mm512_fmadd_pd(__m512d a, __m512d b, __m512d c) { for (int i = 0; i < 8; ++i) c[i] = __builtin_fma(a[i], b[i], c[i]); return c; }
 inline __m512 _mm512_add_ps(__m512 a, __m512 b) { return a + b; }
+inline __m512 _mm512_sub_ps(__m512 a, __m512 b) { return a - b; }
+inline __m512 _mm512_abs_ps(__m512 a) {
+  for (int i = 0; i < 16; ++i) a[i] = __builtin_fabsf(a[i]);
+  return a;
+}
 inline __m512d _mm512_add_pd(__m512d a, __m512d b) { return a + b; }
 inline __m512 _mm512_mul_ps(__m512 a, __m512 b) { return a * b; }
 inline __m512d _mm512_mul_pd(__m512d a, __m512d b) { return a * b; }
+inline __m512d _mm512_sub_pd(__m512d a, __m512d b) { return a - b; }
+inline __m512d _mm512_abs_pd(__m512d a) {
+  for (int i = 0; i < 8; ++i) a[i] = __builtin_fabs(a[i]);
+  return a;
+}
 inline __m512i _mm512_add_epi32(__m512i a, __m512i b) { return (__m512i)((emu512::Words)a + (emu512::Words)b); }
 inline __m512i _mm512_add_epi64(__m512i a, __m512i b) { return (__m512i)((emu512::Longs)a + (emu512::Longs)b); }
 inline __m512i _mm512_mullo_epi32(__m512i a, __m512i b) { return (__m512i)((emu512::Words)a * (emu512::Words)b); }

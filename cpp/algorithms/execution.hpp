@@ -1,0 +1,34 @@
+// One problem as one algorithm will run it, for algorithms with a loop nest of their own.
+// Immutable, so that any number of calls may share one.
+#pragma once
+
+#include <cstdint>
+
+#include "algorithms/tiled.hpp"
+#include "core/problem.hpp"
+
+namespace fastconv {
+
+class Execution {
+ public:
+  Execution() = default;
+  Execution(const Execution&) = delete;
+  Execution& operator=(const Execution&) = delete;
+  virtual ~Execution() = default;
+
+  virtual std::int64_t tasks() const = 0;
+
+  virtual std::int64_t packed_bytes() const = 0;
+  // False where the algorithm would not be accurate with these weights; `to` is then of no use.
+  virtual bool pack(const Weights& w, void* to, int workers) const = 0;
+  // Whether two executions of the same kind read the same packed weights.
+  virtual bool packs_like(const Execution& other) const = 0;
+
+  virtual std::int64_t scratch_bytes() const = 0;  // of one worker
+  // Sets operands.unsuitable[n] where the algorithm would not be accurate for image n, whose output
+  // is then undefined.
+  virtual void run(const Operands& operands, char* scratch, int workers,
+                   Interrupt& interrupt) const = 0;
+};
+
+}  // namespace fastconv

@@ -1,0 +1,170 @@
+"""Winograd's algorithm: where it runs, that it is as accurate as promised, and where it must not.
+
+Bit-exactness on small integers is in ``tests/cpp/test_engine.cpp`` and here, by name.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from reference import absolute, conv, gamma
+
+UNIT = 2.0**-24
+RNG = np.random.default_rng(20)
+
+
+def normal(*shape, dtype=np.float32):
+    return RNG.standard_normal(shape).astype(dtype)
+
+
+def chosen(x, w, **options):
+    return fc.explain(x, w, **options).algorithm
+
+
+def relative_error(got, x, w, **options):
+    """Largest error in units of ``u * S``."""
+    s = np.maximum(absolute(x, w, **options), np.finfo(np.float64).tiny)
+    return (np.abs(got - conv(x, w, **options)) / s).max() / UNIT
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("precision", ["highest", "high"])
+@pytest.mark.parametrize(
+    ("size", "dilation", "padding"),
+    [((9, 9), 1, 1), ((17, 40), 1, 0), ((31, 8), (1, 2), 2), ((33, 33), 3, (3, 1)), ((3, 3), 1, 1)],
+)
+def test_against_the_reference(isa, size, dilation, padding, precision, layout, groups):
+    x, w = normal(2, groups * 33, *size), normal(groups * 19, 33, 3, 3)
+    bias = normal(groups * 19)
+    options = {"dilation": dilation, "padding": padding, "groups": groups}
+    given = x if layout == "NCHW" else np.ascontiguousarray(np.moveaxis(x, 1, -1))
+    got = fc.conv2d(
+        given, w, bias, algorithm="winograd", precision=precision, layout=layout, **options
+    )
+    got = got if layout == "NCHW" else np.moveaxis(got, -1, 1)
+    expected = conv(x, w, bias, **options)
+    bound = gamma(33 * 9 + 2, UNIT) if precision == "highest" else 2.0**-15
+    assert (np.abs(got - expected) <= bound * absolute(x, w, bias, **options)).all()
+    direct = fc.conv2d(x, w, bias, algorithm="direct", **options)
+    assert not np.array_equal(got, direct), "another order of summation ran"
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 3])
+def test_three_dimensions(isa, kernel):
+    x, w = normal(1, 34, 5, 14, 15), normal(9, 34, kernel, 3, 3)
+    got = fc.conv3d(x, w, padding=(1, 1, 1), algorithm="winograd")
+    bound = gamma(34 * 9 * kernel + 1, UNIT) * absolute(x, w, padding=1)
+    assert (np.abs(got - conv(x, w, padding=1)) <= bound).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.complex64, np.complex128, np.float16])
+def test_other_types(dtype):
+    x, w = normal(1, 40, 12, 13), normal(20, 40, 3, 3)
+    if np.dtype(dtype).kind == "c":
+        x, w = x + 1j * normal(*x.shape), w - 1j * normal(*w.shape)
+    x, w = x.astype(dtype), w.astype(dtype)
+    got = fc.conv2d(x, w, padding=1, algorithm="winograd")
+    assert got.dtype == dtype
+    unit = np.finfo(dtype).eps / 2
+    s = absolute(x, w, padding=1)
+    assert (np.abs(got - conv(x, w, padding=1)) <= 2 * gamma(40 * 9 + 8, unit) * s).all()
+
+
+def test_small_integers_are_exact(isa):
+    x = RNG.integers(-4, 5, (2, 48, 21, 22)).astype(np.float32)
+    w = RNG.integers(-4, 5, (25, 48, 3, 3)).astype(np.float32)
+    expected = conv(x, w, padding=1)
+    assert np.array_equal(fc.conv2d(x, w, padding=1, algorithm="winograd"), expected)
+
+
+def test_whole_numbers_stay_exact_to_the_last_bit():
+    """The transforms would need two bits more than float32 has."""
+    x = RNG.integers(150, 256, (1, 64, 20, 20)).astype(np.float32)
+    w = RNG.integers(60, 101, (64, 64, 3, 3)).astype(np.float32)
+    expected = conv(x, w)
+    assert 2.0**22 < expected.max() < 2.0**24
+    assert np.array_equal(fc.conv2d(x, w), expected)
+
+
+def test_heavy_layers_choose_it():
+    x, w = normal(1, 64, 56, 56), normal(64, 64, 3, 3)
+    assert chosen(x, w, padding=1) == "winograd"
+    assert chosen(x, w, padding=1, stride=2) == "direct"
+    assert chosen(x.astype(np.int32), w.astype(np.int32), padding=1) == "direct"
+    assert chosen(normal(1, 3, 56, 56), normal(64, 3, 3, 3)) == "direct"
+
+
+@pytest.mark.parametrize(
+    ("x", "w", "options", "why"),
+    [
+        ((1, 40, 9, 9), (8, 40, 5, 5), {}, "3 x 3"),
+        ((1, 40, 9, 9), (8, 40, 3, 3), {"stride": 2}, "stride"),
+        ((1, 8, 9, 9), (8, 8, 3, 3), {}, "too few input channels"),
+    ],
+)
+def test_what_it_cannot_compute_it_refuses(x, w, options, why):
+    with pytest.raises(ValueError, match=f"winograd.*{why}"):
+        fc.conv2d(normal(*x), normal(*w), algorithm="winograd", **options)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("layer", [False, True])
+def test_values_that_are_not_finite_reach_no_more_than_their_windows(value, layer):
+    x, w = normal(3, 64, 30, 30), normal(64, 64, 3, 3)
+    x[1, 5, 11, 12] = value
+    call = fc.Conv2d(w, padding=1) if layer else lambda x: fc.conv2d(x, w, padding=1)
+    got = call(x)
+    touched = np.zeros((30, 30), bool)
+    touched[10:13, 11:14] = True
+    assert not np.isfinite(got[1][:, touched]).any()
+    assert np.isfinite(got[1][:, ~touched]).all()
+    assert np.isfinite(got[[0, 2]]).all()
+    direct = fc.conv2d(x[1:2], w, padding=1, algorithm="direct")
+    np.testing.assert_array_equal(got[1:2], direct)
+    w[3, 2, 1, 1] = value
+    got = fc.conv2d(x[:1], w, padding=1)
+    assert np.isfinite(got[0, np.arange(64) != 3]).all()
+
+
+def test_a_batch_gives_the_bits_of_its_images():
+    x, w = normal(4, 64, 20, 20), normal(48, 64, 3, 3)
+    x[2, 0, 0, 0] = 1e30
+    together = fc.conv2d(x, w, padding=1)
+    for n in range(4):
+        assert np.array_equal(together[n : n + 1], fc.conv2d(x[n : n + 1], w, padding=1))
+
+
+HARD = {
+    "an impulse": lambda s: np.eye(1, int(np.prod(s)), 777).reshape(s),
+    "magnitudes over 60 decades": lambda s: RNG.standard_normal(s) * 10.0 ** RNG.uniform(-30, 8, s),
+    "magnitudes over 12 decades": lambda s: RNG.standard_normal(s) * 10.0 ** RNG.uniform(-6, 6, s),
+    "magnitudes over 4 decades": lambda s: RNG.standard_normal(s) * 10.0 ** RNG.uniform(-2, 2, s),
+    "one in a hundred": lambda s: RNG.standard_normal(s) * (RNG.random(s) < 0.01),
+    "one in ten": lambda s: RNG.standard_normal(s) * (RNG.random(s) < 0.1),
+    "one outlier": lambda s: (
+        RNG.standard_normal(s) + np.eye(1, int(np.prod(s)), 99).reshape(s) * 1e20
+    ),
+    "heavy tails": lambda s: RNG.standard_cauchy(s),
+    "normal": lambda s: RNG.standard_normal(s),
+    "after a ReLU": lambda s: np.maximum(RNG.standard_normal(s), 0),
+    "tiny": lambda s: RNG.standard_normal(s) * 1e-30,
+    "large": lambda s: RNG.standard_normal(s) * 1e16,
+    "one channel far above the rest": lambda s: (
+        RNG.standard_normal(s) * np.where(np.arange(s[1]) == 3, 1e6, 1.0).reshape(1, -1, 1, 1)
+    ),
+}
+
+
+@pytest.mark.parametrize("weights", sorted(HARD))
+@pytest.mark.parametrize("inputs", sorted(HARD))
+def test_the_bound_holds_whatever_the_magnitudes(inputs, weights):
+    x = HARD[inputs]((1, 64, 24, 24)).astype(np.float32)
+    w = HARD[weights]((24, 64, 3, 3)).astype(np.float32)
+    got = fc.conv2d(x, w, padding=1)
+    s = absolute(x, w, padding=1)
+    # What underflows is no relative error: 2**-150 is half of the smallest number there is.
+    bound = gamma(64 * 9 + 1, UNIT) * s + (64 * 9 + 1) * 2.0**-150
+    assert (np.abs(got - conv(x, w, padding=1)) <= bound).all()
