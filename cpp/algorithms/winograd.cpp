@@ -39,9 +39,6 @@ constexpr std::int64_t kMinTiles = 24;
 constexpr std::int64_t kMaxTiles = 128;
 constexpr std::int64_t kMaxBytes = std::int64_t{5} << 20;
 
-// F(4, 3) loses about three bits.
-int tile_of(const Problem& problem) { return problem.precision == Precision::highest ? 2 : 4; }
-
 const char* accepts(const Problem& problem) {
   const auto& axis = problem.axis;
   if (!is_float(problem.compute)) return "integers";
@@ -54,10 +51,10 @@ const char* accepts(const Problem& problem) {
   return nullptr;
 }
 
-// Products, the share of tiles that is cut off, the transforms.
-double cost(const Problem& problem, const Machine& machine) {
+// Products, the share of tiles that is cut off, the transforms of input and output, and those of
+// the weights, once a call. The factors are measured (docs/tuning.md).
+double cost_of(const Problem& problem, const Machine& machine, int m) {
   const auto& axis = problem.axis;
-  const int m = tile_of(problem);
   const double points = (m + 2) * (m + 2), area = m * m;
   double tiles = 1;
   for (int a = 1; a < 3; ++a) {
@@ -67,14 +64,23 @@ double cost(const Problem& problem, const Machine& machine) {
   }
   const double vectors = static_cast<double>(divide_up(problem.out_channels, machine.lanes));
   const double terms = static_cast<double>(problem.in_channels * axis[0].kernel);
-  const double multiply = 1.25 * vectors * points / (9 * area);
+  const double multiply = 1.4 * vectors * points / (9 * area);
   const double input = (m == 2 ? 45.0 : 200.0) / (9 * area) / machine.lanes;
   const double output = (m == 2 ? 30.0 : 100.0) * vectors / (9 * area * terms);
-  // Weights are transformed once a call; several times the bytes of the direct path.
   const double pixels =
       static_cast<double>(problem.batch) * static_cast<double>(problem.out_pixels());
-  const double weights = (m == 2 ? 6.0 : 14.0) * vectors / pixels;
+  const double weights = (m == 2 ? 13.0 : 46.0) * vectors / pixels;
   return tiles * (multiply + input + output) + weights;
+}
+
+// F(4, 3) loses about three bits.
+int tile_of(const Problem& problem, const Machine& machine) {
+  if (problem.precision == Precision::highest) return 2;
+  return cost_of(problem, machine, 4) < cost_of(problem, machine, 2) ? 4 : 2;
+}
+
+double cost(const Problem& problem, const Machine& machine) {
+  return cost_of(problem, machine, tile_of(problem, machine));
 }
 
 // Everything that does not depend on where the arrays are. Sizes in elements.
@@ -138,7 +144,7 @@ Layout make_layout(const Problem& problem, const Tensor& x, const PanelShape& sh
                    const Machine& machine) {
   Layout l;
   const auto& axis = problem.axis;
-  l.m = tile_of(problem);
+  l.m = tile_of(problem, machine);
   l.points = (l.m + 2) * (l.m + 2);
   l.terms = problem.in_channels * axis[0].kernel;
   l.channels_last = has_unit_channels(problem, x);

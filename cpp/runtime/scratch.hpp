@@ -11,7 +11,7 @@ namespace fastconv {
 class Scratch {
  public:
   static constexpr std::size_t kAlignment = 64;
-  static constexpr std::size_t kMostCached = std::size_t{16} << 20;
+  static constexpr std::size_t kMostCached = std::size_t{64} << 20;
 
   // Contents are undefined. Throws std::bad_alloc. A second acquisition while the first is in use
   // gets memory of its own.
