@@ -7,6 +7,12 @@
 
 #include "simd/inline.hpp"
 
+// GCC would add the products of two integer terms to each other first, and copies accumulators
+// until some spill; a read-write operand of an assembly statement pins each to its register.
+#if defined(__GNUC__) && !defined(__clang__)
+#define FASTCONV_ADD_BY_ASSEMBLY 1
+#endif
+
 namespace fastconv::avx2 {
 
 // The first n lanes all ones: what the masked loads and stores expect.
@@ -51,6 +57,8 @@ struct F32 {
   static constexpr int lanes = 8;
   static constexpr int registers = 16;
   static constexpr bool fused = true;
+  // What fma needs beside its operands.
+  static constexpr int product_registers = 0;
   __m256 v;
 
   static FASTCONV_INLINE F32 zero() { return {_mm256_setzero_ps()}; }
@@ -93,6 +101,7 @@ struct F64 {
   static constexpr int lanes = 4;
   static constexpr int registers = 16;
   static constexpr bool fused = true;
+  static constexpr int product_registers = 0;
   __m256d v;
 
   static FASTCONV_INLINE F64 zero() { return {_mm256_setzero_pd()}; }
@@ -132,6 +141,7 @@ struct I32 {
   static constexpr int lanes = 8;
   static constexpr int registers = 16;
   static constexpr bool fused = true;
+  static constexpr int product_registers = 1;
   __m256i v;
 
   static FASTCONV_INLINE I32 zero() { return {_mm256_setzero_si256()}; }
@@ -149,11 +159,14 @@ struct I32 {
   FASTCONV_INLINE void store(std::int32_t* p, int n) const {
     _mm256_maskstore_epi32(reinterpret_cast<int*>(p), first_lanes_32(n), v);
   }
-  // GCC would add two terms to each other first, and spill what it then has to hold.
   static FASTCONV_INLINE I32 fma(I32 a, I32 b, I32 acc) {
-    I32 sum = add(mul(a, b), acc);
-    FASTCONV_IN_REGISTER(sum.v);
-    return sum;
+#ifdef FASTCONV_ADD_BY_ASSEMBLY
+    const I32 product = mul(a, b);
+    __asm__("vpaddd %1, %0, %0" : "+x"(acc.v) : "x"(product.v));
+    return acc;
+#else
+    return add(mul(a, b), acc);
+#endif
   }
   static FASTCONV_INLINE I32 add(I32 a, I32 b) { return {_mm256_add_epi32(a.v, b.v)}; }
   static FASTCONV_INLINE I32 mul(I32 a, I32 b) { return {_mm256_mullo_epi32(a.v, b.v)}; }
@@ -174,6 +187,7 @@ struct I64 {
   static constexpr int lanes = 4;
   static constexpr int registers = 16;
   static constexpr bool fused = true;
+  static constexpr int product_registers = 1;
   __m256i v;
 
   static FASTCONV_INLINE I64 zero() { return {_mm256_setzero_si256()}; }
@@ -192,9 +206,13 @@ struct I64 {
     _mm256_maskstore_epi64(reinterpret_cast<long long*>(p), first_lanes_64(n), v);
   }
   static FASTCONV_INLINE I64 fma(I64 a, I64 b, I64 acc) {
-    I64 sum = add(mul(a, b), acc);
-    FASTCONV_IN_REGISTER(sum.v);
-    return sum;
+#ifdef FASTCONV_ADD_BY_ASSEMBLY
+    const I64 product = mul(a, b);
+    __asm__("vpaddq %1, %0, %0" : "+x"(acc.v) : "x"(product.v));
+    return acc;
+#else
+    return add(mul(a, b), acc);
+#endif
   }
   static FASTCONV_INLINE I64 add(I64 a, I64 b) { return {_mm256_add_epi64(a.v, b.v)}; }
   // AVX2 multiplies only 32 x 32 bits: low*low plus the two cross products shifted up; the
@@ -221,3 +239,5 @@ struct I64 {
 };
 
 }  // namespace fastconv::avx2
+
+#undef FASTCONV_ADD_BY_ASSEMBLY

@@ -18,7 +18,8 @@
 #include "simd/inline.hpp"
 
 // GCC 12 copies accumulators between registers (and spills them) around the FMA intrinsic when a
-// tile has many; a read-write operand of an assembly statement pins each to its register.
+// tile has many, and would add the products of two integer terms to each other first; a read-write
+// operand of an assembly statement pins each to its register.
 #if defined(__GNUC__) && !defined(__clang__) && defined(__AVX512F__)
 #define FASTCONV_FMA_BY_ASSEMBLY 1
 #endif
@@ -73,6 +74,8 @@ struct F32 {
   static constexpr int lanes = 16;
   static constexpr int registers = 32;
   static constexpr bool fused = true;
+  // What fma needs beside its operands.
+  static constexpr int product_registers = 0;
   __m512 v;
 
   static FASTCONV_INLINE F32 zero() { return {_mm512_setzero_ps()}; }
@@ -124,6 +127,7 @@ struct F64 {
   static constexpr int lanes = 8;
   static constexpr int registers = 32;
   static constexpr bool fused = true;
+  static constexpr int product_registers = 0;
   __m512d v;
 
   static FASTCONV_INLINE F64 zero() { return {_mm512_setzero_pd()}; }
@@ -173,6 +177,7 @@ struct I32 {
   static constexpr int lanes = 16;
   static constexpr int registers = 32;
   static constexpr bool fused = true;
+  static constexpr int product_registers = 1;
   __m512i v;
 
   static FASTCONV_INLINE I32 zero() { return {_mm512_setzero_si512()}; }
@@ -186,11 +191,14 @@ struct I32 {
   FASTCONV_INLINE void store(std::int32_t* p, int n) const {
     _mm512_mask_storeu_epi32(p, first_lanes_16(n), v);
   }
-  // GCC would add two terms to each other first, and spill what it then has to hold.
   static FASTCONV_INLINE I32 fma(I32 a, I32 b, I32 acc) {
-    I32 sum = add(mul(a, b), acc);
-    FASTCONV_IN_REGISTER(sum.v);
-    return sum;
+#ifdef FASTCONV_FMA_BY_ASSEMBLY
+    const I32 product = mul(a, b);
+    __asm__("vpaddd %1, %0, %0" : "+v"(acc.v) : "v"(product.v));
+    return acc;
+#else
+    return add(mul(a, b), acc);
+#endif
   }
   static FASTCONV_INLINE I32 add(I32 a, I32 b) { return {_mm512_add_epi32(a.v, b.v)}; }
   static FASTCONV_INLINE I32 mul(I32 a, I32 b) { return {_mm512_mullo_epi32(a.v, b.v)}; }
@@ -211,6 +219,7 @@ struct I64 {
   static constexpr int lanes = 8;
   static constexpr int registers = 32;
   static constexpr bool fused = true;
+  static constexpr int product_registers = 1;
   __m512i v;
 
   static FASTCONV_INLINE I64 zero() { return {_mm512_setzero_si512()}; }
@@ -225,9 +234,13 @@ struct I64 {
     _mm512_mask_storeu_epi64(p, first_lanes_8(n), v);
   }
   static FASTCONV_INLINE I64 fma(I64 a, I64 b, I64 acc) {
-    I64 sum = add(mul(a, b), acc);
-    FASTCONV_IN_REGISTER(sum.v);
-    return sum;
+#ifdef FASTCONV_FMA_BY_ASSEMBLY
+    const I64 product = mul(a, b);
+    __asm__("vpaddq %1, %0, %0" : "+v"(acc.v) : "v"(product.v));
+    return acc;
+#else
+    return add(mul(a, b), acc);
+#endif
   }
   static FASTCONV_INLINE I64 add(I64 a, I64 b) { return {_mm512_add_epi64(a.v, b.v)}; }
   static FASTCONV_INLINE I64 mul(I64 a, I64 b) { return {_mm512_mullo_epi64(a.v, b.v)}; }

@@ -26,6 +26,8 @@ struct F32 {
   static constexpr int lanes = 4;
   static constexpr int registers = 32;
   static constexpr bool fused = true;
+  // What fma needs beside its operands.
+  static constexpr int product_registers = 0;
   float32x4_t v;
 
   static FASTCONV_INLINE F32 zero() { return {vdupq_n_f32(0)}; }
@@ -74,6 +76,7 @@ struct F64 {
   static constexpr int lanes = 2;
   static constexpr int registers = 32;
   static constexpr bool fused = true;
+  static constexpr int product_registers = 0;
   float64x2_t v;
 
   static FASTCONV_INLINE F64 zero() { return {vdupq_n_f64(0)}; }
@@ -112,6 +115,7 @@ struct I32 {
   static constexpr int lanes = 4;
   static constexpr int registers = 32;
   static constexpr bool fused = true;
+  static constexpr int product_registers = 0;
   int32x4_t v;
 
   static FASTCONV_INLINE I32 zero() { return {vdupq_n_s32(0)}; }
@@ -162,6 +166,7 @@ struct I64 {
   static constexpr int lanes = 2;
   static constexpr int registers = 32;
   static constexpr bool fused = true;
+  static constexpr int product_registers = 1;
   int64x2_t v;
 
   static FASTCONV_INLINE I64 zero() { return {vdupq_n_s64(0)}; }

@@ -82,6 +82,8 @@ struct Vec {
   static constexpr int lanes = 16 / static_cast<int>(sizeof(T));
   static constexpr int registers = 16;
   static constexpr bool fused = false;
+  // What fma needs beside its operands.
+  static constexpr int product_registers = 0;
   Lanes<Element> v;
 
   static FASTCONV_INLINE Vec zero() { return broadcast(T(0)); }
