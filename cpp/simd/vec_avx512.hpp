@@ -110,6 +110,26 @@ struct F32 {
     const auto nan = _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q);
     return {_mm512_mask_mov_ps(_mm512_min_ps(a.v, b.v), nan, a.v)};
   }
+  static FASTCONV_INLINE F32 div(F32 a, F32 b) { return {_mm512_div_ps(a.v, b.v)}; }
+  static FASTCONV_INLINE F32 negative_abs(F32 a) {
+    return {_mm512_or_ps(a.v, _mm512_set1_ps(-0.0f))};
+  }
+  // The magnitude of a.
+  static FASTCONV_INLINE F32 with_sign_of(F32 a, F32 sign) {
+    const auto bit = _mm512_set1_ps(-0.0f);
+    return {_mm512_or_ps(_mm512_andnot_ps(bit, a.v), _mm512_and_ps(bit, sign.v))};
+  }
+  // By the sign bit: a where x is negative (or -0), else b.
+  static FASTCONV_INLINE F32 where_negative(F32 x, F32 a, F32 b) {
+    return {_mm512_mask_mov_ps(b.v, _mm512_movepi32_mask(_mm512_castps_si512(x.v)), a.v)};
+  }
+  // x clipped; a NaN stays, since the instruction returns its second operand then.
+  static FASTCONV_INLINE F32 at_least(F32 x, F32 low) { return {_mm512_max_ps(low.v, x.v)}; }
+  static FASTCONV_INLINE F32 at_most(F32 x, F32 high) { return {_mm512_min_ps(high.v, x.v)}; }
+  // The lowest bits moved up to where the exponent is.
+  static FASTCONV_INLINE F32 low_bits_as_exponent(F32 x) {
+    return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(x.v), 23))};
+  }
   static FASTCONV_INLINE void transpose(F32 (&r)[lanes]) {
     transpose_blocks(r[0].v, r[1].v, r[2].v, r[3].v);
     transpose_blocks(r[4].v, r[5].v, r[6].v, r[7].v);
@@ -161,6 +181,26 @@ struct F64 {
   static FASTCONV_INLINE F64 min(F64 a, F64 b) {
     const auto nan = _mm512_cmp_pd_mask(a.v, a.v, _CMP_UNORD_Q);
     return {_mm512_mask_mov_pd(_mm512_min_pd(a.v, b.v), nan, a.v)};
+  }
+  static FASTCONV_INLINE F64 div(F64 a, F64 b) { return {_mm512_div_pd(a.v, b.v)}; }
+  static FASTCONV_INLINE F64 negative_abs(F64 a) {
+    return {_mm512_or_pd(a.v, _mm512_set1_pd(-0.0))};
+  }
+  // The magnitude of a.
+  static FASTCONV_INLINE F64 with_sign_of(F64 a, F64 sign) {
+    const auto bit = _mm512_set1_pd(-0.0);
+    return {_mm512_or_pd(_mm512_andnot_pd(bit, a.v), _mm512_and_pd(bit, sign.v))};
+  }
+  // By the sign bit: a where x is negative (or -0), else b.
+  static FASTCONV_INLINE F64 where_negative(F64 x, F64 a, F64 b) {
+    return {_mm512_mask_mov_pd(b.v, _mm512_movepi64_mask(_mm512_castpd_si512(x.v)), a.v)};
+  }
+  // x clipped; a NaN stays, since the instruction returns its second operand then.
+  static FASTCONV_INLINE F64 at_least(F64 x, F64 low) { return {_mm512_max_pd(low.v, x.v)}; }
+  static FASTCONV_INLINE F64 at_most(F64 x, F64 high) { return {_mm512_min_pd(high.v, x.v)}; }
+  // The lowest bits moved up to where the exponent is.
+  static FASTCONV_INLINE F64 low_bits_as_exponent(F64 x) {
+    return {_mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(x.v), 52))};
   }
   static FASTCONV_INLINE void transpose(F64 (&r)[lanes]) {
     transpose_blocks(r[0].v, r[1].v);
