@@ -72,6 +72,23 @@ def _restored_settings():
     _core.set_num_threads(threads)
 
 
+@pytest.fixture(scope="session")
+def isa_objects():
+    """The objects of the kernels, in the folders of a build that FASTCONV_ISA_OBJECTS names."""
+    folders = os.environ.get("FASTCONV_ISA_OBJECTS")
+    if not folders:
+        pytest.skip("FASTCONV_ISA_OBJECTS names no folder of isa_*.o")
+    # The objects of the emulation (tests/cpp) are compiled without the flags of any set.
+    found = sorted(
+        path
+        for folder in folders.split(os.pathsep)
+        for path in Path(folder).rglob("isa_*")
+        if path.suffix in (".o", ".obj") and "kernels_avx512_emulated.dir" not in path.parts
+    )
+    assert found, f"no isa_*.o in {folders}"
+    return found
+
+
 def child_environment(**changes):
     """The environment for a child process; a change to None removes the variable."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("FASTCONV_")}

@@ -100,3 +100,54 @@ def test_image_filters():
 def test_call_overhead():
     printed = run("call_overhead.py", "--repeat", 1, "--min-time", 0.0001)
     assert "fastconv.Conv2d plan" in printed
+
+
+def test_sweep(tmp_path):
+    figures = tmp_path / "sweep.csv"
+    options = ("--quick", "--seconds", 2, "--most", 1e5, "--threads", 1, "--seed", 3)
+    printed = run("sweep.py", *options, "--csv", figures)
+    assert "slower than 2 times" in printed
+    with figures.open(encoding="utf-8", newline="") as file:
+        found = list(csv.DictReader(file))
+    assert {f["side"] for f in found} == {"fastconv", "plan"}
+    assert all(float(f["seconds"]) > 0 for f in found)
+
+
+SWEEP = """
+import argparse, sweep
+options = argparse.Namespace(
+    seconds=0.5, most=1e4, seed=0, dtype="float32", threads=1, precision=None, clock="wall",
+    peers=("fake",))
+bench = sweep.Bench(options)
+slow = sweep.Point(1, 1, 1, 1, 40, 3, 1, 1, 1)
+def interleaved(calls, careful):
+    ours = 50e-6 if bench.now == slow else 5e-6
+    return {name: ours * {"fake": 0.5}.get(name, 1.0) for name in calls}
+def sides(point):
+    bench.now = point
+    layer, task, found = original(point)
+    return layer, task, [*found, sweep.Side("fake", found[0].call)]
+original, bench.sides, bench.interleaved = bench.sides, sides, interleaved
+bench.measure_both = lambda a, b: tuple(bench.found[p].seconds["fastconv"] for p in (a, b))
+before = None
+for size in (38, 39, 40, 41):
+    own = bench.measure(sweep.moved(slow, "size", size))
+    if before:
+        own.beside.append(("size", before.point))
+        before.beside.append(("size", own.point))
+    before = own
+cliffs = sweep.find_cliffs(bench, 1e-6)
+assert [c.own.point for c in cliffs] == [slow, slow], cliffs
+assert len(sweep.find_slow(bench)) == 4
+print(sweep.cliff_table(cliffs), sweep.slow_table(sweep.find_slow(bench)))
+"""
+
+
+def test_sweep_finds_what_is_slow():
+    """A shape of ten times its neighbours' time, and a peer of half the time everywhere."""
+    done = subprocess.run(
+        [sys.executable, "-c", SWEEP], cwd=BENCHMARKS, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "size=39" in done.stdout
+    assert "size=41" in done.stdout

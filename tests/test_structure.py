@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
-import os
 import pkgutil
 import re
 import shutil
@@ -258,27 +257,11 @@ def foreign_symbols(listing, isa):
     return bad
 
 
-def isa_objects():
-    """The objects to look at, given by the build."""
-    folder = os.environ.get("FASTCONV_ISA_OBJECTS")
-    if not folder:
-        pytest.skip("FASTCONV_ISA_OBJECTS names no folder of isa_*.o")
-    # The objects of the emulation (tests/cpp) are compiled without the flags of any set.
-    found = sorted(
-        p
-        for p in Path(folder).rglob("isa_*")
-        if p.suffix in (".o", ".obj") and "kernels_avx512_emulated.dir" not in p.parts
-    )
-    assert found, f"no isa_*.o in {folder}"
-    return found
-
-
-def test_isa_objects_hold_no_weak_symbol_outside_their_namespace():
-    objects = isa_objects()
+def test_isa_objects_hold_no_weak_symbol_outside_their_namespace(isa_objects):
     nm = shutil.which("nm")
     if nm is None:
         pytest.skip("needs nm")
-    for path in objects:
+    for path in isa_objects:
         isa = re.match(r"isa_(\w+?)\.", path.name)[1]
         listing = subprocess.run(
             [nm, "-C", path], capture_output=True, text=True, check=True

@@ -44,22 +44,32 @@ FASTCONV_INLINE void lanes_tile(const LanesArgs<typename V::value_type>& a, std:
   const std::int32_t* const end = a.tap + a.taps;
   const auto term = [&](const T* at, const T* weights) {
     if constexpr (Rows <= Vecs) {
+      // Where the product takes the last register, it loads for itself.
+      constexpr bool kHold =
+          Rows > 1 && Rows * Vecs + Rows + 1 + V::product_registers <= V::registers;
       V wv[Rows];
       FASTCONV_UNROLL
       for (int o = 0; o < Rows; ++o) wv[o] = V::load_broadcast(weights + o);
       FASTCONV_UNROLL
       for (int v = 0; v < Vecs; ++v) {
         V xv = V::load(at + v * V::lanes);
-        if constexpr (Rows > 1) FASTCONV_IN_REGISTER(xv.v);
+        if constexpr (kHold) FASTCONV_IN_REGISTER(xv.v);
         FASTCONV_UNROLL
         for (int o = 0; o < Rows; ++o) acc[o][v] = V::fma(wv[o], xv, acc[o][v]);
       }
     } else {
+      // Where the product takes the last register, the last vector is loaded for each row.
+      constexpr bool kReload = Rows * Vecs + Vecs + 1 + V::product_registers > V::registers;
       V xv[Vecs];
       FASTCONV_UNROLL
       for (int v = 0; v < Vecs; ++v) xv[v] = V::load(at + v * V::lanes);
+      const T* again = at + (Vecs - 1) * V::lanes;
       FASTCONV_UNROLL
       for (int o = 0; o < Rows; ++o) {
+        if constexpr (kReload) {
+          FASTCONV_OPAQUE_POINTER(again);
+          xv[Vecs - 1] = V::load(again);
+        }
         const V wv = V::load_broadcast(weights + o);
         FASTCONV_UNROLL
         for (int v = 0; v < Vecs; ++v) acc[o][v] = V::fma(wv, xv[v], acc[o][v]);

@@ -33,14 +33,21 @@ template <class V, int Rows, int Vecs, int Lo, int Hi>
 FASTCONV_INLINE void stencil_row(V (&acc)[Rows][Vecs], const typename V::value_type* x,
                                  const typename V::value_type* w, const StencilGroup& g,
                                  const std::int32_t* column) {
+  // Where the product takes the last register, the last vector is loaded for each row.
+  constexpr bool kReload = Rows * Vecs + Vecs + 1 + V::product_registers > V::registers;
   FASTCONV_NO_UNROLL
   for (std::int64_t v = 0; v < g.columns; ++v) {
     const typename V::value_type* const at = x + column[v];
     V xv[Vecs];
     FASTCONV_UNROLL
     for (int i = 0; i < Vecs; ++i) xv[i] = V::load(at + i * V::lanes);
+    const typename V::value_type* again = at + (Vecs - 1) * V::lanes;
     FASTCONV_UNROLL
     for (int r = Lo; r <= Hi; ++r) {
+      if constexpr (kReload) {
+        FASTCONV_OPAQUE_POINTER(again);
+        xv[Vecs - 1] = V::load(again);
+      }
       const V wv = V::load_broadcast(w - r * g.w_pitch + v);
       FASTCONV_UNROLL
       for (int i = 0; i < Vecs; ++i) acc[r][i] = V::fma(wv, xv[i], acc[r][i]);

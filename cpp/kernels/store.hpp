@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "kernels/args.hpp"
+#include "kernels/logistic.hpp"
 #include "kernels/unroll.hpp"
 #include "simd/inline.hpp"
 
@@ -13,55 +14,27 @@ namespace fastconv::FASTCONV_ISA_NAMESPACE {
 template <class V>
 inline constexpr bool kIsFloat = static_cast<typename V::value_type>(0.5) != 0;
 
-template <class T>
-FASTCONV_INLINE T exponential(T x) {
-  if constexpr (sizeof(T) == 4) {
-    return __builtin_expf(x);
-  } else {
-    return __builtin_exp(x);
-  }
-}
-
-template <class T>
-FASTCONV_INLINE T hyperbolic_tangent(T x) {
-  if constexpr (sizeof(T) == 4) {
-    return __builtin_tanhf(x);
-  } else {
-    return __builtin_tanh(x);
-  }
-}
-
-// The logistic functions go lane by lane through libm.
-template <class V>
-FASTCONV_INLINE V transcendental(V x, Activation activation) {
-  using T = typename V::value_type;
-  T lane[V::lanes];
-  x.store(lane);
-  for (int i = 0; i < V::lanes; ++i) {
-    const T v = lane[i];
-    lane[i] = activation == Activation::tanh      ? hyperbolic_tangent(v)
-              : activation == Activation::sigmoid ? T(1) / (T(1) + exponential(-v))
-                                                  : v / (T(1) + exponential(-v));
-  }
-  return V::load(lane);
-}
-
 template <class V>
 FASTCONV_INLINE V activate(V x, Activation activation) {
   using T = typename V::value_type;
   if constexpr (kIsFloat<V>) {
     switch (activation) {
       case Activation::none:
-        return x;
+        break;
       case Activation::relu:
-        return V::max(x, V::zero());
+        return V::at_least(x, V::zero());
       case Activation::relu6:
-        return V::min(V::max(x, V::zero()), V::broadcast(T(6)));
+        return V::at_most(V::at_least(x, V::zero()), V::broadcast(T(6)));
       case Activation::leaky_relu:
         return V::max(x, V::mul(x, V::broadcast(T(0.01))));
-      default:
-        return transcendental(x, activation);
+      case Activation::sigmoid:
+        return sigmoid_or_silu<V, false>(x);
+      case Activation::silu:
+        return sigmoid_or_silu<V, true>(x);
+      case Activation::tanh:
+        return hyperbolic_tangent(x);
     }
+    return x;
   } else {
     // Integers are wrapped to their own width first, so their activations wait for the conversion.
     return x;

@@ -7,6 +7,12 @@
 
 #include "simd/inline.hpp"
 
+// GCC would add the products of two integer terms to each other first, and copies accumulators
+// until some spill; a read-write operand of an assembly statement pins each to its register.
+#if defined(__GNUC__) && !defined(__clang__)
+#define FASTCONV_ADD_BY_ASSEMBLY 1
+#endif
+
 namespace fastconv::avx2 {
 
 // The first n lanes all ones: what the masked loads and stores expect.
@@ -51,6 +57,8 @@ struct F32 {
   static constexpr int lanes = 8;
   static constexpr int registers = 16;
   static constexpr bool fused = true;
+  // What fma needs beside its operands.
+  static constexpr int product_registers = 0;
   __m256 v;
 
   static FASTCONV_INLINE F32 zero() { return {_mm256_setzero_ps()}; }
@@ -78,6 +86,26 @@ struct F32 {
   static FASTCONV_INLINE F32 min(F32 a, F32 b) {
     return {_mm256_blendv_ps(_mm256_min_ps(a.v, b.v), a.v, _mm256_cmp_ps(a.v, a.v, _CMP_UNORD_Q))};
   }
+  static FASTCONV_INLINE F32 div(F32 a, F32 b) { return {_mm256_div_ps(a.v, b.v)}; }
+  static FASTCONV_INLINE F32 negative_abs(F32 a) {
+    return {_mm256_or_ps(a.v, _mm256_set1_ps(-0.0f))};
+  }
+  // The magnitude of a.
+  static FASTCONV_INLINE F32 with_sign_of(F32 a, F32 sign) {
+    const auto bit = _mm256_set1_ps(-0.0f);
+    return {_mm256_or_ps(_mm256_andnot_ps(bit, a.v), _mm256_and_ps(bit, sign.v))};
+  }
+  // By the sign bit: a where x is negative (or -0), else b.
+  static FASTCONV_INLINE F32 where_negative(F32 x, F32 a, F32 b) {
+    return {_mm256_blendv_ps(b.v, a.v, x.v)};
+  }
+  // x clipped; a NaN stays, since the instruction returns its second operand then.
+  static FASTCONV_INLINE F32 at_least(F32 x, F32 low) { return {_mm256_max_ps(low.v, x.v)}; }
+  static FASTCONV_INLINE F32 at_most(F32 x, F32 high) { return {_mm256_min_ps(high.v, x.v)}; }
+  // The lowest bits moved up to where the exponent is.
+  static FASTCONV_INLINE F32 low_bits_as_exponent(F32 x) {
+    return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(x.v), 23))};
+  }
   static FASTCONV_INLINE void transpose(F32 (&r)[lanes]) {
     transpose_blocks(r[0].v, r[1].v, r[2].v, r[3].v);
     transpose_blocks(r[4].v, r[5].v, r[6].v, r[7].v);
@@ -93,6 +121,7 @@ struct F64 {
   static constexpr int lanes = 4;
   static constexpr int registers = 16;
   static constexpr bool fused = true;
+  static constexpr int product_registers = 0;
   __m256d v;
 
   static FASTCONV_INLINE F64 zero() { return {_mm256_setzero_pd()}; }
@@ -119,6 +148,26 @@ struct F64 {
   static FASTCONV_INLINE F64 min(F64 a, F64 b) {
     return {_mm256_blendv_pd(_mm256_min_pd(a.v, b.v), a.v, _mm256_cmp_pd(a.v, a.v, _CMP_UNORD_Q))};
   }
+  static FASTCONV_INLINE F64 div(F64 a, F64 b) { return {_mm256_div_pd(a.v, b.v)}; }
+  static FASTCONV_INLINE F64 negative_abs(F64 a) {
+    return {_mm256_or_pd(a.v, _mm256_set1_pd(-0.0))};
+  }
+  // The magnitude of a.
+  static FASTCONV_INLINE F64 with_sign_of(F64 a, F64 sign) {
+    const auto bit = _mm256_set1_pd(-0.0);
+    return {_mm256_or_pd(_mm256_andnot_pd(bit, a.v), _mm256_and_pd(bit, sign.v))};
+  }
+  // By the sign bit: a where x is negative (or -0), else b.
+  static FASTCONV_INLINE F64 where_negative(F64 x, F64 a, F64 b) {
+    return {_mm256_blendv_pd(b.v, a.v, x.v)};
+  }
+  // x clipped; a NaN stays, since the instruction returns its second operand then.
+  static FASTCONV_INLINE F64 at_least(F64 x, F64 low) { return {_mm256_max_pd(low.v, x.v)}; }
+  static FASTCONV_INLINE F64 at_most(F64 x, F64 high) { return {_mm256_min_pd(high.v, x.v)}; }
+  // The lowest bits moved up to where the exponent is.
+  static FASTCONV_INLINE F64 low_bits_as_exponent(F64 x) {
+    return {_mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(x.v), 52))};
+  }
   static FASTCONV_INLINE void transpose(F64 (&r)[lanes]) {
     transpose_blocks(r[0].v, r[1].v);
     transpose_blocks(r[2].v, r[3].v);
@@ -132,6 +181,7 @@ struct I32 {
   static constexpr int lanes = 8;
   static constexpr int registers = 16;
   static constexpr bool fused = true;
+  static constexpr int product_registers = 1;
   __m256i v;
 
   static FASTCONV_INLINE I32 zero() { return {_mm256_setzero_si256()}; }
@@ -149,11 +199,14 @@ struct I32 {
   FASTCONV_INLINE void store(std::int32_t* p, int n) const {
     _mm256_maskstore_epi32(reinterpret_cast<int*>(p), first_lanes_32(n), v);
   }
-  // GCC would add two terms to each other first, and spill what it then has to hold.
   static FASTCONV_INLINE I32 fma(I32 a, I32 b, I32 acc) {
-    I32 sum = add(mul(a, b), acc);
-    FASTCONV_IN_REGISTER(sum.v);
-    return sum;
+#ifdef FASTCONV_ADD_BY_ASSEMBLY
+    const I32 product = mul(a, b);
+    __asm__("vpaddd %1, %0, %0" : "+x"(acc.v) : "x"(product.v));
+    return acc;
+#else
+    return add(mul(a, b), acc);
+#endif
   }
   static FASTCONV_INLINE I32 add(I32 a, I32 b) { return {_mm256_add_epi32(a.v, b.v)}; }
   static FASTCONV_INLINE I32 mul(I32 a, I32 b) { return {_mm256_mullo_epi32(a.v, b.v)}; }
@@ -174,6 +227,7 @@ struct I64 {
   static constexpr int lanes = 4;
   static constexpr int registers = 16;
   static constexpr bool fused = true;
+  static constexpr int product_registers = 1;
   __m256i v;
 
   static FASTCONV_INLINE I64 zero() { return {_mm256_setzero_si256()}; }
@@ -192,9 +246,13 @@ struct I64 {
     _mm256_maskstore_epi64(reinterpret_cast<long long*>(p), first_lanes_64(n), v);
   }
   static FASTCONV_INLINE I64 fma(I64 a, I64 b, I64 acc) {
-    I64 sum = add(mul(a, b), acc);
-    FASTCONV_IN_REGISTER(sum.v);
-    return sum;
+#ifdef FASTCONV_ADD_BY_ASSEMBLY
+    const I64 product = mul(a, b);
+    __asm__("vpaddq %1, %0, %0" : "+x"(acc.v) : "x"(product.v));
+    return acc;
+#else
+    return add(mul(a, b), acc);
+#endif
   }
   static FASTCONV_INLINE I64 add(I64 a, I64 b) { return {_mm256_add_epi64(a.v, b.v)}; }
   // AVX2 multiplies only 32 x 32 bits: low*low plus the two cross products shifted up; the
@@ -221,3 +279,5 @@ struct I64 {
 };
 
 }  // namespace fastconv::avx2
+
+#undef FASTCONV_ADD_BY_ASSEMBLY

@@ -18,7 +18,8 @@
 #include "simd/inline.hpp"
 
 // GCC 12 copies accumulators between registers (and spills them) around the FMA intrinsic when a
-// tile has many; a read-write operand of an assembly statement pins each to its register.
+// tile has many, and would add the products of two integer terms to each other first; a read-write
+// operand of an assembly statement pins each to its register.
 #if defined(__GNUC__) && !defined(__clang__) && defined(__AVX512F__)
 #define FASTCONV_FMA_BY_ASSEMBLY 1
 #endif
@@ -73,6 +74,8 @@ struct F32 {
   static constexpr int lanes = 16;
   static constexpr int registers = 32;
   static constexpr bool fused = true;
+  // What fma needs beside its operands.
+  static constexpr int product_registers = 0;
   __m512 v;
 
   static FASTCONV_INLINE F32 zero() { return {_mm512_setzero_ps()}; }
@@ -107,6 +110,26 @@ struct F32 {
     const auto nan = _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q);
     return {_mm512_mask_mov_ps(_mm512_min_ps(a.v, b.v), nan, a.v)};
   }
+  static FASTCONV_INLINE F32 div(F32 a, F32 b) { return {_mm512_div_ps(a.v, b.v)}; }
+  static FASTCONV_INLINE F32 negative_abs(F32 a) {
+    return {_mm512_or_ps(a.v, _mm512_set1_ps(-0.0f))};
+  }
+  // The magnitude of a.
+  static FASTCONV_INLINE F32 with_sign_of(F32 a, F32 sign) {
+    const auto bit = _mm512_set1_ps(-0.0f);
+    return {_mm512_or_ps(_mm512_andnot_ps(bit, a.v), _mm512_and_ps(bit, sign.v))};
+  }
+  // By the sign bit: a where x is negative (or -0), else b.
+  static FASTCONV_INLINE F32 where_negative(F32 x, F32 a, F32 b) {
+    return {_mm512_mask_mov_ps(b.v, _mm512_movepi32_mask(_mm512_castps_si512(x.v)), a.v)};
+  }
+  // x clipped; a NaN stays, since the instruction returns its second operand then.
+  static FASTCONV_INLINE F32 at_least(F32 x, F32 low) { return {_mm512_max_ps(low.v, x.v)}; }
+  static FASTCONV_INLINE F32 at_most(F32 x, F32 high) { return {_mm512_min_ps(high.v, x.v)}; }
+  // The lowest bits moved up to where the exponent is.
+  static FASTCONV_INLINE F32 low_bits_as_exponent(F32 x) {
+    return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(x.v), 23))};
+  }
   static FASTCONV_INLINE void transpose(F32 (&r)[lanes]) {
     transpose_blocks(r[0].v, r[1].v, r[2].v, r[3].v);
     transpose_blocks(r[4].v, r[5].v, r[6].v, r[7].v);
@@ -124,6 +147,7 @@ struct F64 {
   static constexpr int lanes = 8;
   static constexpr int registers = 32;
   static constexpr bool fused = true;
+  static constexpr int product_registers = 0;
   __m512d v;
 
   static FASTCONV_INLINE F64 zero() { return {_mm512_setzero_pd()}; }
@@ -158,6 +182,26 @@ struct F64 {
     const auto nan = _mm512_cmp_pd_mask(a.v, a.v, _CMP_UNORD_Q);
     return {_mm512_mask_mov_pd(_mm512_min_pd(a.v, b.v), nan, a.v)};
   }
+  static FASTCONV_INLINE F64 div(F64 a, F64 b) { return {_mm512_div_pd(a.v, b.v)}; }
+  static FASTCONV_INLINE F64 negative_abs(F64 a) {
+    return {_mm512_or_pd(a.v, _mm512_set1_pd(-0.0))};
+  }
+  // The magnitude of a.
+  static FASTCONV_INLINE F64 with_sign_of(F64 a, F64 sign) {
+    const auto bit = _mm512_set1_pd(-0.0);
+    return {_mm512_or_pd(_mm512_andnot_pd(bit, a.v), _mm512_and_pd(bit, sign.v))};
+  }
+  // By the sign bit: a where x is negative (or -0), else b.
+  static FASTCONV_INLINE F64 where_negative(F64 x, F64 a, F64 b) {
+    return {_mm512_mask_mov_pd(b.v, _mm512_movepi64_mask(_mm512_castpd_si512(x.v)), a.v)};
+  }
+  // x clipped; a NaN stays, since the instruction returns its second operand then.
+  static FASTCONV_INLINE F64 at_least(F64 x, F64 low) { return {_mm512_max_pd(low.v, x.v)}; }
+  static FASTCONV_INLINE F64 at_most(F64 x, F64 high) { return {_mm512_min_pd(high.v, x.v)}; }
+  // The lowest bits moved up to where the exponent is.
+  static FASTCONV_INLINE F64 low_bits_as_exponent(F64 x) {
+    return {_mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(x.v), 52))};
+  }
   static FASTCONV_INLINE void transpose(F64 (&r)[lanes]) {
     transpose_blocks(r[0].v, r[1].v);
     transpose_blocks(r[2].v, r[3].v);
@@ -173,6 +217,7 @@ struct I32 {
   static constexpr int lanes = 16;
   static constexpr int registers = 32;
   static constexpr bool fused = true;
+  static constexpr int product_registers = 1;
   __m512i v;
 
   static FASTCONV_INLINE I32 zero() { return {_mm512_setzero_si512()}; }
@@ -186,11 +231,14 @@ struct I32 {
   FASTCONV_INLINE void store(std::int32_t* p, int n) const {
     _mm512_mask_storeu_epi32(p, first_lanes_16(n), v);
   }
-  // GCC would add two terms to each other first, and spill what it then has to hold.
   static FASTCONV_INLINE I32 fma(I32 a, I32 b, I32 acc) {
-    I32 sum = add(mul(a, b), acc);
-    FASTCONV_IN_REGISTER(sum.v);
-    return sum;
+#ifdef FASTCONV_FMA_BY_ASSEMBLY
+    const I32 product = mul(a, b);
+    __asm__("vpaddd %1, %0, %0" : "+v"(acc.v) : "v"(product.v));
+    return acc;
+#else
+    return add(mul(a, b), acc);
+#endif
   }
   static FASTCONV_INLINE I32 add(I32 a, I32 b) { return {_mm512_add_epi32(a.v, b.v)}; }
   static FASTCONV_INLINE I32 mul(I32 a, I32 b) { return {_mm512_mullo_epi32(a.v, b.v)}; }
@@ -211,6 +259,7 @@ struct I64 {
   static constexpr int lanes = 8;
   static constexpr int registers = 32;
   static constexpr bool fused = true;
+  static constexpr int product_registers = 1;
   __m512i v;
 
   static FASTCONV_INLINE I64 zero() { return {_mm512_setzero_si512()}; }
@@ -225,9 +274,13 @@ struct I64 {
     _mm512_mask_storeu_epi64(p, first_lanes_8(n), v);
   }
   static FASTCONV_INLINE I64 fma(I64 a, I64 b, I64 acc) {
-    I64 sum = add(mul(a, b), acc);
-    FASTCONV_IN_REGISTER(sum.v);
-    return sum;
+#ifdef FASTCONV_FMA_BY_ASSEMBLY
+    const I64 product = mul(a, b);
+    __asm__("vpaddq %1, %0, %0" : "+v"(acc.v) : "v"(product.v));
+    return acc;
+#else
+    return add(mul(a, b), acc);
+#endif
   }
   static FASTCONV_INLINE I64 add(I64 a, I64 b) { return {_mm512_add_epi64(a.v, b.v)}; }
   static FASTCONV_INLINE I64 mul(I64 a, I64 b) { return {_mm512_mullo_epi64(a.v, b.v)}; }

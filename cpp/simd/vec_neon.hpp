@@ -26,6 +26,8 @@ struct F32 {
   static constexpr int lanes = 4;
   static constexpr int registers = 32;
   static constexpr bool fused = true;
+  // What fma needs beside its operands.
+  static constexpr int product_registers = 0;
   float32x4_t v;
 
   static FASTCONV_INLINE F32 zero() { return {vdupq_n_f32(0)}; }
@@ -64,6 +66,23 @@ struct F32 {
   // FMAX and FMIN return NaN when either operand is one.
   static FASTCONV_INLINE F32 max(F32 a, F32 b) { return {vmaxq_f32(a.v, b.v)}; }
   static FASTCONV_INLINE F32 min(F32 a, F32 b) { return {vminq_f32(a.v, b.v)}; }
+  static FASTCONV_INLINE F32 div(F32 a, F32 b) { return {vdivq_f32(a.v, b.v)}; }
+  static FASTCONV_INLINE F32 negative_abs(F32 a) { return {vnegq_f32(vabsq_f32(a.v))}; }
+  // The magnitude of a.
+  static FASTCONV_INLINE F32 with_sign_of(F32 a, F32 sign) {
+    return {vbslq_f32(vdupq_n_u32(0x80000000u), sign.v, a.v)};
+  }
+  // By the sign bit: a where x is negative (or -0), else b.
+  static FASTCONV_INLINE F32 where_negative(F32 x, F32 a, F32 b) {
+    return {vbslq_f32(vcltzq_s32(vreinterpretq_s32_f32(x.v)), a.v, b.v)};
+  }
+  // x clipped; a NaN stays.
+  static FASTCONV_INLINE F32 at_least(F32 x, F32 low) { return max(x, low); }
+  static FASTCONV_INLINE F32 at_most(F32 x, F32 high) { return min(x, high); }
+  // The lowest bits moved up to where the exponent is.
+  static FASTCONV_INLINE F32 low_bits_as_exponent(F32 x) {
+    return {vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(x.v), 23))};
+  }
   static FASTCONV_INLINE void transpose(F32 (&r)[lanes]) {
     transpose_4x4(r[0].v, r[1].v, r[2].v, r[3].v);
   }
@@ -74,6 +93,7 @@ struct F64 {
   static constexpr int lanes = 2;
   static constexpr int registers = 32;
   static constexpr bool fused = true;
+  static constexpr int product_registers = 0;
   float64x2_t v;
 
   static FASTCONV_INLINE F64 zero() { return {vdupq_n_f64(0)}; }
@@ -100,6 +120,23 @@ struct F64 {
   // FMAX and FMIN return NaN when either operand is one.
   static FASTCONV_INLINE F64 max(F64 a, F64 b) { return {vmaxq_f64(a.v, b.v)}; }
   static FASTCONV_INLINE F64 min(F64 a, F64 b) { return {vminq_f64(a.v, b.v)}; }
+  static FASTCONV_INLINE F64 div(F64 a, F64 b) { return {vdivq_f64(a.v, b.v)}; }
+  static FASTCONV_INLINE F64 negative_abs(F64 a) { return {vnegq_f64(vabsq_f64(a.v))}; }
+  // The magnitude of a.
+  static FASTCONV_INLINE F64 with_sign_of(F64 a, F64 sign) {
+    return {vbslq_f64(vdupq_n_u64(0x8000000000000000u), sign.v, a.v)};
+  }
+  // By the sign bit: a where x is negative (or -0), else b.
+  static FASTCONV_INLINE F64 where_negative(F64 x, F64 a, F64 b) {
+    return {vbslq_f64(vcltzq_s64(vreinterpretq_s64_f64(x.v)), a.v, b.v)};
+  }
+  // x clipped; a NaN stays.
+  static FASTCONV_INLINE F64 at_least(F64 x, F64 low) { return max(x, low); }
+  static FASTCONV_INLINE F64 at_most(F64 x, F64 high) { return min(x, high); }
+  // The lowest bits moved up to where the exponent is.
+  static FASTCONV_INLINE F64 low_bits_as_exponent(F64 x) {
+    return {vreinterpretq_f64_u64(vshlq_n_u64(vreinterpretq_u64_f64(x.v), 52))};
+  }
   static FASTCONV_INLINE void transpose(F64 (&r)[lanes]) {
     const auto even = vtrn1q_f64(r[0].v, r[1].v);
     r[1].v = vtrn2q_f64(r[0].v, r[1].v);
@@ -112,6 +149,7 @@ struct I32 {
   static constexpr int lanes = 4;
   static constexpr int registers = 32;
   static constexpr bool fused = true;
+  static constexpr int product_registers = 0;
   int32x4_t v;
 
   static FASTCONV_INLINE I32 zero() { return {vdupq_n_s32(0)}; }
@@ -162,6 +200,7 @@ struct I64 {
   static constexpr int lanes = 2;
   static constexpr int registers = 32;
   static constexpr bool fused = true;
+  static constexpr int product_registers = 1;
   int64x2_t v;
 
   static FASTCONV_INLINE I64 zero() { return {vdupq_n_s64(0)}; }

@@ -48,6 +48,9 @@ struct Lanes {
   Lanes operator-(Lanes b) const {
     return apply([&](int i) { return e[i] - b.e[i]; });
   }
+  Lanes operator/(Lanes b) const {
+    return apply([&](int i) { return e[i] / b.e[i]; });
+  }
   Lanes operator*(Lanes b) const {
     return apply([&](int i) { return e[i] * b.e[i]; });
   }
@@ -61,7 +64,20 @@ struct Lanes {
     return apply([&](int i) { return T(e[i] != b.e[i]); });
   }
   Lanes operator|(Lanes b) const {
-    return apply([&](int i) { return T(e[i] != T(0) || b.e[i] != T(0)); });
+    if constexpr (T(0.5) != 0) {
+      return apply([&](int i) { return T(e[i] != T(0) || b.e[i] != T(0)); });
+    } else {
+      return apply([&](int i) { return T(e[i] | b.e[i]); });
+    }
+  }
+  Lanes operator&(Lanes b) const {
+    return apply([&](int i) { return T(e[i] & b.e[i]); });
+  }
+  Lanes operator~() const {
+    return apply([&](int i) { return T(~e[i]); });
+  }
+  Lanes operator<<(int n) const {
+    return apply([&](int i) { return T(e[i] << n); });
   }
 };
 
@@ -73,6 +89,15 @@ FASTCONV_INLINE T choose(Mask wanted, T a, T b) {
 }
 #endif
 
+template <int Bytes>
+struct Unsigned {
+  using type = std::uint32_t;
+};
+template <>
+struct Unsigned<8> {
+  using type = std::uint64_t;
+};
+
 // T: what the caller sees; Element: what the lanes hold. They differ for integers, whose lanes are
 // unsigned because signed overflow is undefined and the results must wrap.
 template <class T, class Element>
@@ -82,6 +107,8 @@ struct Vec {
   static constexpr int lanes = 16 / static_cast<int>(sizeof(T));
   static constexpr int registers = 16;
   static constexpr bool fused = false;
+  // What fma needs beside its operands.
+  static constexpr int product_registers = 0;
   Lanes<Element> v;
 
   static FASTCONV_INLINE Vec zero() { return broadcast(T(0)); }
@@ -140,6 +167,36 @@ struct Vec {
         r[j].v[i] = t;
       }
     }
+  }
+
+  // The operations from here on are those of floats alone.
+  static FASTCONV_INLINE Vec div(Vec a, Vec b) { return {a.v / b.v}; }
+  static FASTCONV_INLINE Vec negative_abs(Vec a) { return from_bits(bits(a) | sign_bits()); }
+  // The magnitude of a.
+  static FASTCONV_INLINE Vec with_sign_of(Vec a, Vec sign) {
+    return from_bits((bits(a) & ~sign_bits()) | (bits(sign) & sign_bits()));
+  }
+  // By the sign bit: a where x is negative (or -0), else b.
+  static FASTCONV_INLINE Vec where_negative(Vec x, Vec a, Vec b) {
+    const Lanes<Bits> negative = (bits(x) & sign_bits()) != Lanes<Bits>{};
+    return {choose(negative, a.v, b.v)};
+  }
+  // x clipped; a NaN stays, since no comparison with it holds.
+  static FASTCONV_INLINE Vec at_least(Vec x, Vec low) { return {choose(x.v < low.v, low.v, x.v)}; }
+  static FASTCONV_INLINE Vec at_most(Vec x, Vec high) {
+    return {choose(x.v > high.v, high.v, x.v)};
+  }
+  // The lowest bits moved up to where the exponent is.
+  static FASTCONV_INLINE Vec low_bits_as_exponent(Vec x) {
+    return from_bits(bits(x) << (sizeof(T) == 4 ? 23 : 52));
+  }
+
+ private:
+  using Bits = typename Unsigned<sizeof(T)>::type;
+  static FASTCONV_INLINE Lanes<Bits> bits(Vec a) { return __builtin_bit_cast(Lanes<Bits>, a.v); }
+  static FASTCONV_INLINE Lanes<Bits> sign_bits() { return bits(broadcast(T(-0.0))); }
+  static FASTCONV_INLINE Vec from_bits(Lanes<Bits> b) {
+    return {__builtin_bit_cast(Lanes<Element>, b)};
   }
 };
 

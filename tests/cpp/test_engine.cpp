@@ -420,8 +420,13 @@ void each_isa(Visit visit) {
 }
 
 void check_all(const Case& c) {
-  const Memory expected = run_plan(c, Algorithm::reference, table_scalar, 1);
+  // Sums of small integers are exact. What FMA changes is the last bit of an exponential: there
+  // each set is compared with itself.
+  const Activation activation = c.problem.activation;
+  const bool exact = activation != Activation::sigmoid && activation != Activation::tanh &&
+                     activation != Activation::silu;
   each_isa([&](const KernelTable& table) {
+    const Memory expected = run_plan(c, Algorithm::reference, exact ? table_scalar : table, 1);
     const int threads = static_cast<int>(pick(1, 3));
     compare(expected, run_plan(c, Algorithm::automatic, table, threads), c, table, "auto");
     compare(expected, run_plan(c, Algorithm::direct, table, threads), c, table, "direct");

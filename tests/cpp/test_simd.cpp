@@ -27,6 +27,7 @@
 #define FASTCONV_EXPAND(isa) FASTCONV_VEC_HEADER(isa)
 #include FASTCONV_EXPAND(FASTCONV_ISA_NAMESPACE)
 #include "check.hpp"
+#include "kernels/logistic.hpp"
 #include "simd/half.hpp"
 
 namespace isa = fastconv::FASTCONV_ISA_NAMESPACE;
@@ -210,6 +211,125 @@ void test_arithmetic() {
   }
 }
 
+// The operations that only floats have.
+template <class V>
+void test_float_arithmetic() {
+  using T = typename V::value_type;
+  constexpr int n = V::lanes;
+  T a[n], b[n], c[n], r[n];
+  for (int round = 0; round < 3000; ++round) {
+    for (int i = 0; i < n; ++i) {
+      a[i] = round % 7 == 0 ? (i % 2 == 0 ? T(0) : -T(0)) : random_value<T>();
+      b[i] = random_value<T>();
+      c[i] = random_value<T>();
+    }
+    const V va = V::load(a), vb = V::load(b), vc = V::load(c);
+    V::div(va, vb).store(r);
+    for (int i = 0; i < n; ++i) CHECK(same(r[i], a[i] / b[i]));
+    V::negative_abs(va).store(r);
+    for (int i = 0; i < n; ++i) CHECK(same(r[i], -std::fabs(a[i])));
+    V::with_sign_of(vb, va).store(r);
+    for (int i = 0; i < n; ++i) CHECK(same(r[i], std::copysign(b[i], a[i])));
+    V::at_least(va, V::broadcast(T(-1))).store(r);
+    for (int i = 0; i < n; ++i) CHECK(same(r[i], a[i] < T(-1) ? T(-1) : a[i]));
+    V::at_most(va, V::broadcast(T(2))).store(r);
+    for (int i = 0; i < n; ++i) CHECK(same(r[i], a[i] > T(2) ? T(2) : a[i]));
+    V::where_negative(va, vb, vc).store(r);
+    for (int i = 0; i < n; ++i) CHECK(same(r[i], std::signbit(a[i]) ? b[i] : c[i]));
+  }
+  constexpr int kBias = std::numeric_limits<T>::max_exponent - 1;
+  for (int e = 1 - kBias; e <= kBias; ++e) {
+    const T low = std::ldexp(T(1.5), std::numeric_limits<T>::digits - 1) + T(e + kBias);
+    V::low_bits_as_exponent(V::broadcast(low)).store(r);
+    CHECK(same(r[0], std::ldexp(T(1), e)) && same(r[n - 1], r[0]));
+  }
+}
+
+// The distance in units in the last place of the truth, which is known to many more digits.
+template <class T>
+double ulps(T got, long double truth) {
+  if (std::isnan(got) || std::isinf(got)) return same(got, T(truth)) ? 0 : 1e300;
+  int exponent;
+  std::frexp(truth, &exponent);
+  const int lowest = std::numeric_limits<T>::min_exponent;
+  const int digits = std::numeric_limits<T>::digits;
+  return static_cast<double>(
+      std::fabs(got - truth) /
+      std::ldexp(1.0L, (truth == 0 || exponent < lowest ? lowest : exponent) - digits));
+}
+
+template <class V, class Function>
+void largest_errors(Function function, double (&worst)[3]) {
+  using T = typename V::value_type;
+  T x[V::lanes], r[V::lanes];
+  const auto look = [&](int which, V result, long double (*truth)(long double)) {
+    result.store(r);
+    for (int i = 0; i < V::lanes; ++i) {
+      const double error = ulps(r[i], truth(static_cast<long double>(x[i])));
+      if (error > worst[which]) worst[which] = error;
+    }
+  };
+  for (int step = 0; step < 200000 / V::lanes; ++step) {
+    for (int i = 0; i < V::lanes; ++i) x[i] = function(step * V::lanes + i);
+    look(0, isa::sigmoid_or_silu<V, false>(V::load(x)),
+         [](long double v) { return v < 0 ? expl(v) / (1 + expl(v)) : 1 / (1 + expl(-v)); });
+    look(1, isa::sigmoid_or_silu<V, true>(V::load(x)),
+         [](long double v) { return v < 0 ? v * expl(v) / (1 + expl(v)) : v / (1 + expl(-v)); });
+    look(2, isa::hyperbolic_tangent(V::load(x)), [](long double v) { return tanhl(v); });
+  }
+}
+
+template <class V>
+void test_logistic() {
+  using T = typename V::value_type;
+  using Limits = std::numeric_limits<T>;
+  const double range = sizeof(T) == 4 ? 115 : 770;  // beyond the last subnormal result
+  double worst[3] = {};
+  largest_errors<V>([=](int i) { return T((i - 100000) * range / 100000); }, worst);
+  largest_errors<V>([=](int i) { return T((i - 100000) * 1e-4); }, worst);
+  // Every magnitude down to the subnormal numbers.
+  largest_errors<V>(
+      [=](int i) {
+        const T magnitude =
+            std::ldexp(T(1 + i % 101 / 101.0), Limits::min_exponent - Limits::digits +
+                                                   i % (8 + Limits::digits - Limits::min_exponent));
+        return i % 2 == 0 ? magnitude : -magnitude;
+      },
+      worst);
+  std::printf("%s: errors of sigmoid %.2f, silu %.2f, tanh %.2f ulp\n",
+              sizeof(T) == 4 ? "float" : "double", worst[0], worst[1], worst[2]);
+  // Where long double is no wider than double, the truth is uncertain by as much again.
+  const double slack = std::numeric_limits<long double>::digits > Limits::digits ? 0 : 1;
+  CHECK(worst[0] <= 3 + slack);
+  CHECK(worst[1] <= 4 + slack);
+  CHECK(worst[2] <= 3 + slack);
+  // sigmoid is the exponential itself to the last digit.
+  double far_below[3] = {};
+  largest_errors<V>([=](int i) { return T(-40 - (range - 40) * i / 200000); }, far_below);
+  CHECK(far_below[0] <= 1.5 + slack);
+
+  const T inf = Limits::infinity(), nan = Limits::quiet_NaN(), tiny = Limits::denorm_min();
+  const struct {
+    T x, sigmoid, silu, tanh;
+  } exact[] = {{T(0), T(0.5), T(0), T(0)}, {-T(0), T(0.5), -T(0), -T(0)},
+               {inf, T(1), inf, T(1)},     {-inf, T(0), -T(0), T(-1)},
+               {nan, nan, nan, nan},       {Limits::max(), T(1), Limits::max(), T(1)},
+               {tiny, T(0.5), 0, tiny},    {-Limits::max(), T(0), -T(0), T(-1)}};
+  for (const auto& row : exact) {
+    T r[V::lanes], x[V::lanes];
+    for (int lane = 0; lane < V::lanes; ++lane) {  // the others do not matter, nor the position
+      for (T& other : x) other = random_value<T>();
+      x[lane] = row.x;
+      isa::sigmoid_or_silu<V, false>(V::load(x)).store(r);
+      CHECK(same(r[lane], row.sigmoid));
+      isa::sigmoid_or_silu<V, true>(V::load(x)).store(r);
+      CHECK(same(r[lane], row.silu));
+      isa::hyperbolic_tangent(V::load(x)).store(r);
+      CHECK(same(r[lane], row.tanh));
+    }
+  }
+}
+
 template <class V>
 void test_transpose() {
   using T = typename V::value_type;
@@ -233,6 +353,10 @@ void test_vector() {
   test_memory<V>();
   test_arithmetic<V>();
   test_transpose<V>();
+  if constexpr (std::is_floating_point_v<typename V::value_type>) {
+    test_float_arithmetic<V>();
+    test_logistic<V>();
+  }
 }
 
 // The value of a 16-bit pattern from the definition of the format.

@@ -128,6 +128,18 @@ inline __m512d _mm512_abs_pd(__m512d a) {
   for (int i = 0; i < 8; ++i) a[i] = __builtin_fabs(a[i]);
   return a;
 }
+inline __m512 _mm512_div_ps(__m512 a, __m512 b) { return a / b; }
+inline __m512d _mm512_div_pd(__m512d a, __m512d b) { return a / b; }
+inline __m512 _mm512_or_ps(__m512 a, __m512 b) { return (__m512)((__m512i)a | (__m512i)b); }
+inline __m512d _mm512_or_pd(__m512d a, __m512d b) { return (__m512d)((__m512i)a | (__m512i)b); }
+inline __m512 _mm512_and_ps(__m512 a, __m512 b) { return (__m512)((__m512i)a & (__m512i)b); }
+inline __m512d _mm512_and_pd(__m512d a, __m512d b) { return (__m512d)((__m512i)a & (__m512i)b); }
+inline __m512 _mm512_andnot_ps(__m512 a, __m512 b) { return (__m512)(~(__m512i)a & (__m512i)b); }
+inline __m512d _mm512_andnot_pd(__m512d a, __m512d b) { return (__m512d)(~(__m512i)a & (__m512i)b); }
+inline __m512i _mm512_slli_epi32(__m512i a, unsigned n) { return (__m512i)((emu512::Words)a << n); }
+inline __m512i _mm512_slli_epi64(__m512i a, unsigned n) { return (__m512i)((emu512::Longs)a << n); }
+inline __mmask16 _mm512_movepi32_mask(__m512i a) { const auto s = (emu512::SignedWords)a; unsigned m = 0; for (int i = 0; i < 16; ++i) m |= (s[i] < 0 ? 1u : 0u) << i; return static_cast<__mmask16>(m); }
+inline __mmask8 _mm512_movepi64_mask(__m512i a) { unsigned m = 0; for (int i = 0; i < 8; ++i) m |= (a[i] < 0 ? 1u : 0u) << i; return static_cast<__mmask8>(m); }
 inline __m512i _mm512_add_epi32(__m512i a, __m512i b) { return (__m512i)((emu512::Words)a + (emu512::Words)b); }
 inline __m512i _mm512_add_epi64(__m512i a, __m512i b) { return (__m512i)((emu512::Longs)a + (emu512::Longs)b); }
 inline __m512i _mm512_mullo_epi32(__m512i a, __m512i b) { return (__m512i)((emu512::Words)a * (emu512::Words)b); }
