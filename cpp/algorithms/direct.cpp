@@ -21,9 +21,11 @@ double cost(const Problem& problem, const Machine& machine) {
 
 // Copying pays where each element is used by several taps; a pointwise layer is read as it lies.
 Tiling tile(const Problem& problem, const Tensor& x, const Machine& machine) {
-  const bool pointwise = problem.taps() == 1 && can_read_in_place(problem, x);
-  return make_tiling(problem, x, pointwise ? Staging::in_place : Staging::patch, Family::outer,
-                     has_unit_channels(problem, x) && problem.in_channels > 1, machine);
+  const bool channels_last = has_unit_channels(problem, x) && problem.in_channels > 1;
+  Staging staging = Staging::patch;
+  if (problem.taps() == 1)
+    staging = channels_last && can_read_in_place(problem, x) ? Staging::in_place : Staging::columns;
+  return make_tiling(problem, x, staging, Family::outer, channels_last, machine);
 }
 
 }  // namespace

@@ -99,10 +99,9 @@ class TiledRun {
       return reinterpret_cast<const T*>(x.data + offset);
     }
     if (tiling_.staging == Staging::columns) {
-      stage_columns<T>(table_, problem_, x, tile, chunk.first, chunk.terms, tiling_.columns_pitch,
-                       pad.stage);
-      if (tiling_.family == Family::outer)
-        make_pixels(tile, {tile.size[1] * tile.size[2], tile.size[2], 1}, pad.pixel);
+      stage_columns<T>(table_, problem_, x, tile, chunk.first, chunk.terms, tiling_.columns_group,
+                       tiling_.columns_pitch, pad.stage);
+      if (tiling_.columns_group != 0) make_column_pixels(tile, pad.pixel);
     } else {
       stage_patch<T>(table_, problem_, x, chunk.patch, tile, pad.stage);
       if (tiling_.family == Family::outer) make_pixels(tile, chunk.patch.layout.axis, pad.pixel);
@@ -115,6 +114,13 @@ class TiledRun {
       for (std::int64_t h = 0; h < tile.size[1]; ++h)
         for (std::int64_t w = 0; w < tile.size[2]; ++w)
           *to++ = static_cast<std::int32_t>(d * step[0] + h * step[1] + w * step[2]);
+  }
+
+  void make_column_pixels(const Tile& tile, std::int32_t* to) const {
+    const std::int64_t pixels = tile.size[0] * tile.size[1] * tile.size[2];
+    for (std::int64_t p = 0; p < pixels; ++p)
+      to[p] = static_cast<std::int32_t>(p / tiling_.columns_group * tiling_.columns_pitch +
+                                        p % tiling_.columns_group);
   }
 
   const T* packed_panel(std::int64_t group, std::int64_t panel) const {

@@ -16,6 +16,7 @@ std::int64_t round_up(std::int64_t a, std::int64_t b) { return divide_up(a, b) *
 constexpr std::int64_t kMinPixels = 96;
 // Accumulators of one panel stay near L1; a tile of more pixels gains nothing.
 constexpr std::int64_t kMaxPixels = 1024;
+static_assert(kMaxPixels <= kMostColumns);
 constexpr std::int64_t kMaxLanesPixels = 8192;
 constexpr std::int64_t kMaxScratch = std::int64_t{3} << 20;  // bytes, for each of patch and acc
 
@@ -137,7 +138,8 @@ class Builder {
         case Staging::in_place:
           return tiling_.pixels() * problem_.in_channels <= budget();
         case Staging::columns:
-          return tiling_.pixels() <= kMaxPixels / 4;
+          if (problem_.taps() != 1) return tiling_.pixels() <= kMaxPixels / 4;
+          return tiling_.pixels() * problem_.in_channels <= budget();
         default:
           return elements(box, problem_.in_channels, all_taps(problem_)) <= budget();
       }
@@ -263,10 +265,19 @@ class Builder {
   void finish_layouts() {
     const std::int64_t line = 64 / machine_.element;
     if (tiling_.staging == Staging::columns) {
-      tiling_.columns_pitch = round_up(tiling_.pixels(), line);
-      for (const Chunk& chunk : tiling_.chunks)
-        tiling_.stage_elements =
-            std::max(tiling_.stage_elements, chunk.terms * tiling_.columns_pitch);
+      std::int64_t terms = 0;
+      for (const Chunk& chunk : tiling_.chunks) terms = std::max(terms, chunk.terms);
+      if (tiling_.family == Family::outer) {
+        // One vector is written behind the last term; an odd number of lines, as in patch_layout.
+        const std::int64_t group = machine_.pixels;
+        tiling_.columns_group = group;
+        tiling_.columns_pitch =
+            (divide_up(group * terms + machine_.lanes, line) | 1) * line;
+        tiling_.stage_elements = divide_up(tiling_.pixels(), group) * tiling_.columns_pitch;
+      } else {
+        tiling_.columns_pitch = round_up(tiling_.pixels(), line);
+        tiling_.stage_elements = terms * tiling_.columns_pitch;
+      }
     } else if (tiling_.staging == Staging::patch) {
       std::int64_t row = 0, slice_rows = 0;
       for (Chunk& chunk : tiling_.chunks) {

@@ -78,6 +78,17 @@ struct StoreArgs {
   Activation activation;
 };
 
+// One term of a matrix of columns: to[p / group * pitch + p % group] = from[p]. Whole vectors are
+// written, so that what follows an element in its group is overwritten: terms go in rising order,
+// and behind the last one there is room for a vector.
+template <class T>
+struct SpreadArgs {
+  const T* from;
+  std::int64_t pixels;
+  T* to;
+  std::int64_t pitch;
+};
+
 // Rows of weights to kernel order: to[t * to_pitch + r] = from[r * from_pitch + t], and zeros in
 // to[t * to_pitch + rows .. to_pitch).
 template <class T>

@@ -35,6 +35,7 @@ constexpr KernelSet<typename V::value_type> make_set() {
   set.row_stencil[3] = &row_stencil<V, 4>;
   set.store = &store_tile<V>;
   set.pack = &pack_rows<V>;
+  set.spread = &spread_row<V, kOuterPixels>;
   return set;
 }
 

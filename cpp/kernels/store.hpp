@@ -158,6 +158,24 @@ void store_tile(const StoreArgs<typename V::value_type>& a) {
   }
 }
 
+// Group by group, whole vectors; see SpreadArgs.
+template <class V, int Group>
+void spread_row(const SpreadArgs<typename V::value_type>& a) {
+  using T = typename V::value_type;
+  constexpr int kVecs = (Group + V::lanes - 1) / V::lanes;
+  const T* from = a.from;
+  T* to = a.to;
+  std::int64_t left = a.pixels;
+  for (; left >= kVecs * V::lanes; left -= Group, from += Group, to += a.pitch) {
+    FASTCONV_UNROLL
+    for (int v = 0; v < kVecs; ++v) V::load(from + v * V::lanes).store(to + v * V::lanes);
+  }
+  for (; left > 0; left -= Group, from += Group, to += a.pitch) {
+    const std::int64_t n = left < Group ? left : Group;
+    for (std::int64_t i = 0; i < n; ++i) to[i] = from[i];
+  }
+}
+
 // Weights to kernel order: squares of lanes x lanes transposed in registers.
 template <class V>
 void pack_rows(const PackArgs<typename V::value_type>& a) {

@@ -27,6 +27,7 @@ struct KernelSet {
   void (*row_stencil[kStencilRows])(const StencilArgs<T>&);  // [output rows - 1]
   void (*store)(const StoreArgs<T>&);
   void (*pack)(const PackArgs<T>&);
+  void (*spread)(const SpreadArgs<T>&);  // into groups of `pixels`
 };
 
 struct HalfKernels {

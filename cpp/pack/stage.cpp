@@ -173,20 +173,37 @@ void stage_patch(const KernelTable& kernels, const Problem& problem, const Tenso
 
 template <class T>
 void stage_columns(const KernelTable& kernels, const Problem& problem, const Tensor& x,
-                   const Tile& tile, std::int64_t first, std::int64_t terms, std::int64_t pitch,
-                   T* to) {
+                   const Tile& tile, std::int64_t first, std::int64_t terms, std::int64_t group,
+                   std::int64_t pitch, T* to) {
   const RowReader<T> reader(kernels, problem, x);
   const auto& axis = problem.axis;
   const std::int64_t taps = problem.taps();
-  for (std::int64_t t = first; t < first + terms; ++t, to += pitch) {
+  const std::int64_t pixels = tile.size[0] * tile.size[1] * tile.size[2];
+  const auto spread = kernels.set<T>().spread;
+  // Where a pointwise layer's pixels follow each other in x, they are read from there.
+  constexpr std::int64_t kElement = sizeof(T);
+  const bool follow = group != 0 && taps == 1 && !problem.padded() && axis[2].stride == 1 &&
+                      same_storage(problem.x_type, problem.compute) && x.axis[2] == kElement &&
+                      tile.size[0] == 1 &&
+                      (tile.size[1] == 1 || (axis[1].stride == 1 && tile.size[2] == axis[2].in &&
+                                             x.axis[1] == axis[2].in * kElement));
+  std::array<T, kMostColumns> buffer;
+  for (std::int64_t t = first; t < first + terms; ++t) {
     const std::int64_t c = t / taps, tap = t % taps;
+    const char* const plane =
+        x.data + tile.image * x.batch + x.channel_offset(tile.group * problem.in_channels + c);
+    T* const out = group == 0 ? to + (t - first) * pitch : to + (t - first) * group;
+    if (follow) {
+      const char* from = plane;
+      for (int a = 0; a < 3; ++a) from += tile.origin[a] * axis[a].stride * x.axis[a];
+      spread({reinterpret_cast<const T*>(from), pixels, out, pitch});
+      continue;
+    }
     const std::int64_t kw = tap % axis[2].kernel;
     const std::int64_t kh = tap / axis[2].kernel % axis[1].kernel;
     const std::int64_t kd = tap / axis[2].kernel / axis[1].kernel;
     const T fill = scalar_as<T>(problem.fill[problem.complex ? c & 1 : 0]);
-    const char* const plane =
-        x.data + tile.image * x.batch + x.channel_offset(tile.group * problem.in_channels + c);
-    T* row = to;
+    T* row = group == 0 ? out : buffer.data();
     for (std::int64_t d = 0; d < tile.size[0]; ++d) {
       bool filled_d = false;
       const std::int64_t slice = axis_offset(
@@ -200,6 +217,7 @@ void stage_columns(const KernelTable& kernels, const Problem& problem, const Ten
                     tile.size[2], row, 1);
       }
     }
+    if (group != 0) spread({buffer.data(), pixels, out, pitch});
   }
 }
 
@@ -207,7 +225,7 @@ void stage_columns(const KernelTable& kernels, const Problem& problem, const Ten
   template void stage_patch<T>(const KernelTable&, const Problem&, const Tensor&, const Patch&,  \
                                const Tile&, T*);                                                 \
   template void stage_columns<T>(const KernelTable&, const Problem&, const Tensor&, const Tile&, \
-                                 std::int64_t, std::int64_t, std::int64_t, T*);
+                                 std::int64_t, std::int64_t, std::int64_t, std::int64_t, T*);
 FASTCONV_INSTANTIATE(float)
 FASTCONV_INSTANTIATE(double)
 FASTCONV_INSTANTIATE(std::int32_t)
