@@ -144,8 +144,10 @@ class TiledRun {
       const bool accumulate = first != 0;
       const std::int32_t* const tap = tiling_.tap.data() + first;
       if (tiling_.family == Family::outer) {
+        const bool columns = tiling_.columns_group != 0;
         kernels_.outer[width / kernels_.lanes - 1](
-            {x, pixel, pixels, tap, terms, w + first * width, acc, accumulate});
+            {x, pixel, pixels, tap, terms, w + first * width, acc, accumulate,
+             columns});
       } else {
         multiply_lanes(chunk, tile, x,
                        {nullptr, 0, tap, terms, w + first * width, nullptr, 0, accumulate}, acc,

@@ -20,6 +20,9 @@ struct OuterArgs {
   const T* w;       // [taps][out_vecs * lanes]
   T* acc;           // [pixels][out_vecs * lanes]
   bool accumulate;  // add to acc, or overwrite it
+  // The pixels of a tile lie side by side, terms follow each other: pixel[p + 1] == pixel[p] + 1
+  // within a tile and tap[t + 1] == tap[t] + pixels of a tile, as stage_columns leaves them.
+  bool columns;
 };
 
 // Lanes are output pixels: acc[o][p] += w[t][o] * x[p + tap[t]], summed over t. Reads and writes

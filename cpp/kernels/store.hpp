@@ -100,7 +100,8 @@ FASTCONV_INLINE void store_row(const typename V::value_type* acc, typename V::va
 }
 
 // acc is [pixels][channels], out is [channels][pixels]: one square of lanes x lanes at a time.
-template <class V>
+// Plain: neither bias nor activation.
+template <class V, bool Plain>
 FASTCONV_INLINE void store_transposed(const StoreArgs<typename V::value_type>& a) {
   using T = typename V::value_type;
   for (std::int64_t c = 0; c < a.channels; c += V::lanes) {
@@ -111,22 +112,43 @@ FASTCONV_INLINE void store_transposed(const StoreArgs<typename V::value_type>& a
       const std::int64_t p = next > last && last >= 0 ? last : next;
       const int pixels = static_cast<int>(a.pixels - p < V::lanes ? a.pixels - p : V::lanes);
       const T* from = a.acc + p * a.acc_pixel + c;
-      V square[V::lanes];
-      FASTCONV_UNROLL
-      for (int i = 0; i < V::lanes; ++i)
-        square[i] = i < pixels ? V::load(from + i * a.acc_pixel) : V::zero();
-      V::transpose(square);
       T* to = a.out + c * a.out_channel + p;
+      V square[V::lanes];
+      if (pixels == V::lanes) {
+        FASTCONV_UNROLL
+        for (int i = 0; i < V::lanes; ++i, from += a.acc_pixel) {
+          square[i] = V::load(from);
+          FASTCONV_OPAQUE_POINTER(from);
+        }
+      } else {
+        FASTCONV_UNROLL
+        for (int i = 0; i < V::lanes; ++i)
+          square[i] = i < pixels ? V::load(from + i * a.acc_pixel) : V::zero();
+      }
+      V::transpose(square);
+      if constexpr (!Plain) {
+        FASTCONV_UNROLL
+        for (int i = 0; i < V::lanes; ++i) {
+          if (i >= channels) break;
+          if (a.bias != nullptr) square[i] = V::add(square[i], V::load_broadcast(a.bias + c + i));
+          square[i] = activate(square[i], a.activation);
+        }
+      }
+      if (pixels == V::lanes && channels == V::lanes) {
+        FASTCONV_UNROLL
+        for (int i = 0; i < V::lanes; ++i, to += a.out_channel) {
+          square[i].store(to);
+          FASTCONV_OPAQUE_POINTER(to);
+        }
+        continue;
+      }
       FASTCONV_UNROLL
       for (int i = 0; i < V::lanes; ++i) {
         if (i >= channels) break;
-        V v = square[i];
-        if (a.bias != nullptr) v = V::add(v, V::load_broadcast(a.bias + c + i));
-        v = activate(v, a.activation);
         if (pixels == V::lanes) {
-          v.store(to + i * a.out_channel);
+          square[i].store(to + i * a.out_channel);
         } else {
-          v.store(to + i * a.out_channel, pixels);
+          square[i].store(to + i * a.out_channel, pixels);
         }
       }
     }
@@ -145,7 +167,11 @@ void store_tile(const StoreArgs<typename V::value_type>& a) {
       store_row<V, true>(a.acc + p * a.acc_pixel, a.out + p * a.out_pixel, a.channels, a.bias,
                          a.activation);
   } else if (a.acc_channel == 1 && a.out_pixel == 1) {
-    store_transposed<V>(a);
+    if (a.bias == nullptr && a.activation == Activation::none) {
+      store_transposed<V, true>(a);
+    } else {
+      store_transposed<V, false>(a);
+    }
   } else {
     for (std::int64_t c = 0; c < a.channels; ++c) {
       for (std::int64_t p = 0; p < a.pixels; ++p) {
