@@ -81,12 +81,14 @@ struct StoreArgs {
   Activation activation;
 };
 
-// One term of a matrix of columns: to[p / group * pitch + p % group] = from[p]. Whole vectors are
-// written, so that what follows an element in its group is overwritten: terms go in rising order,
-// and behind the last one there is room for a vector.
+// Terms of a matrix of columns: to[p / group * pitch + t * group + p % group] =
+// from[t * from_pitch + p]. Whole vectors are written, over what follows in the group: terms go in
+// rising order, and behind the last one there is room for a vector.
 template <class T>
 struct SpreadArgs {
   const T* from;
+  std::int64_t from_pitch;
+  std::int64_t terms;
   std::int64_t pixels;
   T* to;
   std::int64_t pitch;

@@ -35,7 +35,8 @@ constexpr KernelSet<typename V::value_type> make_set() {
   set.row_stencil[3] = &row_stencil<V, 4>;
   set.store = &store_tile<V>;
   set.pack = &pack_rows<V>;
-  set.spread = &spread_row<V, kOuterPixels>;
+  set.spread = &spread_rows<V, kOuterPixels>;
+  set.every_second = &every_second<V>;
   return set;
 }
 

@@ -184,22 +184,48 @@ void store_tile(const StoreArgs<typename V::value_type>& a) {
   }
 }
 
-// Group by group, whole vectors; see SpreadArgs.
+// Group by group, whole vectors; see SpreadArgs. The rows of two terms are often in different pages,
+// where the processor's own prefetching stops: lines are asked for kAhead terms ahead.
 template <class V, int Group>
-void spread_row(const SpreadArgs<typename V::value_type>& a) {
+void spread_rows(const SpreadArgs<typename V::value_type>& a) {
   using T = typename V::value_type;
   constexpr int kVecs = (Group + V::lanes - 1) / V::lanes;
-  const T* from = a.from;
-  T* to = a.to;
-  std::int64_t left = a.pixels;
-  for (; left >= kVecs * V::lanes; left -= Group, from += Group, to += a.pitch) {
-    FASTCONV_UNROLL
-    for (int v = 0; v < kVecs; ++v) V::load(from + v * V::lanes).store(to + v * V::lanes);
+  constexpr int kAhead = 4;
+  for (std::int64_t t = 0; t < a.terms; ++t) {
+    const T* from = a.from + t * a.from_pitch;
+    T* to = a.to + t * Group;
+    std::int64_t left = a.pixels;
+    const std::int64_t ahead = t + kAhead < a.terms ? kAhead * a.from_pitch : 0;
+    for (; left >= kVecs * V::lanes; left -= Group, from += Group, to += a.pitch) {
+      FASTCONV_PREFETCH(from + ahead);
+      FASTCONV_UNROLL
+      for (int v = 0; v < kVecs; ++v) V::load(from + v * V::lanes).store(to + v * V::lanes);
+    }
+    for (; left > 0; left -= Group, from += Group, to += a.pitch) {
+      const std::int64_t n = left < Group ? left : Group;
+      for (std::int64_t i = 0; i < n; ++i) to[i] = from[i];
+    }
   }
-  for (; left > 0; left -= Group, from += Group, to += a.pitch) {
-    const std::int64_t n = left < Group ? left : Group;
-    for (std::int64_t i = 0; i < n; ++i) to[i] = from[i];
+}
+
+// Reads nothing behind the last element: the last vector is the odd elements from one before it.
+template <class V>
+void every_second(const typename V::value_type* from, typename V::value_type* to,
+                  std::int64_t count) {
+  std::int64_t i = 0;
+  for (; i + V::lanes < count; i += V::lanes) {
+    V even = V::load(from + 2 * i), odd = V::load(from + 2 * i + V::lanes);
+    V::unzip(even, odd);
+    even.store(to + i);
   }
+  if (i != 0) {
+    i = count - V::lanes;
+    V even = V::load(from + 2 * i - 1), odd = V::load(from + 2 * i - 1 + V::lanes);
+    V::unzip(even, odd);
+    odd.store(to + i);
+    return;
+  }
+  for (; i < count; ++i) to[i] = from[2 * i];
 }
 
 // Weights to kernel order: squares of lanes x lanes transposed in registers.

@@ -1,6 +1,7 @@
 #include "pack/stage.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <numeric>
 
 #include "core/border.hpp"
@@ -23,43 +24,74 @@ PatchAxis PatchAxis::make(const Axis& axis, std::int64_t k0, std::int64_t k1) {
 
 namespace {
 
-// Elements first, first + step, ... of one padded row (an axis of the source), `count` of them.
+// `count` elements of padded rows (an axis of the source): first, first + step, ...
 template <class T>
 class RowReader {
  public:
-  RowReader(const KernelTable& kernels, const Problem& problem, const Tensor& x)
-      : kernels_(kernels), problem_(problem), axis_(problem.axis[2]), stride_(x.axis[2]) {}
+  // Elements [inside, beyond) lie in the source, from byte `offset` of its row on.
+  struct Span {
+    std::int64_t from;  // source index of element 0
+    std::int64_t inside;
+    std::int64_t beyond;
+    std::int64_t offset;
+  };
 
-  // `row` is the first element of the source row, or null where the whole row is border.
-  void read(const char* row, T fill, std::int64_t first, std::int64_t step, std::int64_t count,
-            T* to, std::int64_t to_stride) const {
-    if (row == nullptr) return fill_range(fill, 0, count, to, to_stride);
-    const std::int64_t from = first - axis_.lo;  // source index of element 0
+  RowReader(const KernelTable& kernels, const Problem& problem, const Tensor& x, std::int64_t step)
+      : kernels_(kernels),
+        problem_(problem),
+        axis_(problem.axis[2]),
+        stride_(x.axis[2]),
+        step_(step),
+        every_second_(kernels.set<T>().every_second) {
+    constexpr std::int64_t kElement = sizeof(T);
+    if (same_storage(problem.x_type, problem.compute) && stride_ == kElement && step <= 2)
+      kind_ = step == 1 ? Kind::copy : Kind::every_second;
+  }
+
+  Span span(std::int64_t first, std::int64_t count) const {
+    const std::int64_t from = first - axis_.lo;
     const auto steps_to = [&](std::int64_t bound) {
       const std::int64_t distance = std::max<std::int64_t>(bound - from, 0);
       // A division costs as much as a short row, and most steps are 1.
-      return std::min(step == 1 || distance == 0 ? distance : (distance - 1) / step + 1, count);
+      return std::min(step_ == 1 || distance == 0 ? distance : (distance - 1) / step_ + 1, count);
     };
     const std::int64_t inside = steps_to(0);
-    const std::int64_t beyond = steps_to(axis_.in);
-    border(row, fill, from, step, 0, inside, to, to_stride);
-    if (beyond > inside)
-      read_row<T>(kernels_, problem_.x_type, row + (from + inside * step) * stride_, step * stride_,
-                  to + inside * to_stride, to_stride, beyond - inside);
-    border(row, fill, from, step, beyond, count, to, to_stride);
+    return {from, inside, steps_to(axis_.in), (from + inside * step_) * stride_};
+  }
+
+  // `row` is the first element of the source row, or null where the whole row is border.
+  void read(const char* row, T fill, const Span& span, std::int64_t count, T* to,
+            std::int64_t to_stride) const {
+    if (row == nullptr) return fill_range(fill, 0, count, to, to_stride);
+    if (span.inside > 0) border(row, fill, span.from, 0, span.inside, to, to_stride);
+    if (span.beyond > span.inside)
+      copy(row + span.offset, span.beyond - span.inside, to + span.inside * to_stride, to_stride);
+    if (span.beyond < count) border(row, fill, span.from, span.beyond, count, to, to_stride);
   }
 
  private:
+  enum class Kind : std::uint8_t { convert, copy, every_second };
+
+  void copy(const char* from, std::int64_t n, T* to, std::int64_t to_stride) const {
+    if (kind_ == Kind::copy && to_stride == 1) {
+      std::memcpy(to, from, static_cast<std::size_t>(n) * sizeof(T));
+    } else if (kind_ == Kind::every_second && to_stride == 1) {
+      every_second_(reinterpret_cast<const T*>(from), to, n);
+    } else {
+      read_row<T>(kernels_, problem_.x_type, from, step_ * stride_, to, to_stride, n);
+    }
+  }
+
   static void fill_range(T fill, std::int64_t begin, std::int64_t end, T* to,
                          std::int64_t to_stride) {
     for (std::int64_t i = begin; i < end; ++i) to[i * to_stride] = fill;
   }
 
-  void border(const char* row, T fill, std::int64_t from, std::int64_t step, std::int64_t begin,
-              std::int64_t end, T* to, std::int64_t to_stride) const {
+  void border(const char* row, T fill, std::int64_t from, std::int64_t begin, std::int64_t end,
+              T* to, std::int64_t to_stride) const {
     if (problem_.border == Border::constant) return fill_range(fill, begin, end, to, to_stride);
     for (std::int64_t i = begin; i < end; ++i) {
-      const std::int64_t source = source_index(problem_.border, axis_, from + i * step);
+      const std::int64_t source = source_index(problem_.border, axis_, from + i * step_);
       read_row<T>(kernels_, problem_.x_type, row + source * stride_, stride_, to + i * to_stride,
                   to_stride, 1);
     }
@@ -69,6 +101,9 @@ class RowReader {
   const Problem& problem_;
   const Axis& axis_;
   std::int64_t stride_;
+  std::int64_t step_;
+  void (*every_second_)(const T*, T*, std::int64_t);
+  Kind kind_ = Kind::convert;
 };
 
 // Byte offset of a padded position of an axis, or -1 where it shows the fill value.
@@ -118,23 +153,38 @@ void for_each_row(const Problem& problem, const Tensor& x, const Patch& patch, c
 template <class T>
 void stage_patch(const KernelTable& kernels, const Problem& problem, const Tensor& x,
                  const Patch& patch, const Tile& tile, T* to) {
-  const RowReader<T> reader(kernels, problem, x);
   const PatchLayout& layout = patch.layout;
   const std::int64_t first = tile.group * problem.in_channels + patch.first_channel;
   const std::int64_t columns = tile.size[2] + patch.axis[2].extent;
   const std::int64_t step = patch.axis[2].stride;
   const T fill[2] = {scalar_as<T>(problem.fill[0]), scalar_as<T>(problem.fill[1])};
   if (layout.channel != 1) {
-    for (std::int64_t c = 0; c < patch.channels; ++c) {
-      const std::int64_t channel = x.channel_offset(first + c);
-      T* const plane = to + c * layout.channel;
-      for_each_row(problem, x, patch, tile,
-                   [&](std::int64_t offset, const char* row, std::int64_t column) {
-                     reader.read(row == nullptr ? nullptr : row + channel,
-                                 fill[problem.complex ? (patch.first_channel + c) & 1 : 0], column,
-                                 step, columns, plane + offset, layout.axis[2]);
-                   });
-    }
+    // Where the rows of a plane lie is the same for all channels, found once for so many rows.
+    const RowReader<T> reader(kernels, problem, x, step);
+    struct Row {
+      std::int64_t offset;
+      const char* from;
+      typename RowReader<T>::Span span;
+    };
+    std::array<Row, 64> rows;
+    std::size_t count = 0;
+    const auto copy_rows = [&] {
+      for (std::int64_t c = 0; c < patch.channels; ++c) {
+        const std::int64_t channel = x.channel_offset(first + c);
+        const T value = fill[problem.complex ? (patch.first_channel + c) & 1 : 0];
+        T* const plane = to + c * layout.channel;
+        for (std::size_t i = 0; i < count; ++i)
+          reader.read(rows[i].from == nullptr ? nullptr : rows[i].from + channel, value,
+                      rows[i].span, columns, plane + rows[i].offset, layout.axis[2]);
+      }
+      count = 0;
+    };
+    for_each_row(problem, x, patch, tile,
+                 [&](std::int64_t offset, const char* row, std::int64_t column) {
+                   rows[count++] = {offset, row, reader.span(column, columns)};
+                   if (count == rows.size()) copy_rows();
+                 });
+    copy_rows();
     return;
   }
   // Channels last: the channels of one position are a dense run in the source, too.
@@ -175,35 +225,40 @@ template <class T>
 void stage_columns(const KernelTable& kernels, const Problem& problem, const Tensor& x,
                    const Tile& tile, std::int64_t first, std::int64_t terms, std::int64_t group,
                    std::int64_t pitch, T* to) {
-  const RowReader<T> reader(kernels, problem, x);
   const auto& axis = problem.axis;
   const std::int64_t taps = problem.taps();
   const std::int64_t pixels = tile.size[0] * tile.size[1] * tile.size[2];
   const auto spread = kernels.set<T>().spread;
-  // Where a pointwise layer's pixels follow each other in x, they are read from there.
+  const auto plane = [&](std::int64_t c) {
+    return x.data + tile.image * x.batch + x.channel_offset(tile.group * problem.in_channels + c);
+  };
   constexpr std::int64_t kElement = sizeof(T);
-  const bool follow = group != 0 && taps == 1 && !problem.padded() && axis[2].stride == 1 &&
-                      same_storage(problem.x_type, problem.compute) && x.axis[2] == kElement &&
-                      tile.size[0] == 1 &&
-                      (tile.size[1] == 1 || (axis[1].stride == 1 && tile.size[2] == axis[2].in &&
-                                             x.axis[1] == axis[2].in * kElement));
+  if (group != 0 && taps == 1 && !problem.padded() && !problem.complex && axis[2].stride == 1 &&
+      same_storage(problem.x_type, problem.compute) && x.axis[2] == kElement &&
+      x.channel % kElement == 0 && tile.size[0] == 1 &&
+      (tile.size[1] == 1 || (axis[1].stride == 1 && tile.size[2] == axis[2].in &&
+                             x.axis[1] == axis[2].in * kElement))) {
+    // A pointwise layer's pixels follow each other in x and are read from there.
+    const char* from = plane(first);
+    for (int a = 0; a < 3; ++a) from += tile.origin[a] * axis[a].stride * x.axis[a];
+    spread({reinterpret_cast<const T*>(from), x.channel / kElement, terms, pixels, to, pitch});
+    return;
+  }
+  const RowReader<T> reader(kernels, problem, x, axis[2].stride);
+  typename RowReader<T>::Span span{};
+  std::int64_t spanned = -1;  // the kernel column that `span` is for
   std::array<T, kMostColumns> buffer;
   for (std::int64_t t = first; t < first + terms; ++t) {
     const std::int64_t c = t / taps, tap = t % taps;
-    const char* const plane =
-        x.data + tile.image * x.batch + x.channel_offset(tile.group * problem.in_channels + c);
-    T* const out = group == 0 ? to + (t - first) * pitch : to + (t - first) * group;
-    if (follow) {
-      const char* from = plane;
-      for (int a = 0; a < 3; ++a) from += tile.origin[a] * axis[a].stride * x.axis[a];
-      spread({reinterpret_cast<const T*>(from), pixels, out, pitch});
-      continue;
-    }
     const std::int64_t kw = tap % axis[2].kernel;
     const std::int64_t kh = tap / axis[2].kernel % axis[1].kernel;
     const std::int64_t kd = tap / axis[2].kernel / axis[1].kernel;
+    if (kw != spanned)
+      span = reader.span(tile.origin[2] * axis[2].stride + kw * axis[2].dilation, tile.size[2]);
+    spanned = kw;
     const T fill = scalar_as<T>(problem.fill[problem.complex ? c & 1 : 0]);
-    T* row = group == 0 ? out : buffer.data();
+    const char* const from = plane(c);
+    T* row = group == 0 ? to + (t - first) * pitch : buffer.data();
     for (std::int64_t d = 0; d < tile.size[0]; ++d) {
       bool filled_d = false;
       const std::int64_t slice = axis_offset(
@@ -212,12 +267,10 @@ void stage_columns(const KernelTable& kernels, const Problem& problem, const Ten
         bool filled = filled_d;
         const std::int64_t line = axis_offset(
             problem, x, 1, (tile.origin[1] + h) * axis[1].stride + kh * axis[1].dilation, filled);
-        reader.read(filled ? nullptr : plane + slice + line, fill,
-                    tile.origin[2] * axis[2].stride + kw * axis[2].dilation, axis[2].stride,
-                    tile.size[2], row, 1);
+        reader.read(filled ? nullptr : from + slice + line, fill, span, tile.size[2], row, 1);
       }
     }
-    if (group != 0) spread({buffer.data(), pixels, out, pitch});
+    if (group != 0) spread({buffer.data(), 0, 1, pixels, to + (t - first) * group, pitch});
   }
 }
 

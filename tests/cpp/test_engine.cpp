@@ -248,7 +248,8 @@ template <class T>
 Memory run_candidate(const Case& c, const Candidate& candidate, const KernelTable& table,
                      int threads, std::int64_t l1, std::int64_t l2) {
   const KernelSet<T>& set = table.set<T>();
-  const Machine machine{set.lanes, set.out_vecs, set.rows, set.chain, sizeof(T), l1, l2, threads};
+  const Machine machine{set.lanes, set.out_vecs, set.rows, set.pixels, set.chain,
+                        sizeof(T), l1,           l2,       threads};
   const Tiling tiling = candidate.tile(c.problem, c.operands.x, machine);
   const PanelShape shape = panel_shape(c.problem, tiling, set.lanes);
   return c.output([&](Operands operands) {
