@@ -11,12 +11,18 @@ namespace {
 
 std::int64_t round_to_line(std::int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
-// Scratch of one worker: staged input | accumulators | conversion buffer | pixel offsets.
+// Elements of the packed weights of one kernel call.
+std::int64_t block_elements(const Tiling& tiling) {
+  return tiling.family == Family::rows ? 0 : tiling.panel * tiling.block;
+}
+
+// Scratch of one worker: staged input | accumulators | conversion buffer | weights | pixel offsets.
 template <class T>
 struct Scratchpad {
   T* stage;
   T* acc;
   T* convert;
+  T* weights;
   std::int32_t* pixel;
 
   Scratchpad(const Tiling& tiling, char* at) {
@@ -26,6 +32,8 @@ struct Scratchpad {
     at += round_to_line(tiling.acc_elements * std::int64_t{sizeof(T)});
     convert = reinterpret_cast<T*>(at);
     at += round_to_line(tiling.panel_elements * std::int64_t{sizeof(T)});
+    weights = reinterpret_cast<T*>(at);
+    at += round_to_line(block_elements(tiling) * std::int64_t{sizeof(T)});
     pixel = reinterpret_cast<std::int32_t*>(at);
   }
 };
@@ -68,7 +76,7 @@ class TiledRun {
       const T* const x = stage(chunk, tile, pad);
       for (std::int64_t panel = begin; panel < end; ++panel) {
         T* const acc = pad.acc + (one_chunk ? 0 : (panel - begin) * tiling_.panel_elements);
-        multiply(chunk, tile, panel, x, acc, pad.pixel, worker);
+        multiply(chunk, tile, panel, x, acc, pad, worker);
         if (interrupt_.stop_requested()) return;
         if (last) store(tile, panel, acc, pad.convert);
       }
@@ -129,12 +137,11 @@ class TiledRun {
   }
 
   void multiply(const Chunk& chunk, const Tile& tile, std::int64_t panel, const T* x, T* acc,
-                const std::int32_t* pixel, int worker) {
+                const Scratchpad<T>& pad, int worker) {
     const std::int64_t width = shape_.width(panel);
     const std::int64_t pixels = tile.size[0] * tile.size[1] * tile.size[2];
-    const T* const w = packed_panel(tile.group, panel);
     if (tiling_.family == Family::rows) {
-      multiply_rows(chunk, tile, x, w, acc);
+      multiply_rows(chunk, tile, x, packed_panel(tile.group, panel), acc);
       interrupt_.work_done(worker, chunk.terms * pixels);
       return;
     }
@@ -143,14 +150,21 @@ class TiledRun {
       const std::int64_t first = chunk.first + t;
       const bool accumulate = first != 0;
       const std::int32_t* const tap = tiling_.tap.data() + first;
+      const T* w = pad.weights;
+      if (operands_.packed != nullptr) {
+        w = packed_panel(tile.group, panel) + first * width;
+      } else {
+        pack_panel<T>(table_, problem_, *operands_.weights, shape_, tile.group, panel, first, terms,
+                      pad.weights);
+      }
       if (tiling_.family == Family::outer) {
         const bool columns = tiling_.columns_group != 0;
         kernels_.outer[width / kernels_.lanes - 1](
-            {x, pixel, pixels, tap, terms, w + first * width, acc, accumulate,
+            {x, pad.pixel, pixels, tap, terms, w, acc, accumulate,
              columns});
       } else {
         multiply_lanes(chunk, tile, x,
-                       {nullptr, 0, tap, terms, w + first * width, nullptr, 0, accumulate}, acc,
+                       {nullptr, 0, tap, terms, w, nullptr, 0, accumulate}, acc,
                        width);
       }
       interrupt_.work_done(worker, terms * width * pixels);
@@ -300,6 +314,7 @@ std::int64_t scratch_bytes(const Tiling& tiling, int element) {
   return round_to_line(tiling.stage_elements * element) +
          round_to_line(tiling.acc_elements * element) +
          round_to_line(tiling.panel_elements * element) +
+         round_to_line(block_elements(tiling) * element) +
          round_to_line(tiling.pixels() * std::int64_t{sizeof(std::int32_t)});
 }
 

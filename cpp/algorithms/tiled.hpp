@@ -24,6 +24,7 @@ struct Operands {
   Tensor x;
   Tensor y;
   const void* packed = nullptr;  // pack/weights.hpp
+  const Weights* weights = nullptr;  // read where `packed` is null
   const void* bias = nullptr;    // one value of the compute type for each real output channel
 };
 

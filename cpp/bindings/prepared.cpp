@@ -146,10 +146,13 @@ py::array execute(const Options& options, const Prepared& prepared, const py::ar
     const py::gil_scoped_release release;
     const FloatStatus status;
     const std::size_t packed_bytes =
-        packed != nullptr ? 0 : static_cast<std::size_t>((plan.packed_bytes() + 63) / 64 * 64);
+        packed != nullptr || plan.packs_as_it_runs(weights)
+            ? 0
+            : static_cast<std::size_t>((plan.packed_bytes() + 63) / 64 * 64);
     const Scratch scratch =
         Scratch::acquire(packed_bytes + static_cast<std::size_t>(plan.scratch_bytes()));
-    if (packed == nullptr) {
+    operands.weights = &weights;
+    if (packed_bytes != 0) {
       plan.pack(weights, scratch.data());
       operands.packed = scratch.data();
     }

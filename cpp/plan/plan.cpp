@@ -87,7 +87,7 @@ void pack_all(const Problem& problem, const KernelTable& kernels, const PanelSha
         const Job& j = *static_cast<const Job*>(context);
         const std::int64_t group = index / j.shape.panels(), panel = index % j.shape.panels();
         pack_panel<T>(
-            j.kernels, j.problem, j.w, j.shape, group, panel,
+            j.kernels, j.problem, j.w, j.shape, group, panel, 0, j.problem.terms(),
             j.to + (group * j.shape.group_width() + panel * j.shape.panel) * j.problem.terms());
       },
       &job);
@@ -137,6 +137,12 @@ void Plan::pack(const Weights& w, void* to) const {
     case Compute::i64:
       return pack_all<std::int64_t>(problem_, *kernels_, shape, w, to, workers);
   }
+}
+
+bool Plan::packs_as_it_runs(const Weights& w) const {
+  constexpr std::int64_t kMostUses = 2;
+  return chosen_->tile != nullptr && tiling_.family != Family::rows &&
+         problem_.batch * tiling_.box_count() <= kMostUses && is_dense(problem_, w);
 }
 
 std::int64_t Plan::scratch_bytes_per_worker() const {

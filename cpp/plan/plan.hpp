@@ -36,6 +36,9 @@ class Plan {
   bool packs_like(const Plan& other) const;
   std::int64_t packed_bytes() const;
   void pack(const Weights& w, void* to) const;
+  // Better not packed for one call: so few boxes use a weight that each packs it anew, a block at a
+  // time, in the cache. Operands::weights instead of `packed`.
+  bool packs_as_it_runs(const Weights& w) const;
 
   std::int64_t scratch_bytes() const;  // of all workers
   std::int64_t scratch_bytes_per_worker() const;

@@ -256,7 +256,7 @@ Memory run_candidate(const Case& c, const Candidate& candidate, const KernelTabl
     const Memory packed(packed_elements(c.problem, shape) * std::int64_t{sizeof(T)}, 0xFF);
     for (std::int64_t g = 0; g < c.problem.groups; ++g)
       for (std::int64_t p = 0; p < shape.panels(); ++p)
-        pack_panel<T>(table, c.problem, c.weights, shape, g, p,
+        pack_panel<T>(table, c.problem, c.weights, shape, g, p, 0, c.problem.terms(),
                       reinterpret_cast<T*>(packed.data()) +
                           (g * shape.group_width() + p * shape.panel) * c.problem.terms());
     operands.packed = packed.data();
