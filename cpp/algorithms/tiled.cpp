@@ -161,7 +161,7 @@ class TiledRun {
         const bool columns = tiling_.columns_group != 0;
         kernels_.outer[width / kernels_.lanes - 1](
             {x, pad.pixel, pixels, tap, terms, w, acc, accumulate,
-             columns});
+             columns, upcoming(tile.group, panel, chunk, t + terms)});
       } else {
         multiply_lanes(chunk, tile, x,
                        {nullptr, 0, tap, terms, w, nullptr, 0, accumulate}, acc,
@@ -170,6 +170,29 @@ class TiledRun {
       interrupt_.work_done(worker, terms * width * pixels);
       if (interrupt_.stop_requested()) return;
     }
+  }
+
+  // The weights of the call that follows the one that ends with term `t` of a chunk.
+  Upcoming upcoming(std::int64_t group, std::int64_t panel, const Chunk& chunk,
+                    std::int64_t t) const {
+    if (t == chunk.terms) {
+      // The next panel; after the last one whatever follows.
+      if (++panel == tiling_.panels) return {};
+      t = 0;
+    }
+    const std::int64_t terms = std::min(tiling_.block, chunk.terms - t);
+    const std::int64_t first = chunk.first + t;
+    constexpr std::int64_t kElement = sizeof(T);
+    if (operands_.packed != nullptr) {
+      constexpr std::int64_t kRun = 512;
+      const T* const w = packed_panel(group, panel) + first * shape_.width(panel);
+      const std::int64_t bytes = terms * shape_.width(panel) * kElement;
+      return {reinterpret_cast<const char*>(w), kRun, kRun, bytes / kRun};
+    }
+    const Weights& w = *operands_.weights;
+    const std::int64_t channel = group * problem_.out_channels + panel * shape_.panel;
+    return {w.data + channel * w.out + first * kElement, w.out, terms * kElement,
+            shape_.channels(panel)};
   }
 
   void multiply_lanes(const Chunk& chunk, const Tile& tile, const T* x, LanesArgs<T> args, T* acc,

@@ -9,6 +9,15 @@
 
 namespace fastconv {
 
+// Memory that the next kernel call will read first, to be brought near during this one: `runs` of so
+// many bytes.
+struct Upcoming {
+  const char* at = nullptr;
+  std::int64_t pitch = 0;  // bytes from one run to the next
+  std::int64_t bytes = 0;
+  std::int64_t runs = 0;
+};
+
 // Lanes are output channels: acc[p][o] += x[pixel[p] + tap[t]] * w[t][o], summed over t.
 template <class T>
 struct OuterArgs {
@@ -23,6 +32,7 @@ struct OuterArgs {
   // The pixels of a tile lie side by side, terms follow each other: pixel[p + 1] == pixel[p] + 1
   // within a tile and tap[t + 1] == tap[t] + pixels of a tile, as stage_columns leaves them.
   bool columns;
+  Upcoming upcoming;
 };
 
 // Lanes are output pixels: acc[o][p] += w[t][o] * x[p + tap[t]], summed over t. Reads and writes

@@ -100,6 +100,30 @@ FASTCONV_INLINE void outer_tile(const OuterArgs<typename V::value_type>& a, std:
   }
 }
 
+// Tile by tile, so that the requests are spread over the call.
+class Prefetcher {
+ public:
+  FASTCONV_INLINE Prefetcher(const Upcoming& upcoming, std::int64_t tiles)
+      : upcoming_(upcoming), at_(upcoming.at), left_(upcoming.runs) {
+    if (left_ != 0) runs_ = tiles < left_ ? left_ / tiles + 1 : 1;
+  }
+  FASTCONV_INLINE void tile() {
+    if (left_ == 0) return;
+    const std::int64_t runs = runs_ < left_ ? runs_ : left_;
+    for (std::int64_t i = 0; i < runs; ++i, at_ += upcoming_.pitch) {
+      FASTCONV_NO_UNROLL
+      for (std::int64_t b = 0; b < upcoming_.bytes; b += 64) FASTCONV_PREFETCH_L2(at_ + b);
+    }
+    left_ -= runs;
+  }
+
+ private:
+  const Upcoming& upcoming_;
+  const char* at_;
+  std::int64_t left_;
+  std::int64_t runs_ = 0;
+};
+
 template <class V, int OutVecs>
 void outer_product(const OuterArgs<typename V::value_type>& a) {
   std::int64_t p = 0;
@@ -110,10 +134,17 @@ void outer_product(const OuterArgs<typename V::value_type>& a) {
   const std::int64_t rest = (a.pixels - p) % kOuterPixels;
   const bool share = rest >= 1 && rest <= 3 && a.pixels - p > kOuterPixels;
   const std::int64_t end = a.pixels - rest - (share ? kOuterPixels : 0);
+  Prefetcher prefetcher(a.upcoming, a.pixels / kOuterPixels + 1);
   if (a.columns && OutVecs > 1) {
-    for (; p < end; p += kOuterPixels) outer_tile<V, kOuterPixels, OutVecs, true>(a, p);
+    for (; p < end; p += kOuterPixels) {
+      prefetcher.tile();
+      outer_tile<V, kOuterPixels, OutVecs, true>(a, p);
+    }
   } else {
-    for (; p < end; p += kOuterPixels) outer_tile<V, kOuterPixels, OutVecs, false>(a, p);
+    for (; p < end; p += kOuterPixels) {
+      prefetcher.tile();
+      outer_tile<V, kOuterPixels, OutVecs, false>(a, p);
+    }
   }
   switch (a.pixels - p) {
     case 9:

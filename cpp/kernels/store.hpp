@@ -236,12 +236,20 @@ void pack_rows(const PackArgs<typename V::value_type>& a) {
   for (; r + V::lanes <= a.rows; r += V::lanes) {
     std::int64_t t = 0;
     for (; t + V::lanes <= a.taps; t += V::lanes) {
+      const T* from = a.from + r * a.from_pitch + t;
       V square[V::lanes];
       FASTCONV_UNROLL
-      for (int i = 0; i < V::lanes; ++i) square[i] = V::load(a.from + (r + i) * a.from_pitch + t);
+      for (int i = 0; i < V::lanes; ++i, from += a.from_pitch) {
+        square[i] = V::load(from);
+        FASTCONV_OPAQUE_POINTER(from);
+      }
       V::transpose(square);
+      T* to = a.to + t * a.to_pitch + r;
       FASTCONV_UNROLL
-      for (int i = 0; i < V::lanes; ++i) square[i].store(a.to + (t + i) * a.to_pitch + r);
+      for (int i = 0; i < V::lanes; ++i, to += a.to_pitch) {
+        square[i].store(to);
+        FASTCONV_OPAQUE_POINTER(to);
+      }
     }
     for (; t < a.taps; ++t)
       for (int i = 0; i < V::lanes; ++i)
