@@ -156,8 +156,9 @@ FASTCONV_INLINE void store_transposed(const StoreArgs<typename V::value_type>& a
 }
 
 template <class V>
-void store_tile(const StoreArgs<typename V::value_type>& a) {
+void store_tile(const StoreArgs<typename V::value_type>& args) {
   using T = typename V::value_type;
+  const StoreArgs<T> a = args;  // no store can change a copy
   if (a.acc_pixel == 1 && a.out_pixel == 1) {
     for (std::int64_t c = 0; c < a.channels; ++c)
       store_row<V, false>(a.acc + c * a.acc_channel, a.out + c * a.out_channel, a.pixels,
@@ -187,8 +188,9 @@ void store_tile(const StoreArgs<typename V::value_type>& a) {
 // Group by group, whole vectors; see SpreadArgs. The rows of two terms are often in different pages,
 // where the processor's own prefetching stops: lines are asked for kAhead terms ahead.
 template <class V, int Group>
-void spread_rows(const SpreadArgs<typename V::value_type>& a) {
+void spread_rows(const SpreadArgs<typename V::value_type>& args) {
   using T = typename V::value_type;
+  const SpreadArgs<T> a = args;  // no store can change a copy
   constexpr int kVecs = (Group + V::lanes - 1) / V::lanes;
   constexpr int kAhead = 4;
   for (std::int64_t t = 0; t < a.terms; ++t) {
@@ -230,8 +232,9 @@ void every_second(const typename V::value_type* from, typename V::value_type* to
 
 // Weights to kernel order: squares of lanes x lanes transposed in registers.
 template <class V>
-void pack_rows(const PackArgs<typename V::value_type>& a) {
+void pack_rows(const PackArgs<typename V::value_type>& args) {
   using T = typename V::value_type;
+  const PackArgs<T> a = args;  // no store can change a copy
   std::int64_t r = 0;
   for (; r + V::lanes <= a.rows; r += V::lanes) {
     std::int64_t t = 0;
@@ -255,6 +258,7 @@ void pack_rows(const PackArgs<typename V::value_type>& a) {
       for (int i = 0; i < V::lanes; ++i)
         a.to[t * a.to_pitch + r + i] = a.from[(r + i) * a.from_pitch + t];
   }
+  if (r == a.to_pitch) return;
   for (std::int64_t t = 0; t < a.taps; ++t) {
     for (std::int64_t i = r; i < a.rows; ++i)
       a.to[t * a.to_pitch + i] = a.from[i * a.from_pitch + t];
