@@ -15,7 +15,8 @@ std::int64_t round_up(std::int64_t a, std::int64_t b) { return divide_up(a, b) *
 // Tiles smaller than this re-read the weights too often to be worth a smaller patch.
 constexpr std::int64_t kMinPixels = 96;
 // Accumulators of one panel stay near L1; a tile of more pixels gains nothing.
-constexpr std::int64_t kMaxPixels = 1024;
+constexpr std::int64_t kMaxPixels = 512;
+constexpr std::int64_t kMaxColumns = 256;  // of im2col
 static_assert(kMaxPixels <= kMostColumns);
 constexpr std::int64_t kMaxLanesPixels = 8192;
 constexpr std::int64_t kMaxScratch = std::int64_t{3} << 20;  // bytes, for each of patch and acc
@@ -27,18 +28,21 @@ PatchLayout patch_layout(const Patch& patch, const Index3& box, bool channels_la
     layout.length[a] = box[a] + patch.axis[a].extent;
     phases *= patch.axis[a].phases;
   }
-  layout.axis[2] = channels_last ? patch.channels : 1;
+  // An odd number of cache lines from one position or plane to the next: powers of two would put the
+  // same pixel of every channel, or the same channel of every pixel, in the same few sets.
+  const std::int64_t line = 64 / element;
+  const auto odd_lines = [&](std::int64_t n) { return (divide_up(n, line) | 1) * line; };
+  layout.axis[2] = 1;
+  if (channels_last)
+    layout.axis[2] = patch.channels % (2 * line) == 0 ? odd_lines(patch.channels) : patch.channels;
   layout.axis[1] = layout.length[2] * layout.axis[2];
   layout.axis[0] = layout.length[1] * layout.axis[1];
   layout.phase = layout.length[0] * layout.axis[0];
   if (channels_last) {
     layout.channel = 1;
   } else {
-    // An odd number of cache lines from one plane to the next: powers of two would put the same
-    // pixel of every channel in the same few sets.
-    const std::int64_t line = 64 / element;
-    const std::int64_t lines = divide_up(layout.phase * phases, line);
-    layout.channel = patch.channels == 1 ? layout.phase * phases : (lines | 1) * line;
+    layout.channel =
+        patch.channels == 1 ? layout.phase * phases : odd_lines(layout.phase * phases);
   }
   return layout;
 }
@@ -138,7 +142,7 @@ class Builder {
         case Staging::in_place:
           return tiling_.pixels() * problem_.in_channels <= budget();
         case Staging::columns:
-          if (problem_.taps() != 1) return tiling_.pixels() <= kMaxPixels / 4;
+          if (problem_.taps() != 1) return tiling_.pixels() <= kMaxColumns;
           return tiling_.pixels() * problem_.in_channels <= budget();
         default:
           return elements(box, problem_.in_channels, all_taps(problem_)) <= budget();

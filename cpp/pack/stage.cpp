@@ -190,34 +190,47 @@ void stage_patch(const KernelTable& kernels, const Problem& problem, const Tenso
   // Channels last: the channels of one position are a dense run in the source, too.
   const Axis& width = problem.axis[2];
   const std::int64_t channel = x.channel_offset(first);
-  const bool dense = same_storage(problem.x_type, problem.compute) && step == 1 &&
-                     x.axis[2] == patch.channels * static_cast<std::int64_t>(sizeof(T));
+  const std::int64_t pitch = layout.axis[2], channels = patch.channels;
+  const bool same = same_storage(problem.x_type, problem.compute);
+  const bool dense = same && step == 1 && pitch == channels &&
+                     x.axis[2] == channels * static_cast<std::int64_t>(sizeof(T));
+  const RowReader<T> reader(kernels, problem, x, step);
   for_each_row(
       problem, x, patch, tile, [&](std::int64_t offset, const char* row, std::int64_t column) {
         T* const line = to + offset;
-        const auto copy = [&](std::int64_t at, std::int64_t source, std::int64_t positions) {
-          read_row<T>(kernels, problem.x_type, row + channel + source * x.axis[2],
-                      size_of(problem.x_type), line + at * layout.axis[2], 1,
-                      positions * patch.channels);
+        const auto span = row == nullptr ? typename RowReader<T>::Span{0, columns, columns, 0}
+                                         : reader.span(column, columns);
+        const auto border = [&](std::int64_t begin, std::int64_t end) {
+          for (std::int64_t i = begin; i < end; ++i) {
+            const std::int64_t source =
+                row == nullptr ? -1 : source_index(problem.border, width, span.from + i * step);
+            T* const at = line + i * pitch;
+            if (source < 0) {
+              for (std::int64_t c = 0; c < channels; ++c)
+                at[c] = fill[problem.complex ? (patch.first_channel + c) & 1 : 0];
+            } else {
+              read_row<T>(kernels, problem.x_type, row + channel + source * x.axis[2],
+                          size_of(problem.x_type), at, 1, channels);
+            }
+          }
         };
-        for (std::int64_t i = 0; i < columns;) {
-          const std::int64_t position = column + i * step - width.lo;
-          const std::int64_t source =
-              row == nullptr ? -1 : source_index(problem.border, width, position);
-          if (source < 0) {
-            for (std::int64_t c = 0; c < patch.channels; ++c)
-              line[i * layout.axis[2] + c] =
-                  fill[problem.complex ? (patch.first_channel + c) & 1 : 0];
-            ++i;
-          } else if (dense && position == source) {
-            const std::int64_t run = std::min(columns - i, width.in - source);
-            copy(i, source, run);
-            i += run;
+        border(0, span.inside);
+        const std::int64_t count = span.beyond - span.inside;
+        if (count > 0) {
+          const char* from = row + channel + span.offset;
+          T* at = line + span.inside * pitch;
+          if (dense) {
+            std::memcpy(at, from, static_cast<std::size_t>(count * channels) * sizeof(T));
+          } else if (same && channels <= 8) {
+            for (std::int64_t i = 0; i < count; ++i, from += step * x.axis[2], at += pitch)
+              for (std::int64_t c = 0; c < channels; ++c)
+                at[c] = reinterpret_cast<const T*>(from)[c];
           } else {
-            copy(i, source, 1);
-            ++i;
+            for (std::int64_t i = 0; i < count; ++i, from += step * x.axis[2], at += pitch)
+              read_row<T>(kernels, problem.x_type, from, size_of(problem.x_type), at, 1, channels);
           }
         }
+        border(span.beyond, columns);
       });
 }
 

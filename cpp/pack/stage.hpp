@@ -58,7 +58,7 @@ struct Tile {
 };
 
 // The widest box that may be staged as columns.
-inline constexpr std::int64_t kMostColumns = 1024;
+inline constexpr std::int64_t kMostColumns = 512;
 
 template <class T>
 void stage_patch(const KernelTable& kernels, const Problem& problem, const Tensor& x,
