@@ -73,9 +73,10 @@ TapRange all_taps(const Problem& problem) {
   return range;
 }
 
-// Halves the largest of the outer axes, then the width: rows stay whole as long as they can.
+// Halves the first of the axes that can be, and not below min_pixels: rows stay whole as long as they
+// can.
 bool shrink(Index3& box, std::int64_t min_pixels) {
-  if (box[0] * box[1] * box[2] <= min_pixels) return false;
+  if (box[0] * box[1] * box[2] < 2 * min_pixels) return false;
   for (int a = 0; a < 3; ++a) {
     if (box[a] > 1) {
       box[a] = divide_up(box[a], 2);
