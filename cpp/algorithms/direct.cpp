@@ -10,20 +10,22 @@ namespace {
 const char* accepts(const Problem&) { return nullptr; }
 
 // A tile of one vector of channels waits for its loads (one broadcast for one FMA); the transpose
-// at the store is worth a few terms.
+// at the store is worth a term or two.
 double cost(const Problem& problem, const Machine& machine) {
   const std::int64_t vectors = (problem.out_channels + machine.lanes - 1) / machine.lanes;
   const std::int64_t tail = vectors % machine.out_vecs;
-  const double multiply = static_cast<double>(vectors - tail) + (tail == 1 ? 1.35 : 1.0 * tail);
-  const double store = 4.0 * static_cast<double>(vectors) / static_cast<double>(problem.terms());
+  const double multiply = static_cast<double>(vectors - tail) + (tail == 1 ? 1.15 : 1.0 * tail);
+  const double store = 1.5 * static_cast<double>(vectors) / static_cast<double>(problem.terms());
   return multiply + store;
 }
 
 // Copying pays where each element is used by several taps; a pointwise layer is read as it lies.
 Tiling tile(const Problem& problem, const Tensor& x, const Machine& machine) {
-  const bool pointwise = problem.taps() == 1 && can_read_in_place(problem, x);
-  return make_tiling(problem, x, pointwise ? Staging::in_place : Staging::patch, Family::outer,
-                     has_unit_channels(problem, x) && problem.in_channels > 1, machine);
+  const bool channels_last = has_unit_channels(problem, x) && problem.in_channels > 1;
+  Staging staging = Staging::patch;
+  if (problem.taps() == 1)
+    staging = channels_last && can_read_in_place(problem, x) ? Staging::in_place : Staging::columns;
+  return make_tiling(problem, x, staging, Family::outer, channels_last, machine);
 }
 
 }  // namespace

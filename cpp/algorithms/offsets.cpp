@@ -39,7 +39,9 @@ void make_taps(const Problem& problem, const Tensor& x, int element, Tiling& til
   };
   for (const Chunk& chunk : tiling.chunks) {
     if (tiling.staging == Staging::columns) {
-      for (std::int64_t t = 0; t < chunk.terms; ++t) put(t * tiling.columns_pitch);
+      const std::int64_t step =
+          tiling.columns_group != 0 ? tiling.columns_group : tiling.columns_pitch;
+      for (std::int64_t t = 0; t < chunk.terms; ++t) put(t * step);
     } else if (tiling.staging == Staging::patch) {
       for_each_term(chunk.patch.channels, chunk.patch.axis,
                     [&](std::int64_t c, std::int64_t i, std::int64_t j, std::int64_t k) {

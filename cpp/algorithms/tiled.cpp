@@ -11,12 +11,18 @@ namespace {
 
 std::int64_t round_to_line(std::int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
-// Scratch of one worker: staged input | accumulators | conversion buffer | pixel offsets.
+// Elements of the packed weights of one kernel call.
+std::int64_t block_elements(const Tiling& tiling) {
+  return tiling.family == Family::rows ? 0 : tiling.panel * tiling.block;
+}
+
+// Scratch of one worker: staged input | accumulators | conversion buffer | weights | pixel offsets.
 template <class T>
 struct Scratchpad {
   T* stage;
   T* acc;
   T* convert;
+  T* weights;
   std::int32_t* pixel;
 
   Scratchpad(const Tiling& tiling, char* at) {
@@ -26,6 +32,8 @@ struct Scratchpad {
     at += round_to_line(tiling.acc_elements * std::int64_t{sizeof(T)});
     convert = reinterpret_cast<T*>(at);
     at += round_to_line(tiling.panel_elements * std::int64_t{sizeof(T)});
+    weights = reinterpret_cast<T*>(at);
+    at += round_to_line(block_elements(tiling) * std::int64_t{sizeof(T)});
     pixel = reinterpret_cast<std::int32_t*>(at);
   }
 };
@@ -68,7 +76,7 @@ class TiledRun {
       const T* const x = stage(chunk, tile, pad);
       for (std::int64_t panel = begin; panel < end; ++panel) {
         T* const acc = pad.acc + (one_chunk ? 0 : (panel - begin) * tiling_.panel_elements);
-        multiply(chunk, tile, panel, x, acc, pad.pixel, worker);
+        multiply(chunk, tile, panel, x, acc, pad, worker);
         if (interrupt_.stop_requested()) return;
         if (last) store(tile, panel, acc, pad.convert);
       }
@@ -90,10 +98,9 @@ class TiledRun {
       return reinterpret_cast<const T*>(x.data + offset);
     }
     if (tiling_.staging == Staging::columns) {
-      stage_columns<T>(table_, problem_, x, tile, chunk.first, chunk.terms, tiling_.columns_pitch,
-                       pad.stage);
-      if (tiling_.family == Family::outer)
-        make_pixels(tile, {tile.size[1] * tile.size[2], tile.size[2], 1}, pad.pixel);
+      stage_columns<T>(table_, problem_, x, tile, chunk.first, chunk.terms, tiling_.columns_group,
+                       tiling_.columns_pitch, pad.stage);
+      if (tiling_.columns_group != 0) make_column_pixels(tile, pad.pixel);
     } else {
       stage_patch<T>(table_, problem_, x, chunk.patch, tile, pad.stage);
       if (tiling_.family == Family::outer) make_pixels(tile, chunk.patch.layout.axis, pad.pixel);
@@ -108,18 +115,24 @@ class TiledRun {
           *to++ = static_cast<std::int32_t>(d * step[0] + h * step[1] + w * step[2]);
   }
 
+  void make_column_pixels(const Tile& tile, std::int32_t* to) const {
+    const std::int64_t pixels = tile.size[0] * tile.size[1] * tile.size[2];
+    for (std::int64_t p = 0; p < pixels; ++p)
+      to[p] = static_cast<std::int32_t>(p / tiling_.columns_group * tiling_.columns_pitch +
+                                        p % tiling_.columns_group);
+  }
+
   const T* packed_panel(std::int64_t group, std::int64_t panel) const {
     return static_cast<const T*>(operands_.packed) +
            (group * shape_.group_width() + panel * shape_.panel) * problem_.terms();
   }
 
   void multiply(const Chunk& chunk, const Tile& tile, std::int64_t panel, const T* x, T* acc,
-                const std::int32_t* pixel, int worker) {
+                const Scratchpad<T>& pad, int worker) {
     const std::int64_t width = shape_.width(panel);
     const std::int64_t pixels = tile.size[0] * tile.size[1] * tile.size[2];
-    const T* const w = packed_panel(tile.group, panel);
     if (tiling_.family == Family::rows) {
-      multiply_rows(chunk, tile, x, w, acc);
+      multiply_rows(chunk, tile, x, packed_panel(tile.group, panel), acc);
       interrupt_.work_done(worker, chunk.terms * pixels);
       return;
     }
@@ -128,17 +141,48 @@ class TiledRun {
       const std::int64_t first = chunk.first + t;
       const bool accumulate = first != 0;
       const std::int32_t* const tap = tiling_.tap.data() + first;
-      if (tiling_.family == Family::outer) {
-        kernels_.outer[width / kernels_.lanes - 1](
-            {x, pixel, pixels, tap, terms, w + first * width, acc, accumulate});
+      const T* w = pad.weights;
+      if (operands_.packed != nullptr) {
+        w = packed_panel(tile.group, panel) + first * width;
       } else {
-        multiply_lanes(chunk, tile, x,
-                       {nullptr, 0, tap, terms, w + first * width, nullptr, 0, accumulate}, acc,
+        pack_panel<T>(table_, problem_, *operands_.weights, shape_, tile.group, panel, first, terms,
+                      pad.weights);
+      }
+      if (tiling_.family == Family::outer) {
+        const bool columns = tiling_.columns_group != 0;
+        kernels_.outer[width / kernels_.lanes - 1]({x, pad.pixel, pixels, tap, terms, w, acc,
+                                                    accumulate, columns,
+                                                    upcoming(tile.group, panel, chunk, t + terms)});
+      } else {
+        multiply_lanes(chunk, tile, x, {nullptr, 0, tap, terms, w, nullptr, 0, accumulate}, acc,
                        width);
       }
       interrupt_.work_done(worker, terms * width * pixels);
       if (interrupt_.stop_requested()) return;
     }
+  }
+
+  // The weights of the call that follows the one that ends with term `t` of a chunk.
+  Upcoming upcoming(std::int64_t group, std::int64_t panel, const Chunk& chunk,
+                    std::int64_t t) const {
+    if (t == chunk.terms) {
+      // The next panel; after the last one whatever follows.
+      if (++panel == tiling_.panels) return {};
+      t = 0;
+    }
+    const std::int64_t terms = std::min(tiling_.block, chunk.terms - t);
+    const std::int64_t first = chunk.first + t;
+    constexpr std::int64_t kElement = sizeof(T);
+    if (operands_.packed != nullptr) {
+      constexpr std::int64_t kRun = 512;
+      const T* const w = packed_panel(group, panel) + first * shape_.width(panel);
+      const std::int64_t bytes = terms * shape_.width(panel) * kElement;
+      return {reinterpret_cast<const char*>(w), kRun, kRun, bytes / kRun};
+    }
+    const Weights& w = *operands_.weights;
+    const std::int64_t channel = group * problem_.out_channels + panel * shape_.panel;
+    return {w.data + channel * w.out + first * kElement, w.out, terms * kElement,
+            shape_.channels(panel)};
   }
 
   void multiply_lanes(const Chunk& chunk, const Tile& tile, const T* x, LanesArgs<T> args, T* acc,
@@ -228,6 +272,7 @@ std::int64_t scratch_bytes(const Tiling& tiling, int element) {
   return round_to_line(tiling.stage_elements * element) +
          round_to_line(tiling.acc_elements * element) +
          round_to_line(tiling.panel_elements * element) +
+         round_to_line(block_elements(tiling) * element) +
          round_to_line(tiling.pixels() * std::int64_t{sizeof(std::int32_t)});
 }
 

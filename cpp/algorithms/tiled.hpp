@@ -23,9 +23,10 @@ namespace fastconv {
 struct Operands {
   Tensor x;
   Tensor y;
-  const void* packed = nullptr;        // pack/weights.hpp
-  const void* bias = nullptr;          // one value of the compute type for each real output channel
-  const Weights* weights = nullptr;    // for images that need another algorithm than was packed for
+  const void* packed = nullptr;  // pack/weights.hpp
+  const void* bias = nullptr;    // one value of the compute type for each real output channel
+  // Read where `packed` is null, and for images that need another algorithm than was packed for.
+  const Weights* weights = nullptr;
   std::uint8_t* unsuitable = nullptr;  // algorithms/execution.hpp
 };
 

@@ -443,7 +443,7 @@ class WinogradRun {
   void add_spread(const T* x, std::int64_t count, Spread& spread) const {
     spread.elements += static_cast<double>(count);
     T sums[3 * kMaxLanes];
-    kernels_.spread({x, count, sums});
+    kernels_.magnitudes({x, count, sums});
     for (int i = 0; i < kernels_.lanes; ++i) {
       spread.sum += static_cast<double>(sums[i]);
       spread.squares += static_cast<double>(sums[kernels_.lanes + i]);
@@ -451,24 +451,39 @@ class WinogradRun {
     }
   }
 
+  const T* packed(std::int64_t group, std::int64_t panel, std::int64_t frequency) const {
+    return static_cast<const T*>(operands_.packed) +
+           ((group * shape_.panels() + panel) * layout_.points + frequency) * layout_.u_frequency;
+  }
+
   void multiply(const Box& box, std::int64_t first, std::int64_t last, const Pad& pad, int worker) {
-    const std::int64_t count = box.count();
-    const T* const packed = static_cast<const T*>(operands_.packed);
+    const std::int64_t group = box.tile.group, count = box.count();
     for (std::int64_t f = 0; f < layout_.points; ++f) {
       T* m = pad.m + f * layout_.m_frequency;
-      for (std::int64_t p = first; p < last; ++p) {
+      for (std::int64_t p = first; p < last; ++p, m += layout_.points * layout_.m_frequency) {
         const std::int64_t width = shape_.width(p);
-        const T* const u = packed + ((box.tile.group * shape_.panels() + p) * layout_.points + f) *
-                                        layout_.u_frequency;
-        for (std::int64_t t = 0; t < layout_.terms; t += layout_.block)
+        const T* const u = packed(group, p, f);
+        for (std::int64_t t = 0; t < layout_.terms; t += layout_.block) {
+          const std::int64_t terms = std::min(layout_.block, layout_.terms - t);
+          // The weights of the next call: this panel's, the next one's, the next frequency's.
+          const bool done = t + terms == layout_.terms;
+          const T* const next = !done          ? u + (t + terms) * width
+                                : p + 1 < last ? packed(group, p + 1, f)
+                                               : packed(group, first, (f + 1) % layout_.points);
           kernels_.outer[width / kernels_.lanes - 1](
-              {pad.v + f * layout_.frequency, pad.pixel, count, pad.tap + t,
-               std::min(layout_.block, layout_.terms - t), u + t * width, m, t != 0});
-        m += layout_.points * layout_.m_frequency;
+              {pad.v + f * layout_.frequency, pad.pixel, count, pad.tap + t, terms, u + t * width,
+               m, t != 0, false, upcoming(next, terms * width)});
+        }
         interrupt_.work_done(worker, layout_.terms * width * count);
       }
       if (interrupt_.stop_requested()) return;
     }
+  }
+
+  static Upcoming upcoming(const T* at, std::int64_t elements) {
+    constexpr std::int64_t kRun = 512;
+    return {reinterpret_cast<const char*>(at), kRun, kRun,
+            elements * std::int64_t{sizeof(T)} / kRun};
   }
 
   void transform_output(const Box& box, std::int64_t first, std::int64_t last, const Pad& pad) {
@@ -518,25 +533,30 @@ class WeightsJob {
         to_(to),
         buffer_(buffer) {}
 
-  static std::int64_t buffer_elements(const Problem& problem, const PanelShape& shape) {
-    return problem.terms() * shape.panel;
+  static std::int64_t buffer_elements(const PanelShape& shape) {
+    return kTermsAtOnce * 9 * shape.panel;
   }
 
   void task(std::int64_t index, int worker) noexcept {
     const std::int64_t group = index / shape_.panels(), panel = index % shape_.panels();
-    T* const rows = buffer_ + worker * buffer_elements(problem_, shape_);
-    const std::int64_t width = shape_.width(panel);
-    pack_panel<T>(kernels_, problem_, w_, shape_, group, panel, rows);
-    T sums[2 * kMaxWidth];
-    kernels_.set<T>().winograd[layout_.m / 4].weights(
-        {rows, layout_.terms, width,
-         to_ + (group * shape_.panels() + panel) * layout_.points * layout_.u_frequency,
-         layout_.u_frequency, sums});
+    const std::int64_t width = shape_.width(panel), channels = shape_.channels(panel);
+    T* const rows = buffer_ + worker * buffer_elements(shape_);
+    T* const u = to_ + (group * shape_.panels() + panel) * layout_.points * layout_.u_frequency;
+    T sums[2 * kMaxWidth] = {};
+    bool whole[kMaxWidth];
+    std::fill_n(whole, channels, problem_.algorithm == Algorithm::automatic);
+    for (std::int64_t t = 0; t < layout_.terms; t += kTermsAtOnce) {
+      const std::int64_t terms = std::min(kTermsAtOnce, layout_.terms - t);
+      pack_panel<T>(kernels_, problem_, w_, shape_, group, panel, 9 * t, 9 * terms, rows);
+      kernels_.set<T>().winograd[layout_.m / 4].weights(
+          {rows, terms, width, u + t * width, layout_.u_frequency, sums});
+      for (std::int64_t k = 0; k < channels; ++k)
+        whole[k] = whole[k] && are_whole_numbers(rows + k, 9 * terms, width);
+    }
     const double terms = static_cast<double>(problem_.terms());
-    for (std::int64_t k = 0; k < shape_.channels(panel); ++k) {
-      if (!is_even<T>({sums[k], sums[width + k], terms, terms}, 1, 1.0 / 16) ||
-          (problem_.algorithm == Algorithm::automatic && sums[k] != 0 &&
-           are_whole_numbers(rows + k, width)))
+    for (std::int64_t k = 0; k < channels; ++k) {
+      if ((whole[k] && sums[k] != 0) ||
+          !is_even<T>({sums[k], sums[width + k], terms, terms}, 1, 1.0 / 16))
         suitable_.store(false, std::memory_order_relaxed);
     }
   }
@@ -545,11 +565,12 @@ class WeightsJob {
 
  private:
   static constexpr std::int64_t kMaxWidth = 64;
+  static constexpr std::int64_t kTermsAtOnce = 32;  // packed and transformed in L1
 
   // With whole numbers for input, too, sums in order are exact up to 2^24; here the quarters of the
   // transforms take two bits of that.
-  bool are_whole_numbers(const T* row, std::int64_t step) const {
-    for (std::int64_t t = 0; t < problem_.terms(); ++t, row += step)
+  static bool are_whole_numbers(const T* row, std::int64_t count, std::int64_t step) {
+    for (std::int64_t t = 0; t < count; ++t, row += step)
       if (*row != std::rint(*row)) return false;
     return true;
   }
@@ -611,7 +632,7 @@ class WinogradExecution final : public Execution {
  private:
   template <class T>
   bool pack_as(const Weights& w, void* to, int workers) const {
-    const std::int64_t each = WeightsJob<T>::buffer_elements(problem_, shape_);
+    const std::int64_t each = WeightsJob<T>::buffer_elements(shape_);
     const std::unique_ptr<T[]> buffer(new T[static_cast<std::size_t>(each * workers)]);
     WeightsJob<T> job(problem_, layout_, shape_, kernels_, w, static_cast<T*>(to), buffer.get());
     parallel_for(

@@ -60,6 +60,10 @@ struct Result {
 
 // Packed weights and scratch from one allocation.
 bool pack_and_run(const Plan& plan, Operands operands, Interrupt& interrupt) {
+  if (plan.packs_as_it_runs(*operands.weights)) {
+    const Scratch scratch = Scratch::acquire(static_cast<std::size_t>(plan.scratch_bytes()));
+    return plan.run(operands, scratch.data(), interrupt);
+  }
   const std::size_t packed_bytes = static_cast<std::size_t>((plan.packed_bytes() + 63) / 64 * 64);
   {
     const Scratch scratch =

@@ -9,6 +9,15 @@
 
 namespace fastconv {
 
+// Memory that the next kernel call will read first, to be brought near during this one: `runs` of
+// so many bytes.
+struct Upcoming {
+  const char* at = nullptr;
+  std::int64_t pitch = 0;  // bytes from one run to the next
+  std::int64_t bytes = 0;
+  std::int64_t runs = 0;
+};
+
 // Lanes are output channels: acc[p][o] += x[pixel[p] + tap[t]] * w[t][o], summed over t.
 template <class T>
 struct OuterArgs {
@@ -20,6 +29,10 @@ struct OuterArgs {
   const T* w;       // [taps][out_vecs * lanes]
   T* acc;           // [pixels][out_vecs * lanes]
   bool accumulate;  // add to acc, or overwrite it
+  // The pixels of a tile lie side by side, terms follow each other: pixel[p + 1] == pixel[p] + 1
+  // within a tile and tap[t + 1] == tap[t] + pixels of a tile, as stage_columns leaves them.
+  bool columns = false;
+  Upcoming upcoming = {};
 };
 
 // Lanes are output pixels: acc[o][p] += w[t][o] * x[p + tap[t]], summed over t. Reads and writes
@@ -78,6 +91,19 @@ struct StoreArgs {
   Activation activation;
 };
 
+// Terms of a matrix of columns: to[p / group * pitch + t * group + p % group] =
+// from[t * from_pitch + p]. Whole vectors are written, over what follows in the group: terms go in
+// rising order, and behind the last one there is room for a vector.
+template <class T>
+struct SpreadArgs {
+  const T* from;
+  std::int64_t from_pitch;
+  std::int64_t terms;
+  std::int64_t pixels;
+  T* to;
+  std::int64_t pitch;
+};
+
 // Rows of weights to kernel order: to[t * to_pitch + r] = from[r * from_pitch + t], and zeros in
 // to[t * to_pitch + rows .. to_pitch).
 template <class T>
@@ -120,11 +146,11 @@ struct WinogradWeightsArgs {
   std::int64_t width;
   T* u;  // [frequency][channels][width]
   std::int64_t frequency;
-  T* sums;  // [2][width]: of magnitudes, of squares
+  T* sums;  // [2][width], added to: of magnitudes, of squares
 };
 
 template <class T>
-struct SpreadArgs {
+struct MagnitudesArgs {
   const T* x;
   std::int64_t count;
   T* sums;  // [3][lanes]: of magnitudes, of squares, of elements that are not 0

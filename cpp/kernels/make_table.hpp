@@ -42,10 +42,12 @@ constexpr KernelSet<typename V::value_type> make_set() {
   set.row_stencil[3] = &row_stencil<V, 4>;
   set.store = &store_tile<V>;
   set.pack = &pack_rows<V>;
+  set.spread = &spread_rows<V, kOuterPixels>;
+  set.every_second = &every_second<V>;
   if constexpr (kIsFloat<V>) {
     set.winograd[0] = make_winograd<V, 2>();
     set.winograd[1] = make_winograd<V, 4>();
-    set.spread = &spread<V>;
+    set.magnitudes = &magnitudes<V>;
   }
   return set;
 }

@@ -73,7 +73,8 @@ FASTCONV_INLINE void store_row(const typename V::value_type* acc, typename V::va
 }
 
 // acc is [pixels][channels], out is [channels][pixels]: one square of lanes x lanes at a time.
-template <class V>
+// Plain: neither bias nor activation.
+template <class V, bool Plain>
 FASTCONV_INLINE void store_transposed(const StoreArgs<typename V::value_type>& a) {
   using T = typename V::value_type;
   for (std::int64_t c = 0; c < a.channels; c += V::lanes) {
@@ -84,22 +85,43 @@ FASTCONV_INLINE void store_transposed(const StoreArgs<typename V::value_type>& a
       const std::int64_t p = next > last && last >= 0 ? last : next;
       const int pixels = static_cast<int>(a.pixels - p < V::lanes ? a.pixels - p : V::lanes);
       const T* from = a.acc + p * a.acc_pixel + c;
-      V square[V::lanes];
-      FASTCONV_UNROLL
-      for (int i = 0; i < V::lanes; ++i)
-        square[i] = i < pixels ? V::load(from + i * a.acc_pixel) : V::zero();
-      V::transpose(square);
       T* to = a.out + c * a.out_channel + p;
+      V square[V::lanes];
+      if (pixels == V::lanes) {
+        FASTCONV_UNROLL
+        for (int i = 0; i < V::lanes; ++i, from += a.acc_pixel) {
+          square[i] = V::load(from);
+          FASTCONV_OPAQUE_POINTER(from);
+        }
+      } else {
+        FASTCONV_UNROLL
+        for (int i = 0; i < V::lanes; ++i)
+          square[i] = i < pixels ? V::load(from + i * a.acc_pixel) : V::zero();
+      }
+      V::transpose(square);
+      if constexpr (!Plain) {
+        FASTCONV_UNROLL
+        for (int i = 0; i < V::lanes; ++i) {
+          if (i >= channels) break;
+          if (a.bias != nullptr) square[i] = V::add(square[i], V::load_broadcast(a.bias + c + i));
+          square[i] = activate(square[i], a.activation);
+        }
+      }
+      if (pixels == V::lanes && channels == V::lanes) {
+        FASTCONV_UNROLL
+        for (int i = 0; i < V::lanes; ++i, to += a.out_channel) {
+          square[i].store(to);
+          FASTCONV_OPAQUE_POINTER(to);
+        }
+        continue;
+      }
       FASTCONV_UNROLL
       for (int i = 0; i < V::lanes; ++i) {
         if (i >= channels) break;
-        V v = square[i];
-        if (a.bias != nullptr) v = V::add(v, V::load_broadcast(a.bias + c + i));
-        v = activate(v, a.activation);
         if (pixels == V::lanes) {
-          v.store(to + i * a.out_channel);
+          square[i].store(to + i * a.out_channel);
         } else {
-          v.store(to + i * a.out_channel, pixels);
+          square[i].store(to + i * a.out_channel, pixels);
         }
       }
     }
@@ -107,18 +129,29 @@ FASTCONV_INLINE void store_transposed(const StoreArgs<typename V::value_type>& a
 }
 
 template <class V>
-void store_tile(const StoreArgs<typename V::value_type>& a) {
+void store_tile(const StoreArgs<typename V::value_type>& args) {
   using T = typename V::value_type;
+  const StoreArgs<T> a = args;  // no store can change a copy
   if (a.acc_pixel == 1 && a.out_pixel == 1) {
     for (std::int64_t c = 0; c < a.channels; ++c)
       store_row<V, false>(a.acc + c * a.acc_channel, a.out + c * a.out_channel, a.pixels,
                           a.bias != nullptr ? a.bias + c : nullptr, a.activation);
+  } else if (a.acc_channel == 1 && a.out_channel == 1 && a.channels % V::lanes == 0 &&
+             a.bias == nullptr && a.activation == Activation::none) {
+    const T* from = a.acc;
+    T* to = a.out;
+    for (std::int64_t p = 0; p < a.pixels; ++p, from += a.acc_pixel, to += a.out_pixel)
+      for (std::int64_t c = 0; c < a.channels; c += V::lanes) V::load(from + c).store(to + c);
   } else if (a.acc_channel == 1 && a.out_channel == 1) {
     for (std::int64_t p = 0; p < a.pixels; ++p)
       store_row<V, true>(a.acc + p * a.acc_pixel, a.out + p * a.out_pixel, a.channels, a.bias,
                          a.activation);
   } else if (a.acc_channel == 1 && a.out_pixel == 1) {
-    store_transposed<V>(a);
+    if (a.bias == nullptr && a.activation == Activation::none) {
+      store_transposed<V, true>(a);
+    } else {
+      store_transposed<V, false>(a);
+    }
   } else {
     for (std::int64_t c = 0; c < a.channels; ++c) {
       for (std::int64_t p = 0; p < a.pixels; ++p) {
@@ -131,25 +164,80 @@ void store_tile(const StoreArgs<typename V::value_type>& a) {
   }
 }
 
+// Group by group, whole vectors; see SpreadArgs. The rows of two terms are often in different
+// pages, where the processor's own prefetching stops: lines are asked for kAhead terms ahead.
+template <class V, int Group>
+void spread_rows(const SpreadArgs<typename V::value_type>& args) {
+  using T = typename V::value_type;
+  const SpreadArgs<T> a = args;  // no store can change a copy
+  constexpr int kVecs = (Group + V::lanes - 1) / V::lanes;
+  constexpr int kAhead = 4;
+  for (std::int64_t t = 0; t < a.terms; ++t) {
+    const T* from = a.from + t * a.from_pitch;
+    T* to = a.to + t * Group;
+    std::int64_t left = a.pixels;
+    const std::int64_t ahead = t + kAhead < a.terms ? kAhead * a.from_pitch : 0;
+    for (; left >= kVecs * V::lanes; left -= Group, from += Group, to += a.pitch) {
+      FASTCONV_PREFETCH(from + ahead);
+      FASTCONV_UNROLL
+      for (int v = 0; v < kVecs; ++v) V::load(from + v * V::lanes).store(to + v * V::lanes);
+    }
+    for (; left > 0; left -= Group, from += Group, to += a.pitch) {
+      const std::int64_t n = left < Group ? left : Group;
+      for (std::int64_t i = 0; i < n; ++i) to[i] = from[i];
+    }
+  }
+}
+
+// Reads nothing behind the last element: the last vector is the odd elements from one before it.
+template <class V>
+void every_second(const typename V::value_type* from, typename V::value_type* to,
+                  std::int64_t count) {
+  std::int64_t i = 0;
+  for (; i + V::lanes < count; i += V::lanes) {
+    V even = V::load(from + 2 * i), odd = V::load(from + 2 * i + V::lanes);
+    V::unzip(even, odd);
+    even.store(to + i);
+  }
+  if (i != 0) {
+    i = count - V::lanes;
+    V even = V::load(from + 2 * i - 1), odd = V::load(from + 2 * i - 1 + V::lanes);
+    V::unzip(even, odd);
+    odd.store(to + i);
+    return;
+  }
+  for (; i < count; ++i) to[i] = from[2 * i];
+}
+
 // Weights to kernel order: squares of lanes x lanes transposed in registers.
 template <class V>
-void pack_rows(const PackArgs<typename V::value_type>& a) {
+void pack_rows(const PackArgs<typename V::value_type>& args) {
   using T = typename V::value_type;
+  const PackArgs<T> a = args;  // no store can change a copy
   std::int64_t r = 0;
   for (; r + V::lanes <= a.rows; r += V::lanes) {
     std::int64_t t = 0;
     for (; t + V::lanes <= a.taps; t += V::lanes) {
+      const T* from = a.from + r * a.from_pitch + t;
       V square[V::lanes];
       FASTCONV_UNROLL
-      for (int i = 0; i < V::lanes; ++i) square[i] = V::load(a.from + (r + i) * a.from_pitch + t);
+      for (int i = 0; i < V::lanes; ++i, from += a.from_pitch) {
+        square[i] = V::load(from);
+        FASTCONV_OPAQUE_POINTER(from);
+      }
       V::transpose(square);
+      T* to = a.to + t * a.to_pitch + r;
       FASTCONV_UNROLL
-      for (int i = 0; i < V::lanes; ++i) square[i].store(a.to + (t + i) * a.to_pitch + r);
+      for (int i = 0; i < V::lanes; ++i, to += a.to_pitch) {
+        square[i].store(to);
+        FASTCONV_OPAQUE_POINTER(to);
+      }
     }
     for (; t < a.taps; ++t)
       for (int i = 0; i < V::lanes; ++i)
         a.to[t * a.to_pitch + r + i] = a.from[(r + i) * a.from_pitch + t];
   }
+  if (r == a.to_pitch) return;
   for (std::int64_t t = 0; t < a.taps; ++t) {
     for (std::int64_t i = r; i < a.rows; ++i)
       a.to[t * a.to_pitch + i] = a.from[i * a.from_pitch + t];

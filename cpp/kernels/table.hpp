@@ -37,9 +37,11 @@ struct KernelSet {
   void (*row_stencil[kStencilRows])(const StencilArgs<T>&);  // [output rows - 1]
   void (*store)(const StoreArgs<T>&);
   void (*pack)(const PackArgs<T>&);
+  void (*spread)(const SpreadArgs<T>&);                            // into groups of `pixels`
+  void (*every_second)(const T* from, T* to, std::int64_t count);  // to[i] = from[2 * i]
 
   WinogradKernels<T> winograd[2];  // m = 2, 4
-  void (*spread)(const SpreadArgs<T>&);
+  void (*magnitudes)(const MagnitudesArgs<T>&);
 };
 
 struct HalfKernels {

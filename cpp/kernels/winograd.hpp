@@ -180,7 +180,6 @@ template <class V, int M>
 void winograd_weights(const WinogradWeightsArgs<typename V::value_type>& a) {
   using T = typename V::value_type;
   constexpr int kPoints = M + 2;
-  for (std::int64_t o = 0; o < 2 * a.width; o += V::lanes) V::zero().store(a.sums + o);
   for (std::int64_t c = 0; c < a.channels; ++c) {
     for (std::int64_t o = 0; o < a.width; o += V::lanes) {
       V sum = V::load(a.sums + o), squares = V::load(a.sums + a.width + o);
@@ -214,7 +213,7 @@ void winograd_weights(const WinogradWeightsArgs<typename V::value_type>& a) {
 // Sum of magnitudes, of squares, and the number that is not 0, each lane by lane: they tell whether
 // the rounding errors of sums and differences stay small beside every result.
 template <class V>
-void spread(const SpreadArgs<typename V::value_type>& a) {
+void magnitudes(const MagnitudesArgs<typename V::value_type>& a) {
   using T = typename V::value_type;
   // Brings every normal number but the very smallest to 1 or above.
   const V large = V::broadcast(static_cast<T>(sizeof(T) == 4 ? 0x1p100 : 0x1p960));

@@ -1,6 +1,7 @@
 #include "pack/stage.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <numeric>
 
 #include "core/border.hpp"
@@ -23,43 +24,74 @@ PatchAxis PatchAxis::make(const Axis& axis, std::int64_t k0, std::int64_t k1) {
 
 namespace {
 
-// Elements first, first + step, ... of one padded row (an axis of the source), `count` of them.
+// `count` elements of padded rows (an axis of the source): first, first + step, ...
 template <class T>
 class RowReader {
  public:
-  RowReader(const KernelTable& kernels, const Problem& problem, const Tensor& x)
-      : kernels_(kernels), problem_(problem), axis_(problem.axis[2]), stride_(x.axis[2]) {}
+  // Elements [inside, beyond) lie in the source, from byte `offset` of its row on.
+  struct Span {
+    std::int64_t from;  // source index of element 0
+    std::int64_t inside;
+    std::int64_t beyond;
+    std::int64_t offset;
+  };
 
-  // `row` is the first element of the source row, or null where the whole row is border.
-  void read(const char* row, T fill, std::int64_t first, std::int64_t step, std::int64_t count,
-            T* to, std::int64_t to_stride) const {
-    if (row == nullptr) return fill_range(fill, 0, count, to, to_stride);
-    const std::int64_t from = first - axis_.lo;  // source index of element 0
+  RowReader(const KernelTable& kernels, const Problem& problem, const Tensor& x, std::int64_t step)
+      : kernels_(kernels),
+        problem_(problem),
+        axis_(problem.axis[2]),
+        stride_(x.axis[2]),
+        step_(step),
+        every_second_(kernels.set<T>().every_second) {
+    constexpr std::int64_t kElement = sizeof(T);
+    if (same_storage(problem.x_type, problem.compute) && stride_ == kElement && step <= 2)
+      kind_ = step == 1 ? Kind::copy : Kind::every_second;
+  }
+
+  Span span(std::int64_t first, std::int64_t count) const {
+    const std::int64_t from = first - axis_.lo;
     const auto steps_to = [&](std::int64_t bound) {
       const std::int64_t distance = std::max<std::int64_t>(bound - from, 0);
       // A division costs as much as a short row, and most steps are 1.
-      return std::min(step == 1 || distance == 0 ? distance : (distance - 1) / step + 1, count);
+      return std::min(step_ == 1 || distance == 0 ? distance : (distance - 1) / step_ + 1, count);
     };
     const std::int64_t inside = steps_to(0);
-    const std::int64_t beyond = steps_to(axis_.in);
-    border(row, fill, from, step, 0, inside, to, to_stride);
-    if (beyond > inside)
-      read_row<T>(kernels_, problem_.x_type, row + (from + inside * step) * stride_, step * stride_,
-                  to + inside * to_stride, to_stride, beyond - inside);
-    border(row, fill, from, step, beyond, count, to, to_stride);
+    return {from, inside, steps_to(axis_.in), (from + inside * step_) * stride_};
+  }
+
+  // `row` is the first element of the source row, or null where the whole row is border.
+  void read(const char* row, T fill, const Span& span, std::int64_t count, T* to,
+            std::int64_t to_stride) const {
+    if (row == nullptr) return fill_range(fill, 0, count, to, to_stride);
+    if (span.inside > 0) border(row, fill, span.from, 0, span.inside, to, to_stride);
+    if (span.beyond > span.inside)
+      copy(row + span.offset, span.beyond - span.inside, to + span.inside * to_stride, to_stride);
+    if (span.beyond < count) border(row, fill, span.from, span.beyond, count, to, to_stride);
   }
 
  private:
+  enum class Kind : std::uint8_t { convert, copy, every_second };
+
+  void copy(const char* from, std::int64_t n, T* to, std::int64_t to_stride) const {
+    if (kind_ == Kind::copy && to_stride == 1) {
+      std::memcpy(to, from, static_cast<std::size_t>(n) * sizeof(T));
+    } else if (kind_ == Kind::every_second && to_stride == 1) {
+      every_second_(reinterpret_cast<const T*>(from), to, n);
+    } else {
+      read_row<T>(kernels_, problem_.x_type, from, step_ * stride_, to, to_stride, n);
+    }
+  }
+
   static void fill_range(T fill, std::int64_t begin, std::int64_t end, T* to,
                          std::int64_t to_stride) {
     for (std::int64_t i = begin; i < end; ++i) to[i * to_stride] = fill;
   }
 
-  void border(const char* row, T fill, std::int64_t from, std::int64_t step, std::int64_t begin,
-              std::int64_t end, T* to, std::int64_t to_stride) const {
+  void border(const char* row, T fill, std::int64_t from, std::int64_t begin, std::int64_t end,
+              T* to, std::int64_t to_stride) const {
     if (problem_.border == Border::constant) return fill_range(fill, begin, end, to, to_stride);
     for (std::int64_t i = begin; i < end; ++i) {
-      const std::int64_t source = source_index(problem_.border, axis_, from + i * step);
+      const std::int64_t source = source_index(problem_.border, axis_, from + i * step_);
       read_row<T>(kernels_, problem_.x_type, row + source * stride_, stride_, to + i * to_stride,
                   to_stride, 1);
     }
@@ -69,6 +101,9 @@ class RowReader {
   const Problem& problem_;
   const Axis& axis_;
   std::int64_t stride_;
+  std::int64_t step_;
+  void (*every_second_)(const T*, T*, std::int64_t);
+  Kind kind_ = Kind::convert;
 };
 
 // Byte offset of a padded position of an axis, or -1 where it shows the fill value.
@@ -118,75 +153,125 @@ void for_each_row(const Problem& problem, const Tensor& x, const Patch& patch, c
 template <class T>
 void stage_patch(const KernelTable& kernels, const Problem& problem, const Tensor& x,
                  const Patch& patch, const Tile& tile, T* to) {
-  const RowReader<T> reader(kernels, problem, x);
   const PatchLayout& layout = patch.layout;
   const std::int64_t first = tile.group * problem.in_channels + patch.first_channel;
   const std::int64_t columns = tile.size[2] + patch.axis[2].extent;
   const std::int64_t step = patch.axis[2].stride;
   const T fill[2] = {scalar_as<T>(problem.fill[0]), scalar_as<T>(problem.fill[1])};
   if (layout.channel != 1) {
-    for (std::int64_t c = 0; c < patch.channels; ++c) {
-      const std::int64_t channel = x.channel_offset(first + c);
-      T* const plane = to + c * layout.channel;
-      for_each_row(problem, x, patch, tile,
-                   [&](std::int64_t offset, const char* row, std::int64_t column) {
-                     reader.read(row == nullptr ? nullptr : row + channel,
-                                 fill[problem.complex ? (patch.first_channel + c) & 1 : 0], column,
-                                 step, columns, plane + offset, layout.axis[2]);
-                   });
-    }
+    // Where the rows of a plane lie is the same for all channels, found once for so many rows.
+    const RowReader<T> reader(kernels, problem, x, step);
+    struct Row {
+      std::int64_t offset;
+      const char* from;
+      typename RowReader<T>::Span span;
+    };
+    std::array<Row, 64> rows;
+    std::size_t count = 0;
+    const auto copy_rows = [&] {
+      for (std::int64_t c = 0; c < patch.channels; ++c) {
+        const std::int64_t channel = x.channel_offset(first + c);
+        const T value = fill[problem.complex ? (patch.first_channel + c) & 1 : 0];
+        T* const plane = to + c * layout.channel;
+        for (std::size_t i = 0; i < count; ++i)
+          reader.read(rows[i].from == nullptr ? nullptr : rows[i].from + channel, value,
+                      rows[i].span, columns, plane + rows[i].offset, layout.axis[2]);
+      }
+      count = 0;
+    };
+    for_each_row(problem, x, patch, tile,
+                 [&](std::int64_t offset, const char* row, std::int64_t column) {
+                   rows[count++] = {offset, row, reader.span(column, columns)};
+                   if (count == rows.size()) copy_rows();
+                 });
+    copy_rows();
     return;
   }
   // Channels last: the channels of one position are a dense run in the source, too.
   const Axis& width = problem.axis[2];
   const std::int64_t channel = x.channel_offset(first);
-  const bool dense = same_storage(problem.x_type, problem.compute) && step == 1 &&
-                     x.axis[2] == patch.channels * static_cast<std::int64_t>(sizeof(T));
+  const std::int64_t pitch = layout.axis[2], channels = patch.channels;
+  const bool same = same_storage(problem.x_type, problem.compute);
+  const bool dense = same && step == 1 && pitch == channels &&
+                     x.axis[2] == channels * static_cast<std::int64_t>(sizeof(T));
+  const RowReader<T> reader(kernels, problem, x, step);
   for_each_row(
       problem, x, patch, tile, [&](std::int64_t offset, const char* row, std::int64_t column) {
         T* const line = to + offset;
-        const auto copy = [&](std::int64_t at, std::int64_t source, std::int64_t positions) {
-          read_row<T>(kernels, problem.x_type, row + channel + source * x.axis[2],
-                      size_of(problem.x_type), line + at * layout.axis[2], 1,
-                      positions * patch.channels);
+        const auto span = row == nullptr ? typename RowReader<T>::Span{0, columns, columns, 0}
+                                         : reader.span(column, columns);
+        const auto border = [&](std::int64_t begin, std::int64_t end) {
+          for (std::int64_t i = begin; i < end; ++i) {
+            const std::int64_t source =
+                row == nullptr ? -1 : source_index(problem.border, width, span.from + i * step);
+            T* const at = line + i * pitch;
+            if (source < 0) {
+              for (std::int64_t c = 0; c < channels; ++c)
+                at[c] = fill[problem.complex ? (patch.first_channel + c) & 1 : 0];
+            } else {
+              read_row<T>(kernels, problem.x_type, row + channel + source * x.axis[2],
+                          size_of(problem.x_type), at, 1, channels);
+            }
+          }
         };
-        for (std::int64_t i = 0; i < columns;) {
-          const std::int64_t position = column + i * step - width.lo;
-          const std::int64_t source =
-              row == nullptr ? -1 : source_index(problem.border, width, position);
-          if (source < 0) {
-            for (std::int64_t c = 0; c < patch.channels; ++c)
-              line[i * layout.axis[2] + c] =
-                  fill[problem.complex ? (patch.first_channel + c) & 1 : 0];
-            ++i;
-          } else if (dense && position == source) {
-            const std::int64_t run = std::min(columns - i, width.in - source);
-            copy(i, source, run);
-            i += run;
+        border(0, span.inside);
+        const std::int64_t count = span.beyond - span.inside;
+        if (count > 0) {
+          const char* from = row + channel + span.offset;
+          T* at = line + span.inside * pitch;
+          if (dense) {
+            std::memcpy(at, from, static_cast<std::size_t>(count * channels) * sizeof(T));
+          } else if (same && channels <= 8) {
+            for (std::int64_t i = 0; i < count; ++i, from += step * x.axis[2], at += pitch)
+              for (std::int64_t c = 0; c < channels; ++c)
+                at[c] = reinterpret_cast<const T*>(from)[c];
           } else {
-            copy(i, source, 1);
-            ++i;
+            for (std::int64_t i = 0; i < count; ++i, from += step * x.axis[2], at += pitch)
+              read_row<T>(kernels, problem.x_type, from, size_of(problem.x_type), at, 1, channels);
           }
         }
+        border(span.beyond, columns);
       });
 }
 
 template <class T>
 void stage_columns(const KernelTable& kernels, const Problem& problem, const Tensor& x,
-                   const Tile& tile, std::int64_t first, std::int64_t terms, std::int64_t pitch,
-                   T* to) {
-  const RowReader<T> reader(kernels, problem, x);
+                   const Tile& tile, std::int64_t first, std::int64_t terms, std::int64_t group,
+                   std::int64_t pitch, T* to) {
   const auto& axis = problem.axis;
   const std::int64_t taps = problem.taps();
-  for (std::int64_t t = first; t < first + terms; ++t, to += pitch) {
+  const std::int64_t pixels = tile.size[0] * tile.size[1] * tile.size[2];
+  const auto spread = kernels.set<T>().spread;
+  const auto plane = [&](std::int64_t c) {
+    return x.data + tile.image * x.batch + x.channel_offset(tile.group * problem.in_channels + c);
+  };
+  constexpr std::int64_t kElement = sizeof(T);
+  if (group != 0 && taps == 1 && !problem.padded() && !problem.complex && axis[2].stride == 1 &&
+      same_storage(problem.x_type, problem.compute) && x.axis[2] == kElement &&
+      x.channel % kElement == 0 && tile.size[0] == 1 &&
+      (tile.size[1] == 1 ||
+       (axis[1].stride == 1 && tile.size[2] == axis[2].in && x.axis[1] == axis[2].in * kElement))) {
+    // A pointwise layer's pixels follow each other in x and are read from there.
+    const char* from = plane(first);
+    for (int a = 0; a < 3; ++a) from += tile.origin[a] * axis[a].stride * x.axis[a];
+    spread({reinterpret_cast<const T*>(from), x.channel / kElement, terms, pixels, to, pitch});
+    return;
+  }
+  const RowReader<T> reader(kernels, problem, x, axis[2].stride);
+  typename RowReader<T>::Span span{};
+  std::int64_t spanned = -1;  // the kernel column that `span` is for
+  std::array<T, kMostColumns> buffer;
+  for (std::int64_t t = first; t < first + terms; ++t) {
     const std::int64_t c = t / taps, tap = t % taps;
     const std::int64_t kw = tap % axis[2].kernel;
     const std::int64_t kh = tap / axis[2].kernel % axis[1].kernel;
     const std::int64_t kd = tap / axis[2].kernel / axis[1].kernel;
+    if (kw != spanned)
+      span = reader.span(tile.origin[2] * axis[2].stride + kw * axis[2].dilation, tile.size[2]);
+    spanned = kw;
     const T fill = scalar_as<T>(problem.fill[problem.complex ? c & 1 : 0]);
-    const char* const plane =
-        x.data + tile.image * x.batch + x.channel_offset(tile.group * problem.in_channels + c);
-    T* row = to;
+    const char* const from = plane(c);
+    T* row = group == 0 ? to + (t - first) * pitch : buffer.data();
     for (std::int64_t d = 0; d < tile.size[0]; ++d) {
       bool filled_d = false;
       const std::int64_t slice = axis_offset(
@@ -195,11 +280,10 @@ void stage_columns(const KernelTable& kernels, const Problem& problem, const Ten
         bool filled = filled_d;
         const std::int64_t line = axis_offset(
             problem, x, 1, (tile.origin[1] + h) * axis[1].stride + kh * axis[1].dilation, filled);
-        reader.read(filled ? nullptr : plane + slice + line, fill,
-                    tile.origin[2] * axis[2].stride + kw * axis[2].dilation, axis[2].stride,
-                    tile.size[2], row, 1);
+        reader.read(filled ? nullptr : from + slice + line, fill, span, tile.size[2], row, 1);
       }
     }
+    if (group != 0) spread({buffer.data(), 0, 1, pixels, to + (t - first) * group, pitch});
   }
 }
 
@@ -227,12 +311,13 @@ void for_each_lattice_row(const Problem& problem, const Tensor& x, std::int64_t 
 template <class T>
 void stage_lattice(const KernelTable& kernels, const Problem& problem, const Tensor& x,
                    std::int64_t image, std::int64_t channel, const Lattice& lattice, T* to) {
-  const RowReader<T> reader(kernels, problem, x);
+  const RowReader<T> reader(kernels, problem, x, lattice.step[2]);
+  const auto span = reader.span(lattice.first[2], lattice.count[2]);
   const T fill = scalar_as<T>(problem.fill[problem.complex ? channel & 1 : 0]);
   const std::int64_t offset = x.channel_offset(channel);
   for_each_lattice_row(problem, x, image, lattice, [&](std::int64_t index, const char* row) {
-    reader.read(row == nullptr ? nullptr : row + offset, fill, lattice.first[2], lattice.step[2],
-                lattice.count[2], to + index * lattice.count[2], 1);
+    reader.read(row == nullptr ? nullptr : row + offset, fill, span, lattice.count[2],
+                to + index * lattice.count[2], 1);
   });
 }
 
@@ -265,7 +350,7 @@ void stage_lattice_channels_last(const KernelTable& kernels, const Problem& prob
   template void stage_patch<T>(const KernelTable&, const Problem&, const Tensor&, const Patch&,   \
                                const Tile&, T*);                                                  \
   template void stage_columns<T>(const KernelTable&, const Problem&, const Tensor&, const Tile&,  \
-                                 std::int64_t, std::int64_t, std::int64_t, T*);                   \
+                                 std::int64_t, std::int64_t, std::int64_t, std::int64_t, T*);     \
   template void stage_lattice<T>(const KernelTable&, const Problem&, const Tensor&, std::int64_t, \
                                  std::int64_t, const Lattice&, T*);                               \
   template void stage_lattice_channels_last<T>(const KernelTable&, const Problem&, const Tensor&, \

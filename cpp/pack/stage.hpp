@@ -57,15 +57,23 @@ struct Tile {
   Index3 size = {};
 };
 
+// The widest box that may be staged as columns.
+inline constexpr std::int64_t kMostColumns = 512;
+
 template <class T>
 void stage_patch(const KernelTable& kernels, const Problem& problem, const Tensor& x,
                  const Patch& patch, const Tile& tile, T* to);
 
-// im2col of terms [first, first + terms): one row of `pitch` elements a term, one column a pixel.
+// im2col of terms [first, first + terms), one row of `pitch` elements a term, one column a pixel:
+//
+//   group = 0   t0 p0 p1 p2 ...    group = 6   t0 p0 .. p5  t1 p0 .. p5  ...
+//               t1 p0 p1 p2 ...                t0 p6 .. p11 t1 p6 .. p11 ...    `pitch` further on
+//
+// The groups are the pixels of one tile of the outer product, so that it reads one stream.
 template <class T>
 void stage_columns(const KernelTable& kernels, const Problem& problem, const Tensor& x,
-                   const Tile& tile, std::int64_t first, std::int64_t terms, std::int64_t pitch,
-                   T* to);
+                   const Tile& tile, std::int64_t first, std::int64_t terms, std::int64_t group,
+                   std::int64_t pitch, T* to);
 
 // Positions first[a] + i * step[a], i < count[a], of the padded input. Beyond the padding anything
 // may be read that the input holds, or the fill value.

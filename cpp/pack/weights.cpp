@@ -11,8 +11,10 @@ namespace {
 constexpr std::int64_t kBlock = 32;
 constexpr std::int64_t kMostRows = 64;  // the widest panel: four vectors of sixteen
 
-// All terms of an output channel lie side by side in the compute type.
-bool is_dense(const Problem& problem, const Weights& w, std::int64_t element) {
+}  // namespace
+
+bool is_dense(const Problem& problem, const Weights& w) {
+  const std::int64_t element = size_of(problem.compute);
   if (problem.complex || problem.flip || w.out % element != 0) return false;
   if (!same_storage(w.type, problem.compute)) return false;
   std::int64_t expected = element;
@@ -22,6 +24,8 @@ bool is_dense(const Problem& problem, const Weights& w, std::int64_t element) {
   }
   return problem.in_channels == 1 || w.in == expected;
 }
+
+namespace {
 
 // Terms [first, first + count) of one real output channel, in the order of the reduction. With
 // complex weights a product is
@@ -83,29 +87,30 @@ class RowGatherer {
 
 template <class T>
 void pack_panel(const KernelTable& kernels, const Problem& problem, const Weights& w,
-                const PanelShape& shape, std::int64_t group, std::int64_t index, T* to) {
-  constexpr std::int64_t kElement = sizeof(T);
+                const PanelShape& shape, std::int64_t group, std::int64_t index, std::int64_t first,
+                std::int64_t count, T* to) {
   const auto pack = kernels.set<T>().pack;
-  const std::int64_t first = group * problem.out_channels + index * shape.panel;
+  const std::int64_t channel = group * problem.out_channels + index * shape.panel;
   const std::int64_t rows = shape.channels(index), width = shape.width(index);
-  if (is_dense(problem, w, kElement)) {
-    pack({reinterpret_cast<const T*>(w.data + first * w.out), w.out / kElement, rows,
-          problem.terms(), to, width});
+  if (is_dense(problem, w)) {
+    const T* const from = reinterpret_cast<const T*>(w.data + channel * w.out) + first;
+    pack({from, w.out / std::int64_t{sizeof(T)}, rows, count, to, width});
     return;
   }
   const RowGatherer<T> gatherer(kernels, problem, w);
   T block[kMostRows * kBlock];
-  for (std::int64_t t = 0; t < problem.terms(); t += kBlock) {
-    const std::int64_t terms = std::min(kBlock, problem.terms() - t);
+  for (std::int64_t t = 0; t < count; t += kBlock) {
+    const std::int64_t terms = std::min(kBlock, count - t);
     for (std::int64_t r = 0; r < rows; ++r)
-      gatherer.gather(first + r, t, terms, block + r * kBlock);
+      gatherer.gather(channel + r, first + t, terms, block + r * kBlock);
     pack({block, kBlock, rows, terms, to + t * width, width});
   }
 }
 
-#define FASTCONV_INSTANTIATE(T)                                                   \
-  template void pack_panel<T>(const KernelTable&, const Problem&, const Weights&, \
-                              const PanelShape&, std::int64_t, std::int64_t, T*);
+#define FASTCONV_INSTANTIATE(T)                                                            \
+  template void pack_panel<T>(const KernelTable&, const Problem&, const Weights&,          \
+                              const PanelShape&, std::int64_t, std::int64_t, std::int64_t, \
+                              std::int64_t, T*);
 FASTCONV_INSTANTIATE(float)
 FASTCONV_INSTANTIATE(double)
 FASTCONV_INSTANTIATE(std::int32_t)

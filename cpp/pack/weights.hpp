@@ -35,10 +35,16 @@ inline std::int64_t packed_elements(const Problem& problem, const PanelShape& sh
   return problem.groups * shape.group_width() * problem.terms();
 }
 
-// Packs panel `index` of group `group` to `to`, [terms][width]. Conversion to the compute type,
-// kernel flips and the real form of complex weights are resolved here.
+// True where all terms of an output channel lie side by side in the compute type, so that packing
+// is a transposition and nothing else.
+bool is_dense(const Problem& problem, const Weights& w);
+
+// Packs terms [first, first + count) of panel `index` of group `group` to `to`, [count][width].
+// Conversion to the compute type, kernel flips and the real form of complex weights are resolved
+// here.
 template <class T>
 void pack_panel(const KernelTable& kernels, const Problem& problem, const Weights& w,
-                const PanelShape& shape, std::int64_t group, std::int64_t index, T* to);
+                const PanelShape& shape, std::int64_t group, std::int64_t index, std::int64_t first,
+                std::int64_t count, T* to);
 
 }  // namespace fastconv

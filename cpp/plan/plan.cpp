@@ -21,8 +21,9 @@ constexpr std::int64_t kInlineMacs = 500'000;
 template <class T>
 Machine describe(const KernelSet<T>& kernels, int threads) {
   const CacheSizes& caches = cache_sizes();
-  return {kernels.lanes, kernels.out_vecs, kernels.rows, kernels.chain, static_cast<int>(sizeof(T)),
-          caches.l1d,    caches.l2,        threads};
+  return {kernels.lanes,  kernels.out_vecs, kernels.rows,
+          kernels.pixels, kernels.chain,    static_cast<int>(sizeof(T)),
+          caches.l1d,     caches.l2,        threads};
 }
 
 Machine describe(const KernelTable& kernels, Compute compute, int threads) {
@@ -101,7 +102,7 @@ void pack_all(const Problem& problem, const KernelTable& kernels, const PanelSha
         const Job& j = *static_cast<const Job*>(context);
         const std::int64_t group = index / j.shape.panels(), panel = index % j.shape.panels();
         pack_panel<T>(
-            j.kernels, j.problem, j.w, j.shape, group, panel,
+            j.kernels, j.problem, j.w, j.shape, group, panel, 0, j.problem.terms(),
             j.to + (group * j.shape.group_width() + panel * j.shape.panel) * j.problem.terms());
       },
       &job);
@@ -168,6 +169,12 @@ bool Plan::pack(const Weights& w, void* to) const {
       break;
   }
   return true;
+}
+
+bool Plan::packs_as_it_runs(const Weights& w) const {
+  constexpr std::int64_t kMostUses = 2;
+  return chosen_->tile != nullptr && tiling_.family != Family::rows &&
+         problem_.batch * tiling_.box_count() <= kMostUses && is_dense(problem_, w);
 }
 
 std::int64_t Plan::scratch_bytes_per_worker() const {

@@ -39,6 +39,9 @@ class Plan {
   // without_winograd() is the plan to take.
   bool pack(const Weights& w, void* to) const;
   Plan without_winograd() const;
+  // Better not packed for one call: so few boxes use a weight that each packs it anew, a block at a
+  // time, in the cache. Operands::packed is null then.
+  bool packs_as_it_runs(const Weights& w) const;
 
   std::int64_t scratch_bytes() const;  // of all workers
   std::int64_t scratch_bytes_per_worker() const;

@@ -27,6 +27,15 @@
 #define FASTCONV_IN_REGISTER(x) static_cast<void>(x)
 #endif
 
+// Asks for the line at p; any address will do.
+#if defined(__GNUC__)
+#define FASTCONV_PREFETCH(p) __builtin_prefetch(p)
+#define FASTCONV_PREFETCH_L2(p) __builtin_prefetch(p, 0, 2)
+#else
+#define FASTCONV_PREFETCH(p) static_cast<void>(p)
+#define FASTCONV_PREFETCH_L2(p) static_cast<void>(p)
+#endif
+
 // Hides from the compiler where a pointer came from. GCC would otherwise take base + (row + tap)
 // apart and spend an instruction on each sum that the addressing mode has for nothing.
 #if defined(__GNUC__)

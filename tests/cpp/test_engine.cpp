@@ -249,14 +249,15 @@ template <class T>
 Memory run_candidate(const Case& c, const Candidate& candidate, const KernelTable& table,
                      int threads, std::int64_t l1, std::int64_t l2) {
   const KernelSet<T>& set = table.set<T>();
-  const Machine machine{set.lanes, set.out_vecs, set.rows, set.chain, sizeof(T), l1, l2, threads};
+  const Machine machine{set.lanes, set.out_vecs, set.rows, set.pixels, set.chain,
+                        sizeof(T), l1,           l2,       threads};
   const Tiling tiling = candidate.tile(c.problem, c.operands.x, machine);
   const PanelShape shape = panel_shape(c.problem, tiling, set.lanes);
   return c.output([&](Operands operands) {
     const Memory packed(packed_elements(c.problem, shape) * std::int64_t{sizeof(T)}, 0xFF);
     for (std::int64_t g = 0; g < c.problem.groups; ++g)
       for (std::int64_t p = 0; p < shape.panels(); ++p)
-        pack_panel<T>(table, c.problem, c.weights, shape, g, p,
+        pack_panel<T>(table, c.problem, c.weights, shape, g, p, 0, c.problem.terms(),
                       reinterpret_cast<T*>(packed.data()) +
                           (g * shape.group_width() + p * shape.panel) * c.problem.terms());
     operands.packed = packed.data();

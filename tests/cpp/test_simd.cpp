@@ -349,6 +349,22 @@ void test_transpose() {
 }
 
 template <class V>
+void test_unzip() {
+  using T = typename V::value_type;
+  constexpr int n = V::lanes;
+  T both[2 * n], even[n], odd[n];
+  for (int i = 0; i < 2 * n; ++i) both[i] = static_cast<T>(i);
+  V a = V::load(both), b = V::load(both + n);
+  V::unzip(a, b);
+  a.store(even);
+  b.store(odd);
+  for (int i = 0; i < n; ++i) {
+    CHECK(even[i] == static_cast<T>(2 * i));
+    CHECK(odd[i] == static_cast<T>(2 * i + 1));
+  }
+}
+
+template <class V>
 void test_vector() {
   test_memory<V>();
   test_arithmetic<V>();
@@ -357,6 +373,7 @@ void test_vector() {
     test_float_arithmetic<V>();
     test_logistic<V>();
   }
+  test_unzip<V>();
 }
 
 // The value of a 16-bit pattern from the definition of the format.
