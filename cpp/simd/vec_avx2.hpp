@@ -106,6 +106,13 @@ struct F32 {
   static FASTCONV_INLINE F32 low_bits_as_exponent(F32 x) {
     return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(x.v), 23))};
   }
+  // Elements 0, 2, 4, ... of a followed by b, and elements 1, 3, 5, ...
+  static FASTCONV_INLINE void unzip(F32& a, F32& b) {
+    swap_halves(a.v, b.v);
+    const __m256 even = _mm256_shuffle_ps(a.v, b.v, 0x88);
+    b.v = _mm256_shuffle_ps(a.v, b.v, 0xDD);
+    a.v = even;
+  }
   static FASTCONV_INLINE void transpose(F32 (&r)[lanes]) {
     transpose_blocks(r[0].v, r[1].v, r[2].v, r[3].v);
     transpose_blocks(r[4].v, r[5].v, r[6].v, r[7].v);
@@ -168,6 +175,11 @@ struct F64 {
   static FASTCONV_INLINE F64 low_bits_as_exponent(F64 x) {
     return {_mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(x.v), 52))};
   }
+  // Elements 0, 2, 4, ... of a followed by b, and elements 1, 3, 5, ...
+  static FASTCONV_INLINE void unzip(F64& a, F64& b) {
+    swap_halves(a.v, b.v);
+    transpose_blocks(a.v, b.v);
+  }
   static FASTCONV_INLINE void transpose(F64 (&r)[lanes]) {
     transpose_blocks(r[0].v, r[1].v);
     transpose_blocks(r[2].v, r[3].v);
@@ -212,6 +224,12 @@ struct I32 {
   static FASTCONV_INLINE I32 mul(I32 a, I32 b) { return {_mm256_mullo_epi32(a.v, b.v)}; }
   static FASTCONV_INLINE I32 max(I32 a, I32 b) { return {_mm256_max_epi32(a.v, b.v)}; }
   static FASTCONV_INLINE I32 min(I32 a, I32 b) { return {_mm256_min_epi32(a.v, b.v)}; }
+  static FASTCONV_INLINE void unzip(I32& a, I32& b) {
+    F32 even{_mm256_castsi256_ps(a.v)}, odd{_mm256_castsi256_ps(b.v)};
+    F32::unzip(even, odd);
+    a.v = _mm256_castps_si256(even.v);
+    b.v = _mm256_castps_si256(odd.v);
+  }
   static FASTCONV_INLINE void transpose(I32 (&r)[lanes]) {
     F32 f[lanes];
     FASTCONV_UNROLL
@@ -267,6 +285,12 @@ struct I64 {
   }
   static FASTCONV_INLINE I64 min(I64 a, I64 b) {
     return {_mm256_blendv_epi8(a.v, b.v, _mm256_cmpgt_epi64(a.v, b.v))};
+  }
+  static FASTCONV_INLINE void unzip(I64& a, I64& b) {
+    F64 even{_mm256_castsi256_pd(a.v)}, odd{_mm256_castsi256_pd(b.v)};
+    F64::unzip(even, odd);
+    a.v = _mm256_castpd_si256(even.v);
+    b.v = _mm256_castpd_si256(odd.v);
   }
   static FASTCONV_INLINE void transpose(I64 (&r)[lanes]) {
     F64 f[lanes];

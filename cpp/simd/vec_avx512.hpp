@@ -130,6 +130,13 @@ struct F32 {
   static FASTCONV_INLINE F32 low_bits_as_exponent(F32 x) {
     return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(x.v), 23))};
   }
+  // Elements 0, 2, 4, ... of a followed by b, and elements 1, 3, 5, ...
+  static FASTCONV_INLINE void unzip(F32& a, F32& b) {
+    const __m512 first = _mm512_shuffle_f32x4(a.v, b.v, 0x88);
+    const __m512 second = _mm512_shuffle_f32x4(a.v, b.v, 0xDD);
+    a.v = _mm512_shuffle_ps(first, second, 0x88);
+    b.v = _mm512_shuffle_ps(first, second, 0xDD);
+  }
   static FASTCONV_INLINE void transpose(F32 (&r)[lanes]) {
     transpose_blocks(r[0].v, r[1].v, r[2].v, r[3].v);
     transpose_blocks(r[4].v, r[5].v, r[6].v, r[7].v);
@@ -202,6 +209,13 @@ struct F64 {
   static FASTCONV_INLINE F64 low_bits_as_exponent(F64 x) {
     return {_mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(x.v), 52))};
   }
+  // Elements 0, 2, 4, ... of a followed by b, and elements 1, 3, 5, ...
+  static FASTCONV_INLINE void unzip(F64& a, F64& b) {
+    const __m512d first = _mm512_shuffle_f64x2(a.v, b.v, 0x88);
+    b.v = _mm512_shuffle_f64x2(a.v, b.v, 0xDD);
+    a.v = first;
+    transpose_blocks(a.v, b.v);
+  }
   static FASTCONV_INLINE void transpose(F64 (&r)[lanes]) {
     transpose_blocks(r[0].v, r[1].v);
     transpose_blocks(r[2].v, r[3].v);
@@ -244,6 +258,12 @@ struct I32 {
   static FASTCONV_INLINE I32 mul(I32 a, I32 b) { return {_mm512_mullo_epi32(a.v, b.v)}; }
   static FASTCONV_INLINE I32 max(I32 a, I32 b) { return {_mm512_max_epi32(a.v, b.v)}; }
   static FASTCONV_INLINE I32 min(I32 a, I32 b) { return {_mm512_min_epi32(a.v, b.v)}; }
+  static FASTCONV_INLINE void unzip(I32& a, I32& b) {
+    F32 even{_mm512_castsi512_ps(a.v)}, odd{_mm512_castsi512_ps(b.v)};
+    F32::unzip(even, odd);
+    a.v = _mm512_castps_si512(even.v);
+    b.v = _mm512_castps_si512(odd.v);
+  }
   static FASTCONV_INLINE void transpose(I32 (&r)[lanes]) {
     F32 f[lanes];
     FASTCONV_UNROLL
@@ -286,6 +306,12 @@ struct I64 {
   static FASTCONV_INLINE I64 mul(I64 a, I64 b) { return {_mm512_mullo_epi64(a.v, b.v)}; }
   static FASTCONV_INLINE I64 max(I64 a, I64 b) { return {_mm512_max_epi64(a.v, b.v)}; }
   static FASTCONV_INLINE I64 min(I64 a, I64 b) { return {_mm512_min_epi64(a.v, b.v)}; }
+  static FASTCONV_INLINE void unzip(I64& a, I64& b) {
+    F64 even{_mm512_castsi512_pd(a.v)}, odd{_mm512_castsi512_pd(b.v)};
+    F64::unzip(even, odd);
+    a.v = _mm512_castpd_si512(even.v);
+    b.v = _mm512_castpd_si512(odd.v);
+  }
   static FASTCONV_INLINE void transpose(I64 (&r)[lanes]) {
     F64 f[lanes];
     FASTCONV_UNROLL

@@ -83,6 +83,12 @@ struct F32 {
   static FASTCONV_INLINE F32 low_bits_as_exponent(F32 x) {
     return {vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(x.v), 23))};
   }
+  // Elements 0, 2, 4, ... of a followed by b, and elements 1, 3, 5, ...
+  static FASTCONV_INLINE void unzip(F32& a, F32& b) {
+    const auto even = vuzp1q_f32(a.v, b.v);
+    b.v = vuzp2q_f32(a.v, b.v);
+    a.v = even;
+  }
   static FASTCONV_INLINE void transpose(F32 (&r)[lanes]) {
     transpose_4x4(r[0].v, r[1].v, r[2].v, r[3].v);
   }
@@ -137,6 +143,11 @@ struct F64 {
   static FASTCONV_INLINE F64 low_bits_as_exponent(F64 x) {
     return {vreinterpretq_f64_u64(vshlq_n_u64(vreinterpretq_u64_f64(x.v), 52))};
   }
+  static FASTCONV_INLINE void unzip(F64& a, F64& b) {
+    const auto even = vuzp1q_f64(a.v, b.v);
+    b.v = vuzp2q_f64(a.v, b.v);
+    a.v = even;
+  }
   static FASTCONV_INLINE void transpose(F64 (&r)[lanes]) {
     const auto even = vtrn1q_f64(r[0].v, r[1].v);
     r[1].v = vtrn2q_f64(r[0].v, r[1].v);
@@ -185,6 +196,11 @@ struct I32 {
   static FASTCONV_INLINE I32 mul(I32 a, I32 b) { return {vmulq_s32(a.v, b.v)}; }
   static FASTCONV_INLINE I32 max(I32 a, I32 b) { return {vmaxq_s32(a.v, b.v)}; }
   static FASTCONV_INLINE I32 min(I32 a, I32 b) { return {vminq_s32(a.v, b.v)}; }
+  static FASTCONV_INLINE void unzip(I32& a, I32& b) {
+    const auto even = vuzp1q_s32(a.v, b.v);
+    b.v = vuzp2q_s32(a.v, b.v);
+    a.v = even;
+  }
   static FASTCONV_INLINE void transpose(I32 (&r)[lanes]) {
     F32 f[lanes];
     FASTCONV_UNROLL
@@ -236,6 +252,11 @@ struct I64 {
   }
   static FASTCONV_INLINE I64 min(I64 a, I64 b) {
     return {vbslq_s64(vcgtq_s64(a.v, b.v), b.v, a.v)};
+  }
+  static FASTCONV_INLINE void unzip(I64& a, I64& b) {
+    const auto even = vuzp1q_s64(a.v, b.v);
+    b.v = vuzp2q_s64(a.v, b.v);
+    a.v = even;
   }
   static FASTCONV_INLINE void transpose(I64 (&r)[lanes]) {
     const auto even = vtrn1q_s64(r[0].v, r[1].v);

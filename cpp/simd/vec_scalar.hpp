@@ -157,6 +157,16 @@ struct Vec {
     const Signed s = (Signed)a.v, t = (Signed)b.v;
     return {choose((s < t) | (s != s), a.v, b.v)};
   }
+  // Elements 0, 2, 4, ... of a followed by b, and elements 1, 3, 5, ...
+  static FASTCONV_INLINE void unzip(Vec& a, Vec& b) {
+    const Vec low = a, high = b;
+    FASTCONV_UNROLL
+    for (int i = 0; i < lanes; ++i) {
+      const int even = 2 * i < lanes ? 2 * i : 2 * i - lanes;
+      a.v[i] = 2 * i < lanes ? low.v[even] : high.v[even];
+      b.v[i] = 2 * i < lanes ? low.v[even + 1] : high.v[even + 1];
+    }
+  }
   static FASTCONV_INLINE void transpose(Vec (&r)[lanes]) {
     FASTCONV_UNROLL
     for (int i = 0; i < lanes; ++i) {

@@ -349,10 +349,27 @@ void test_transpose() {
 }
 
 template <class V>
+void test_unzip() {
+  using T = typename V::value_type;
+  constexpr int n = V::lanes;
+  T both[2 * n], even[n], odd[n];
+  for (int i = 0; i < 2 * n; ++i) both[i] = static_cast<T>(i);
+  V a = V::load(both), b = V::load(both + n);
+  V::unzip(a, b);
+  a.store(even);
+  b.store(odd);
+  for (int i = 0; i < n; ++i) {
+    CHECK(even[i] == static_cast<T>(2 * i));
+    CHECK(odd[i] == static_cast<T>(2 * i + 1));
+  }
+}
+
+template <class V>
 void test_vector() {
   test_memory<V>();
   test_arithmetic<V>();
   test_transpose<V>();
+  test_unzip<V>();
   if constexpr (std::is_floating_point_v<typename V::value_type>) {
     test_float_arithmetic<V>();
     test_logistic<V>();
