@@ -143,6 +143,46 @@ void stencil(benchmark::State& state, const KernelSet<T>& set, int rows, double 
                   [&] { kernel(args); });
 }
 
+// A square filter over rows of 56 pixels, as in a depthwise layer.
+template <class T>
+void planes(benchmark::State& state, const KernelSet<T>& set, PlaneKernel kind, std::int64_t side,
+            double peak) {
+  constexpr std::int64_t kRows = 8, kPixels = 56, kPitch = kPixels + 16;
+  const std::int64_t stride = kind == PlaneKernel::square3_by2 ? 2 : 1;
+  const std::int32_t column[] = {0, 1, 2, 3, 4, 5, 6};
+  const std::int64_t in_rows = (kRows - 1) * stride + side;
+  const std::vector<T> x = small_integers<T>(in_rows * kPitch);
+  const std::vector<T> weights = small_integers<T>(side * side);
+  std::vector<const T*> row;
+  for (std::int64_t i = 0; i < in_rows; ++i) row.push_back(x.data() + i * kPitch);
+  std::vector<T> out(static_cast<std::size_t>(kRows * kPixels));
+  PlaneArgs<T> args{};
+  args.row = row.data();
+  args.row_step = args.phases = 1;
+  args.advance = stride;
+  args.kernel_rows = args.kernel_columns = side;
+  args.column = column;
+  args.w = weights.data();
+  args.out = out.data();
+  args.out_pitch = args.pixels = kPixels;
+  args.rows = kRows;
+  const auto kernel = set.plane[static_cast<int>(kind)];
+  kernel(args);
+  bool right = true;
+  for (std::int64_t r = 0; r < kRows; ++r) {
+    for (std::int64_t p = 0; p < kPixels; ++p) {
+      T sum = 0;
+      for (std::int64_t h = 0; h < side; ++h)
+        for (std::int64_t w = 0; w < side; ++w)
+          sum += x[(r * stride + h) * kPitch + p + w] * weights[h * side + w];
+      right = right && out[r * kPixels + p] == sum;
+    }
+  }
+  if (!passed(state, right)) return;
+  time_operations(state, 2.0 * static_cast<double>(kRows * kPixels * side * side), peak,
+                  [&] { kernel(args); });
+}
+
 // The three ways from accumulators to the output; bias and ReLU on each.
 struct StoreForm {
   const char* name;
@@ -248,6 +288,19 @@ void register_type(const KernelTable& table, const char* type) {
     benchmark::RegisterBenchmark(
         (prefix + "row_stencil/" + std::to_string(r)).c_str(),
         [&set, r, peak](benchmark::State& s) { stencil<T>(s, set, r, peak); });
+  }
+  struct PlaneForm {
+    const char* name;
+    PlaneKernel kind;
+    std::int64_t side;
+  };
+  for (const PlaneForm& form :
+       {PlaneForm{"any", PlaneKernel::any, 3}, PlaneForm{"3x3", PlaneKernel::square3, 3},
+        PlaneForm{"3x3_by2", PlaneKernel::square3_by2, 3},
+        PlaneForm{"5x5", PlaneKernel::square5, 5}, PlaneForm{"7x7", PlaneKernel::square7, 7}}) {
+    benchmark::RegisterBenchmark(
+        (prefix + "plane/" + form.name).c_str(),
+        [&set, form, peak](benchmark::State& s) { planes<T>(s, set, form.kind, form.side, peak); });
   }
   for (const StoreForm& form : kStoreForms) {
     benchmark::RegisterBenchmark((prefix + "store/" + form.name).c_str(),

@@ -24,6 +24,7 @@ struct Candidate {
 
 extern const Candidate winograd;
 extern const Candidate direct;
+extern const Candidate plane;
 extern const Candidate row_stencil;
 extern const Candidate stencil;
 extern const Candidate im2col_gemm;

@@ -278,6 +278,8 @@ std::int64_t scratch_bytes(const Tiling& tiling, int element) {
 
 void run_tiled(const Problem& problem, const Tiling& tiling, const KernelTable& kernels,
                const Operands& operands, char* scratch, int workers, Interrupt& interrupt) {
+  if (tiling.family == Family::plane)
+    return run_planes(problem, tiling, kernels, operands, scratch, workers, interrupt);
   switch (problem.compute) {
     case Compute::f32:
       return run_as<float>(problem, tiling, kernels, operands, scratch, workers, interrupt);

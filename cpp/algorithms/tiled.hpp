@@ -39,4 +39,8 @@ std::int64_t scratch_bytes(const Tiling& tiling, int element);
 void run_tiled(const Problem& problem, const Tiling& tiling, const KernelTable& kernels,
                const Operands& operands, char* scratch, int workers, Interrupt& interrupt);
 
+// The part of it that Family::plane takes (plane.cpp).
+void run_planes(const Problem& problem, const Tiling& tiling, const KernelTable& kernels,
+                const Operands& operands, char* scratch, int workers, Interrupt& interrupt);
+
 }  // namespace fastconv

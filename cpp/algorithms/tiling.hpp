@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "algorithms/plane.hpp"
 #include "core/problem.hpp"
 #include "pack/stage.hpp"
 
@@ -18,7 +19,8 @@ enum class Staging : std::uint8_t {
 enum class Family : std::uint8_t {
   outer,  // a vector's lanes are output channels
   lanes,  // output pixels
-  rows    // output pixels, several rows of one channel at a time
+  rows,   // output pixels, several rows of one channel at a time
+  plane   // the same where a group is one channel, with a loop nest of its own (plane.hpp)
 };
 
 // The numbers of the machine and its kernels that a tiling depends on.
@@ -67,6 +69,7 @@ struct Tiling {
   std::vector<StencilGroup> groups;  // Family::rows, instead of `tap`
   std::vector<GroupRun> runs;
   std::vector<std::int32_t> column;
+  PlaneTiling plane;  // Family::plane, instead of all the above
 
   // Scratch of one worker, in elements.
   std::int64_t stage_elements = 0;
@@ -78,6 +81,7 @@ struct Tiling {
   std::int64_t pixels() const { return box[0] * box[1] * box[2]; }
   std::int64_t box_count() const { return boxes[0] * boxes[1] * boxes[2]; }
   std::int64_t tasks(const Problem& p) const {
+    if (family == Family::plane) return plane.tasks;
     return p.batch * p.groups * box_count() * panel_tasks;
   }
 };

@@ -75,6 +75,47 @@ struct StencilArgs {
   bool accumulate;
 };
 
+// Rows of one plane filtered straight into the output; lanes are output columns. Kernel rows of one
+// phase are `advance` entries apart, so that output rows share them (or there is one output row).
+template <class T>
+struct PlaneArgs {
+  // row[i * row_step] is what kernel row i sees of the first output row; `advance` entries further
+  // lies that of the next output row. With several phases (of a vertical stride) the kernel rows
+  // phase, phase + phases, ... are taken together, from row[phase] on.
+  const T* const* row;
+  std::int64_t row_step;
+  std::int64_t advance;
+  std::int64_t phases;
+  std::int64_t kernel_rows;
+  std::int64_t kernel_columns;
+  const std::int32_t* column;  // offset of each kernel column
+  const T* w;                  // [kernel_rows][kernel_columns]
+  const T* bias;               // one value, or null
+  Activation activation;
+  T* out;
+  std::int64_t out_pitch;
+  std::int64_t rows;
+  std::int64_t pixels;  // of one output row
+  std::int64_t room;    // elements after `out` that whole vectors may overwrite: later rows
+};
+
+// Input rows to padded rows, a phase of the horizontal stride (1 or 2) after the other: column c
+// goes to to[c % 2 == 0 ? even + c / 2 : odd + c / 2], or to[even + c] with a stride of 1. Up to a
+// vector after each phase is overwritten; `fill` is put back there.
+template <class T>
+struct PlaneStageArgs {
+  const T* from;
+  std::int64_t from_pitch;
+  std::int64_t rows;
+  std::int64_t columns;
+  std::int64_t stride;
+  std::int64_t even;
+  std::int64_t odd;
+  T fill;
+  T* to;
+  std::int64_t to_pitch;
+};
+
 // Bias, activation, and the way from the accumulators to the output (or to a row of scratch that is
 // converted next). Strides count elements.
 template <class T>

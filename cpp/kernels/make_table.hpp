@@ -4,6 +4,7 @@
 
 #include "kernels/outer_product.hpp"
 #include "kernels/pixel_lanes.hpp"
+#include "kernels/plane.hpp"
 #include "kernels/row_stencil.hpp"
 #include "kernels/store.hpp"
 #include "kernels/table.hpp"
@@ -40,6 +41,13 @@ constexpr KernelSet<typename V::value_type> make_set() {
   set.row_stencil[1] = &row_stencil<V, 2>;
   set.row_stencil[2] = &row_stencil<V, 3>;
   set.row_stencil[3] = &row_stencil<V, 4>;
+  set.plane[0] = &plane_filter<V, PlaneKernel::any>;
+  set.plane[1] = &plane_filter<V, PlaneKernel::square3>;
+  set.plane[2] = &plane_filter<V, PlaneKernel::square3_by2>;
+  // Large code, for floats alone.
+  set.plane[3] = &plane_filter < V, kIsFloat<V> ? PlaneKernel::square5 : PlaneKernel::any > ;
+  set.plane[4] = &plane_filter < V, kIsFloat<V> ? PlaneKernel::square7 : PlaneKernel::any > ;
+  set.plane_stage = &plane_stage<V>;
   set.store = &store_tile<V>;
   set.pack = &pack_rows<V>;
   set.spread = &spread_rows<V, kOuterPixels>;

@@ -18,11 +18,20 @@ struct WinogradKernels {
   void (*split)(const SplitArgs<T>&);  // a row into m
 };
 
+enum class PlaneKernel : std::uint8_t {
+  any,          // of any size, stride and dilation
+  square3,      // 3 x 3
+  square3_by2,  // 3 x 3, a vertical stride of 2
+  square5,      // neighbouring columns
+  square7
+};
+
 template <class T>
 struct KernelSet {
   static constexpr int kMaxOutVecs = 4;
   static constexpr int kMaxRows = 4;
   static constexpr int kStencilRows = 4;
+  static constexpr int kPlaneKernels = 5;
 
   int lanes;     // of one vector
   int pixels;    // rows of the outer-product tile
@@ -35,6 +44,8 @@ struct KernelSet {
   void (*outer[kMaxOutVecs])(const OuterArgs<T>&);           // [vectors - 1]
   void (*pixel_lanes[kMaxRows])(const LanesArgs<T>&);        // [rows - 1]
   void (*row_stencil[kStencilRows])(const StencilArgs<T>&);  // [output rows - 1]
+  void (*plane[kPlaneKernels])(const PlaneArgs<T>&);         // [PlaneKernel]
+  void (*plane_stage)(const PlaneStageArgs<T>&);
   void (*store)(const StoreArgs<T>&);
   void (*pack)(const PackArgs<T>&);
   void (*spread)(const SpreadArgs<T>&);                            // into groups of `pixels`

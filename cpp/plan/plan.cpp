@@ -12,7 +12,7 @@ namespace fastconv {
 namespace {
 
 // In order of preference: the first of equal cost wins, and the last accepts everything.
-constexpr const Candidate* kCandidates[] = {&winograd, &direct,      &row_stencil,
+constexpr const Candidate* kCandidates[] = {&winograd, &direct,      &plane,    &row_stencil,
                                             &stencil,  &im2col_gemm, &reference};
 
 // Waking a worker costs microseconds; below this much work a call stays on its own thread.
@@ -42,7 +42,8 @@ Machine describe(const KernelTable& kernels, Compute compute, int threads) {
 bool is_named(const Candidate& candidate, Algorithm algorithm) {
   switch (algorithm) {
     case Algorithm::direct:
-      return &candidate == &direct || &candidate == &row_stencil || &candidate == &stencil;
+      return &candidate == &direct || &candidate == &plane || &candidate == &row_stencil ||
+             &candidate == &stencil;
     case Algorithm::winograd:
       return &candidate == &winograd;
     case Algorithm::im2col:

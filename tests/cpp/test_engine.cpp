@@ -330,28 +330,69 @@ std::int64_t channels(std::int64_t most) {
   return std::min(n, most);
 }
 
-// Options and shapes as a caller gives them; throws where they do not fit together.
-Problem random_problem(std::int64_t most_products) {
-  Options o;
+struct Shapes {
+  Options options;
+  Shape x, w;
+};
+
+// One channel to a group: depthwise layers and pictures.
+Shapes random_planes() {
+  Shapes s;
+  Options& o = s.options;
+  o.rank = static_cast<int>(pick(1, 3));
+  o.groups = pick(1, 5);
+  s.x = {pick(1, 2), o.groups};
+  s.w = {o.groups, 1};
+  const bool square = chance(40);  // 3 x 3, which has kernels of its own
+  for (int a = 3 - o.rank; a < 3; ++a) {
+    const bool depth = a == 0;
+    s.x.push_back(depth        ? pick(1, 3)
+                  : a == 1     ? pick(1, 20)
+                  : chance(15) ? pick(1, 700)
+                               : pick(1, 70));
+    s.w.push_back(depth ? 1 : square ? 3 : pick(1, 9));
+    o.stride[a] = chance(50) ? 1 : pick(1, 4);
+    o.dilation[a] = chance(70) ? 1 : pick(1, 4);
+    if (depth && chance(70)) continue;
+    o.lo[a] = chance(40) ? 0 : pick(0, chance(20) ? 30 : 4);
+    o.hi[a] = chance(40) ? 0 : pick(0, chance(20) ? 30 : 4);
+  }
+  if (s.x.back() % 3 == 0 && chance(30)) {  // a picture of three colours
+    o.interleave = o.dilation[2] = 3;
+    o.lo[2] = o.lo[2] / 3 * 3;
+    o.hi[2] = o.hi[2] / 3 * 3;
+  }
+  return s;
+}
+
+Shapes random_shapes() {
+  Shapes s;
+  Options& o = s.options;
   o.rank = static_cast<int>(pick(1, 3));
   o.groups = chance(70) ? 1 : pick(2, 4);
-  o.border = static_cast<Border>(pick(0, 4));
-  o.flip = chance(30);
   if (chance(30)) o.padding = chance(50) ? PaddingRule::same : PaddingRule::same_lower;
   const std::int64_t size = o.rank == 1 ? 70 : o.rank == 2 ? 19 : 9;
-  Shape x = {pick(1, 2), o.groups * channels(o.groups > 1 ? 6 : 34)};
-  Shape w = {o.groups * channels(o.groups > 1 ? 9 : 70), x[1] / o.groups};
+  s.x = {pick(1, 2), o.groups * channels(o.groups > 1 ? 6 : 34)};
+  s.w = {o.groups * channels(o.groups > 1 ? 9 : 70), s.x[1] / o.groups};
   for (int a = 3 - o.rank; a < 3; ++a) {
-    x.push_back(pick(1, size));
-    w.push_back(pick(1, o.rank == 3 ? 3 : 5));
+    s.x.push_back(pick(1, size));
+    s.w.push_back(pick(1, o.rank == 3 ? 3 : 5));
     o.stride[a] = chance(50) ? 1 : pick(1, 4);
     o.dilation[a] = chance(60) ? 1 : pick(1, 4);
     o.lo[a] = chance(50) ? 0 : pick(0, 2 + (chance(20) ? size : 0));
     o.hi[a] = chance(50) ? 0 : pick(0, 2 + (chance(20) ? size : 0));
   }
-  validate_options(o);
-  const Shape bias = {w[0]};
-  Problem p = make_problem(o, x, w, chance(50) ? &bias : nullptr);
+  return s;
+}
+
+// Options and shapes as a caller gives them; throws where they do not fit together.
+Problem random_problem(std::int64_t most_products, Shapes (*make_shapes)()) {
+  Shapes s = make_shapes();
+  s.options.border = static_cast<Border>(pick(0, 4));
+  s.options.flip = chance(30);
+  validate_options(s.options);
+  const Shape bias = {s.w[0]};
+  Problem p = make_problem(s.options, s.x, s.w, chance(50) ? &bias : nullptr);
   if (p.batch * p.groups * p.out_channels * p.out_pixels() * p.terms() > most_products)
     throw std::invalid_argument("too much work");
   choose_types(p);
@@ -369,11 +410,12 @@ Problem random_problem(std::int64_t most_products) {
   return p;
 }
 
-Case random_case(std::int64_t most_products, bool fractions = false) {
+Case random_case(std::int64_t most_products, bool fractions = false,
+                 Shapes (*make_shapes)() = random_shapes) {
   Case c;
   for (;;) {
     try {
-      c.problem = random_problem(most_products);
+      c.problem = random_problem(most_products, make_shapes);
       break;
     } catch (const std::invalid_argument&) {
     }
@@ -433,7 +475,7 @@ void check_all(const Case& c) {
     compare(expected, run_plan(c, Algorithm::direct, table, threads), c, table, "direct");
     compare(expected, run_plan(c, Algorithm::im2col, table, threads), c, table, "im2col");
     compare(expected, run_plan(c, Algorithm::reference, table, threads), c, table, "reference");
-    for (const Candidate* candidate : {&direct, &row_stencil, &stencil, &im2col_gemm}) {
+    for (const Candidate* candidate : {&direct, &plane, &row_stencil, &stencil, &im2col_gemm}) {
       if (candidate->accepts(c.problem) != nullptr) continue;
       const std::int64_t l1 = std::int64_t{1} << pick(8, 15), l2 = std::int64_t{1} << pick(10, 19);
       compare(expected, run_candidate(c, *candidate, table, threads, l1, l2), c, table,
@@ -444,6 +486,10 @@ void check_all(const Case& c) {
 
 void test_small_problems() {
   for (std::int64_t i = 0; i < problems; ++i) check_all(random_case(200'000));
+}
+
+void test_planes() {
+  for (std::int64_t i = 0; i < problems; ++i) check_all(random_case(400'000, false, random_planes));
 }
 
 void test_larger_problems() {
@@ -497,7 +543,7 @@ Memory run_one_by_one(const Case& c, Algorithm algorithm, const KernelTable& ker
 // Rounded sums, too, are the same for any number of threads and any batch.
 void test_threads_and_batch_do_not_matter() {
   for (std::int64_t i = 0; i < problems / 10; ++i) {
-    const Case c = random_case(3'000'000, true);
+    const Case c = random_case(3'000'000, true, chance(30) ? random_planes : random_shapes);
     each_isa([&](const KernelTable& table) {
       for (const Algorithm a : {Algorithm::automatic, Algorithm::direct, Algorithm::im2col}) {
         const Memory alone = run_plan(c, a, table, 1);
@@ -575,6 +621,7 @@ int main(int argc, char** argv) {
   check::section("deep reduction", test_deep_reduction);
   check::section("wide kernel", test_wide_kernel);
   check::section("small problems", test_small_problems);
+  check::section("planes", test_planes);
   check::section("larger problems", test_larger_problems);
   check::section("threads and batch do not matter", test_threads_and_batch_do_not_matter);
   check::section("winograd", test_winograd);

@@ -369,6 +369,7 @@ void test_vector() {
   test_memory<V>();
   test_arithmetic<V>();
   test_transpose<V>();
+  test_unzip<V>();
   if constexpr (std::is_floating_point_v<typename V::value_type>) {
     test_float_arithmetic<V>();
     test_logistic<V>();

@@ -1,0 +1,541 @@
+// Direct convolution of single planes: depthwise layers and one-channel pictures
+// (kernels/plane.hpp).
+#include "algorithms/plane.hpp"
+
+#include <algorithm>
+#include <limits>
+
+#include "algorithms/candidates.hpp"
+#include "core/border.hpp"
+#include "pack/convert.hpp"
+#include "runtime/thread_pool.hpp"
+
+namespace fastconv {
+namespace {
+
+// A longer sum is cut into blocks for accuracy.
+constexpr std::int64_t kMostTerms = 256;
+constexpr std::int64_t kMostReach = 64;  // of a kernel column, and strides: what is staged in vain
+constexpr std::int64_t kMostStride = 4;
+constexpr std::int64_t kTile = 4;               // output rows of one kernel call
+constexpr std::int64_t kStageBytes = 16 << 10;  // half of L1
+constexpr std::int64_t kMinColumns = 512;       // of a block
+constexpr std::int64_t kMostColumns = 8192;
+constexpr std::int64_t kMostRows = 128;  // of a band in place, whose ends are staged
+constexpr std::int64_t kTaskMacs = 128 << 10;
+
+constexpr std::int64_t kNoRoom = -(std::int64_t{1} << 62);  // rows may step backwards
+
+std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+std::int64_t round_up(std::int64_t a, std::int64_t b) { return divide_up(a, b) * b; }
+std::int64_t round_to_line(std::int64_t bytes) { return round_up(bytes, 64); }
+
+const char* accepts(const Problem& problem) {
+  if (problem.in_channels != 1 || problem.out_channels != 1)
+    return "a group has more than one input or output channel";
+  const Axis& depth = problem.axis[0];
+  if (depth.kernel != 1 || depth.lo != 0 || depth.hi != 0) return "the kernel or border has depth";
+  if (problem.terms() > kMostTerms) return "the sum is too long for one chain";
+  const Axis& height = problem.axis[1];
+  const Axis& width = problem.axis[2];
+  if (height.stride > kMostStride || width.stride > kMostStride) return "the stride is too long";
+  if ((height.kernel - 1) * height.dilation > kMostReach ||
+      (width.kernel - 1) * width.dilation > 16 * kMostReach)
+    return "the dilated kernel is too long";
+  return nullptr;
+}
+
+double cost(const Problem& problem, const Machine& machine) {
+  if (machine.chain < problem.terms()) return std::numeric_limits<double>::infinity();
+  return 1.0 / machine.lanes;
+}
+
+bool is_plain(const Problem& problem, const Tensor& x) {
+  const std::int64_t element = size_of(problem.compute);
+  return same_storage(problem.x_type, problem.compute) && x.axis[2] == element &&
+         x.axis[1] % element == 0;
+}
+
+// Output rows of one kernel call may be neighbours, or a dilation apart.
+bool shares_rows(const Axis& height) {
+  return height.kernel == 1 || height.stride == 1 || height.dilation == 1;
+}
+
+class PlaneBuilder {
+ public:
+  PlaneBuilder(const Problem& problem, const Tensor& x, const Machine& machine)
+      : problem_(problem),
+        height_(problem.axis[1]),
+        width_(problem.axis[2]),
+        machine_(machine),
+        plain_(is_plain(problem, x)) {}
+
+  PlaneTiling build() {
+    // Output columns [left_, right_) see no border.
+    const std::int64_t s = width_.stride, reach = (width_.kernel - 1) * width_.dilation;
+    left_ = std::min(divide_up(width_.lo, s), width_.out);
+    const std::int64_t last = width_.in - 1 - reach + width_.lo;
+    right_ = last < 0 ? 0 : std::min(last / s + 1, width_.out);
+    cut();
+    for (std::int64_t first = 0; first < width_.out; first += columns_) {
+      tiling_.blocks.push_back(static_cast<std::int64_t>(tiling_.spans.size()));
+      add_block(first, std::min(first + columns_, width_.out));
+    }
+    tiling_.blocks.push_back(static_cast<std::int64_t>(tiling_.spans.size()));
+    return std::move(tiling_);
+  }
+
+ private:
+  std::int64_t slots(std::int64_t rows) const {
+    return (rows - 1) * height_.stride + (height_.kernel - 1) * height_.dilation + 1;
+  }
+
+  // In place pays where there are many columns for the two vectors at the ends, and needs a vector
+  // of columns without border.
+  bool reads_in_place(std::int64_t first, std::int64_t end) const {
+    if (!plain_ || width_.stride != 1) return false;
+    const std::int64_t left = std::max(left_, first), right = std::min(right_, end);
+    if (right - left < machine_.lanes) return false;
+    if (left == first && right == end) return true;
+    return end - first >= 24 * machine_.lanes && left - first <= machine_.lanes &&
+           end - right <= machine_.lanes;
+  }
+
+  bool all_in_place() const {
+    for (std::int64_t first = 0; first < width_.out; first += columns_)
+      if (!reads_in_place(first, std::min(first + columns_, width_.out))) return false;
+    return true;
+  }
+
+  void cut() {
+    const std::int64_t out = height_.out;
+    const std::int64_t unit =
+        shares_rows(height_) ? kTile * (height_.stride == 1 ? height_.dilation : 1) : 1;
+    std::int64_t rows = round_up(out, unit);
+    columns_ = std::min(width_.out, kMostColumns);
+    if (all_in_place()) {
+      rows = std::min(rows, round_up(kMostRows, unit));
+    } else {
+      const auto fits = [&] {
+        return slots(rows) * (columns_ * width_.stride) * machine_.element <= kStageBytes;
+      };
+      const auto halve = [&] { rows = round_up(divide_up(rows, 2), unit); };
+      while (!fits() && rows > 2 * unit) halve();
+      while (!fits() && columns_ > kMinColumns)
+        columns_ = round_up(divide_up(columns_, 2), machine_.lanes);
+      while (!fits() && rows > unit) halve();
+    }
+    const std::int64_t planes = problem_.batch * problem_.groups * problem_.axis[0].out;
+    const std::int64_t blocks = divide_up(width_.out, columns_);
+    // Enough for every thread, and not too much between two looks at the clock.
+    const std::int64_t enough = machine_.threads > 1 ? 4 * machine_.threads : 1;
+    const auto macs = [&] { return rows * columns_ * problem_.terms(); };
+    while (rows > unit && macs() > kTaskMacs &&
+           (macs() > 32 * kTaskMacs || planes * blocks * divide_up(out, rows) < enough))
+      rows = round_up(divide_up(rows, 2), unit);
+    tiling_.bands = divide_up(out, rows);
+    tiling_.rows = std::min(rows, out);
+    tiling_.slots = slots(tiling_.rows);
+    tiling_.planes = 1;
+    if (tiling_.bands * blocks == 1) {
+      tiling_.planes = std::clamp<std::int64_t>(kTaskMacs / macs(), 1, planes);
+      tiling_.planes = std::min(tiling_.planes, std::max<std::int64_t>(planes / enough, 1));
+    }
+    tiling_.tasks = divide_up(planes, tiling_.planes) * tiling_.bands * blocks;
+  }
+
+  void add_block(std::int64_t first, std::int64_t end) {
+    stage_elements_ = 0;
+    if (reads_in_place(first, end)) {
+      const std::int64_t left = std::max(left_, first), right = std::min(right_, end);
+      if (left > first) add_staged(first, machine_.lanes);
+      PlaneSpan span;
+      span.first = left;
+      span.pixels = right - left;
+      span.in_place = true;
+      for (std::int64_t v = 0; v < width_.kernel; ++v)
+        span.column.push_back(static_cast<std::int32_t>(v * width_.dilation));
+      tiling_.fill_elements =
+          std::max(tiling_.fill_elements, span.pixels + (width_.kernel - 1) * width_.dilation);
+      tiling_.spans.push_back(std::move(span));
+      if (right < end) add_staged(end - machine_.lanes, machine_.lanes);
+    } else {
+      add_staged(first, end - first);
+    }
+    tiling_.stage_elements = std::max(tiling_.stage_elements, stage_elements_);
+    tiling_.output_pitch =
+        std::max(tiling_.output_pitch, round_up(end - first, machine_.lanes) + machine_.lanes);
+  }
+
+  void add_staged(std::int64_t first, std::int64_t pixels) {
+    const std::int64_t s = width_.stride;
+    PlaneSpan span;
+    span.first = first;
+    span.pixels = pixels;
+    const std::int64_t positions = (pixels - 1) * s + (width_.kernel - 1) * width_.dilation + 1;
+    span.phase_pitch = divide_up(positions, s) + machine_.lanes;
+    span.pitch = round_up(s * span.phase_pitch, machine_.lanes);
+    const auto offset = [&](std::int64_t p) { return p % s * span.phase_pitch + p / s; };
+    for (std::int64_t v = 0; v < width_.kernel; ++v)
+      span.column.push_back(static_cast<std::int32_t>(offset(v * width_.dilation)));
+    const std::int64_t start = first * s - width_.lo;  // input column of position 0
+    span.source = std::clamp<std::int64_t>(start, 0, width_.in);
+    span.columns =
+        std::clamp<std::int64_t>(start + positions, span.source, width_.in) - span.source;
+    if (start + positions <= 0) span.columns = 0;
+    span.to = span.source - start;
+    span.even = offset(span.to);
+    span.odd = offset(span.to + 1);
+    for (std::int64_t p = 0; p < positions; ++p)
+      if (p < span.to || p >= span.to + span.columns)
+        span.border.push_back({offset(p), source_index(problem_.border, width_, start + p)});
+    // One slot more: the row of the fill value.
+    span.rows_at = stage_elements_;
+    stage_elements_ += (tiling_.slots + 1) * span.pitch;
+    tiling_.fill_elements = std::max(tiling_.fill_elements, span.pitch);
+    tiling_.spans.push_back(std::move(span));
+  }
+
+  const Problem& problem_;
+  const Axis& height_;
+  const Axis& width_;
+  const Machine& machine_;
+  const bool plain_;
+  std::int64_t left_ = 0, right_ = 0;
+  std::int64_t columns_ = 0;
+  std::int64_t stage_elements_ = 0;
+  PlaneTiling tiling_;
+};
+
+constexpr std::int64_t kMostSpans = 3;  // of a block
+
+// Scratch of one worker: fill row | staged spans | output rows | tables of rows | source rows.
+struct PlaneScratch {
+  std::int64_t fill, stage, output, table, source, total;
+
+  PlaneScratch(const PlaneTiling& tiling, std::int64_t element) {
+    fill = 0;
+    stage = fill + round_to_line(tiling.fill_elements * element);
+    output = stage + round_to_line((tiling.stage_elements + 64) * element);
+    table = output + round_to_line(kTile * tiling.output_pitch * element);
+    source = table + round_to_line(kMostSpans * tiling.slots * std::int64_t{sizeof(void*)});
+    total = source + round_to_line(tiling.slots * std::int64_t{sizeof(std::int64_t)});
+  }
+};
+
+Tiling tile(const Problem& problem, const Tensor& x, const Machine& machine) {
+  Tiling tiling;
+  tiling.family = Family::plane;
+  tiling.plane = PlaneBuilder(problem, x, machine).build();
+  tiling.stage_elements =
+      divide_up(PlaneScratch(tiling.plane, machine.element).total, machine.element);
+  return tiling;
+}
+
+template <class T>
+class PlaneRun {
+ public:
+  PlaneRun(const Problem& problem, const PlaneTiling& tiling, const KernelTable& table,
+           const Operands& operands, char* scratch, std::int64_t scratch_each, Interrupt& interrupt)
+      : problem_(problem),
+        height_(problem.axis[1]),
+        tiling_(tiling),
+        table_(table),
+        kernels_(table.set<T>()),
+        operands_(operands),
+        scratch_(scratch),
+        scratch_each_(scratch_each),
+        layout_(tiling, sizeof(T)),
+        interrupt_(interrupt),
+        plain_input_(is_plain(problem, operands.x)),
+        plain_output_(output_is_plain()),
+        fill_(scalar_as<T>(problem.fill[0])),
+        kernel_(choose_kernel()) {}
+
+  void task(std::int64_t index, int worker) noexcept {
+    if (interrupt_.stop_requested()) return;
+    Task t;
+    const std::int64_t blocks = static_cast<std::int64_t>(tiling_.blocks.size()) - 1;
+    const std::size_t block = static_cast<std::size_t>(index % blocks);
+    index /= blocks;
+    t.spans = tiling_.spans.data() + tiling_.blocks[block];
+    t.span_count = tiling_.blocks[block + 1] - tiling_.blocks[block];
+    t.row = index % tiling_.bands * tiling_.rows;
+    t.rows = std::min(tiling_.rows, height_.out - t.row);
+    index /= tiling_.bands;
+    t.first_column = t.spans[0].first;
+    const PlaneSpan& last = t.spans[t.span_count - 1];
+    t.columns = last.first + last.pixels - t.first_column;
+    char* const at = scratch_ + worker * scratch_each_;
+    t.fill = reinterpret_cast<T*>(at + layout_.fill);
+    t.stage = reinterpret_cast<T*>(at + layout_.stage);
+    t.output = reinterpret_cast<T*>(at + layout_.output);
+    t.table = reinterpret_cast<const T**>(at + layout_.table);
+    t.source = reinterpret_cast<std::int64_t*>(at + layout_.source);
+    prepare(t);
+
+    const std::int64_t planes = problem_.batch * problem_.groups * problem_.axis[0].out;
+    const std::int64_t end = std::min((index + 1) * tiling_.planes, planes);
+    const std::int64_t first = index * tiling_.planes, slices = problem_.axis[0].out;
+    std::int64_t depth = first % slices, channel = first / slices % problem_.groups;
+    std::int64_t image = first / slices / problem_.groups;
+    PlaneArgs<T> args = common_args();
+    for (std::int64_t p = first; p < end; ++p) {
+      run_plane(t, args, image, channel, depth);
+      if (++depth == slices) {
+        depth = 0;
+        if (++channel == problem_.groups) {
+          channel = 0;
+          ++image;
+        }
+      }
+      interrupt_.work_done(worker, t.rows * t.columns * problem_.terms());
+      if (interrupt_.stop_requested()) return;
+    }
+  }
+
+ private:
+  struct Task {
+    const PlaneSpan* spans;
+    std::int64_t span_count;
+    std::int64_t row, rows;  // of the output
+    std::int64_t first_column, columns;
+    std::int64_t slots;
+    // Slots [inside, inside + inside_rows) show consecutive input rows, the first of them
+    // `source[inside]`.
+    std::int64_t inside, inside_rows;
+    T* fill;
+    T* stage;
+    T* output;
+    const T** table;       // [span][slot]
+    std::int64_t* source;  // input row of each slot, -1: the fill value
+  };
+
+  bool output_is_plain() const {
+    const Tensor& y = operands_.y;
+    constexpr std::int64_t kElement = sizeof(T);
+    if (!same_storage(problem_.y_type, problem_.compute)) return false;
+    if (!is_float(problem_.compute) && problem_.activation != Activation::none) return false;
+    return y.axis[2] == kElement && y.axis[1] % kElement == 0;
+  }
+
+  PlaneKernel choose_kernel() const {
+    const Axis& width = problem_.axis[2];
+    if (height_.kernel != width.kernel) return PlaneKernel::any;
+    if (height_.stride == 1) {
+      if (width.kernel == 3) return PlaneKernel::square3;
+      const bool neighbours = width.stride == 1 && width.dilation == 1;
+      if (width.kernel == 5 && neighbours) return PlaneKernel::square5;
+      if (width.kernel == 7 && neighbours) return PlaneKernel::square7;
+    }
+    return width.kernel == 3 && height_.stride == 2 && height_.dilation == 1
+               ? PlaneKernel::square3_by2
+               : PlaneKernel::any;
+  }
+
+  // What all planes of a task share: where rows come from, and borders of the fill value.
+  void prepare(Task& t) const {
+    t.slots = (t.rows - 1) * height_.stride + (height_.kernel - 1) * height_.dilation + 1;
+    const std::int64_t start = t.row * height_.stride - height_.lo;
+    t.inside = std::clamp<std::int64_t>(-start, 0, t.slots);
+    t.inside_rows = std::clamp<std::int64_t>(height_.in - start, t.inside, t.slots) - t.inside;
+    bool filled = false;
+    for (std::int64_t i = 0; i < t.slots; ++i) {
+      t.source[i] = source_index(problem_.border, height_, start + i);
+      filled |= t.source[i] < 0;
+    }
+    if (filled) std::fill_n(t.fill, tiling_.fill_elements, fill_);
+    for (std::int64_t s = 0; s < t.span_count; ++s) {
+      const PlaneSpan& span = t.spans[s];
+      if (span.in_place) continue;
+      T* const rows = t.stage + span.rows_at;
+      if (problem_.border == Border::constant) {
+        for (std::int64_t i = 0; i < t.slots; ++i)
+          for (const PlaneSpan::BorderColumn& c : span.border)
+            rows[i * span.pitch + c.offset] = fill_;
+      }
+      const T** const table = t.table + s * tiling_.slots;
+      for (std::int64_t i = 0; i < t.slots; ++i)
+        table[i] = t.source[i] < 0 ? t.fill : rows + i * span.pitch;
+    }
+  }
+
+  // What all kernel calls share.
+  PlaneArgs<T> common_args() const {
+    PlaneArgs<T> args{};
+    const std::int64_t s = height_.stride, d = height_.dilation;
+    const bool dilated = height_.kernel > 1 && (s == 1 || !shares_rows(height_));
+    args.phases = dilated ? 1 : s;
+    args.row_step = dilated ? d : s;
+    args.advance = s == 1 && height_.kernel > 1 ? d : s;
+    if (kernel_ == PlaneKernel::square3_by2) args.row_step = 1;
+    args.kernel_rows = height_.kernel;
+    args.kernel_columns = problem_.axis[2].kernel;
+    args.activation = is_float(problem_.compute) ? problem_.activation : Activation::none;
+    return args;
+  }
+
+  void run_plane(const Task& t, PlaneArgs<T>& args, std::int64_t image, std::int64_t channel,
+                 std::int64_t depth) const {
+    const Tensor& x = operands_.x;
+    const Tensor& y = operands_.y;
+    const char* const from = x.data + image * x.batch + x.channel_offset(channel) +
+                             depth * problem_.axis[0].stride * x.axis[0];
+    for (std::int64_t s = 0; s < t.span_count; ++s) {
+      const PlaneSpan& span = t.spans[s];
+      if (span.in_place) {
+        const T** const table = t.table + s * tiling_.slots;
+        const std::int64_t column = (span.first - problem_.axis[2].lo) * std::int64_t{sizeof(T)};
+        for (std::int64_t i = 0; i < t.slots; ++i)
+          table[i] = t.source[i] < 0
+                         ? t.fill
+                         : reinterpret_cast<const T*>(from + t.source[i] * x.axis[1] + column);
+      } else {
+        stage(t, span, from);
+      }
+    }
+    args.w = static_cast<const T*>(operands_.packed) + channel * problem_.terms();
+    if (operands_.bias != nullptr) args.bias = static_cast<const T*>(operands_.bias) + channel;
+    filter(t, args,
+           y.data + image * y.batch + y.channel_offset(channel) + depth * y.axis[0] +
+               t.row * y.axis[1] + t.first_column * y.axis[2]);
+  }
+
+  void stage(const Task& t, const PlaneSpan& span, const char* plane) const {
+    T* const rows = t.stage + span.rows_at;
+    if (t.inside_rows > 0)
+      stage_rows(span, plane, t.source[t.inside], t.inside_rows, rows + t.inside * span.pitch);
+    if (problem_.border == Border::constant) return;
+    for (std::int64_t i = 0; i < t.slots; ++i) {
+      if (i == t.inside) i += t.inside_rows;
+      if (i < t.slots) stage_rows(span, plane, t.source[i], 1, rows + i * span.pitch);
+    }
+  }
+
+  void stage_rows(const PlaneSpan& span, const char* plane, std::int64_t first, std::int64_t count,
+                  T* to) const {
+    const Tensor& x = operands_.x;
+    const std::int64_t s = problem_.axis[2].stride;
+    const auto offset = [&](std::int64_t p) { return p % s * span.phase_pitch + p / s; };
+    const char* from = plane + first * x.axis[1];
+    if (plain_input_ && s <= 2 && span.columns > 0) {
+      kernels_.plane_stage({reinterpret_cast<const T*>(from + span.source * x.axis[2]),
+                            x.axis[1] / std::int64_t{sizeof(T)}, count, span.columns, s, span.even,
+                            span.odd, fill_, to, span.pitch});
+    } else {
+      for (std::int64_t r = 0; r < count; ++r) {
+        for (std::int64_t c = 0; c < std::min(s, span.columns); ++c)
+          read_row<T>(table_, problem_.x_type, from + r * x.axis[1] + (span.source + c) * x.axis[2],
+                      s * x.axis[2], to + r * span.pitch + offset(span.to + c), 1,
+                      divide_up(span.columns - c, s));
+      }
+    }
+    if (problem_.border == Border::constant || span.border.empty()) return;
+    for (std::int64_t r = 0; r < count; ++r, from += x.axis[1], to += span.pitch) {
+      for (const PlaneSpan::BorderColumn& c : span.border) {
+        if (plain_input_) {
+          to[c.offset] = reinterpret_cast<const T*>(from)[c.source];
+        } else {
+          read_row<T>(table_, problem_.x_type, from + c.source * x.axis[2], 0, to + c.offset, 1, 1);
+        }
+      }
+    }
+  }
+
+  // All rows of the band; `to` is the first of the output.
+  void filter(const Task& t, PlaneArgs<T>& args, char* to) const {
+    const std::int64_t s = height_.stride, d = height_.dilation;
+    if (!shares_rows(height_)) {
+      for (std::int64_t r = 0; r < t.rows; ++r) filter_rows(t, args, r, 1, 1, to);
+      return;
+    }
+    // With a dilation, every d-th output row: they share their input rows.
+    const std::int64_t apart = s == 1 && height_.kernel > 1 ? d : 1;
+    const std::int64_t most = plain_output_ ? t.rows : kTile;
+    for (std::int64_t phase = 0; phase < std::min(apart, t.rows); ++phase) {
+      const std::int64_t rows = apart == 1 ? t.rows : divide_up(t.rows - phase, apart);
+      for (std::int64_t r = 0; r < rows; r += most)
+        filter_rows(t, args, phase + r * apart, apart, std::min(most, rows - r), to);
+    }
+  }
+
+  // Output rows row, row + apart, ... of the band.
+  void filter_rows(const Task& t, PlaneArgs<T>& args, std::int64_t row, std::int64_t apart,
+                   std::int64_t rows, char* to) const {
+    const Tensor& y = operands_.y;
+    char* const first = to + row * y.axis[1];
+    T* out;
+    if (plain_output_) {
+      out = reinterpret_cast<T*>(first);
+      const std::int64_t pitch = y.axis[1] / std::int64_t{sizeof(T)};
+      args.out_pitch = apart * pitch;
+      args.room = apart == 1 && pitch == t.columns ? (t.rows - row) * pitch : kNoRoom;
+    } else {
+      out = t.output;
+      args.out_pitch = tiling_.output_pitch;
+      args.room = rows * tiling_.output_pitch;
+    }
+    args.rows = rows;
+    const auto kernel = kernels_.plane[static_cast<int>(kernel_)];
+    for (std::int64_t s = 0; s < t.span_count; ++s) {
+      const PlaneSpan& span = t.spans[s];
+      args.row = t.table + s * tiling_.slots + row * height_.stride;
+      args.column = span.column.data();
+      args.out = out + (span.first - t.first_column);
+      args.pixels = span.pixels;
+      kernel(args);
+    }
+    if (plain_output_) return;
+    for (std::int64_t r = 0; r < rows; ++r)
+      write_row<T>(table_, problem_.y_type, out + r * args.out_pitch, first + r * apart * y.axis[1],
+                   y.axis[2], t.columns, problem_.activation);
+  }
+
+  const Problem& problem_;
+  const Axis& height_;
+  const PlaneTiling& tiling_;
+  const KernelTable& table_;
+  const KernelSet<T>& kernels_;
+  const Operands& operands_;
+  char* const scratch_;
+  const std::int64_t scratch_each_;
+  const PlaneScratch layout_;
+  Interrupt& interrupt_;
+  const bool plain_input_;
+  const bool plain_output_;
+  const T fill_;
+  const PlaneKernel kernel_;
+};
+
+template <class T>
+void run_as(const Problem& problem, const Tiling& tiling, const KernelTable& kernels,
+            const Operands& operands, char* scratch, int workers, Interrupt& interrupt) {
+  PlaneRun<T> run(problem, tiling.plane, kernels, operands, scratch,
+                  scratch_bytes(tiling, sizeof(T)), interrupt);
+  parallel_for(
+      tiling.plane.tasks, workers,
+      [](void* context, std::int64_t index, int worker) noexcept {
+        static_cast<PlaneRun<T>*>(context)->task(index, worker);
+      },
+      &run);
+}
+
+}  // namespace
+
+const Candidate plane = {"direct", "plane", accepts, cost, tile};
+
+void run_planes(const Problem& problem, const Tiling& tiling, const KernelTable& kernels,
+                const Operands& operands, char* scratch, int workers, Interrupt& interrupt) {
+  switch (problem.compute) {
+    case Compute::f32:
+      return run_as<float>(problem, tiling, kernels, operands, scratch, workers, interrupt);
+    case Compute::f64:
+      return run_as<double>(problem, tiling, kernels, operands, scratch, workers, interrupt);
+    case Compute::i32:
+      return run_as<std::int32_t>(problem, tiling, kernels, operands, scratch, workers, interrupt);
+    case Compute::i64:
+      return run_as<std::int64_t>(problem, tiling, kernels, operands, scratch, workers, interrupt);
+  }
+}
+
+}  // namespace fastconv

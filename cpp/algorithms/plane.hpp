@@ -1,0 +1,59 @@
+// How planes that are filtered one by one are cut, and the loop nest that runs them:
+//
+//   for each task (some planes, or a band of rows and a block of columns of one)    in parallel
+//     for each plane
+//       stage the spans that touch a border, or cannot be read as they lie
+//       for each four output rows                                       kernels/plane.hpp
+//         for each span: filter, add bias, activate, store
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/problem.hpp"
+
+namespace fastconv {
+
+// A block of output columns in spans, one kernel call a row each:
+//
+//   staged   |         in place         | staged      wide planes, read in place but for their ends
+//   staged                                            all others
+//
+// The kernel's last vector overlaps, and so do these spans where they are narrower than a vector.
+struct PlaneSpan {
+  std::int64_t first = 0;   // output column
+  std::int64_t pixels = 0;  // output columns
+  bool in_place = false;
+  std::vector<std::int32_t> column;  // offset of each kernel column in a row
+
+  // Staged: position p, in padded columns from the span's first, lies at
+  // p % stride * phase_pitch + p / stride of its row.
+  std::int64_t source = 0;  // input columns [source, source + columns) are copied
+  std::int64_t columns = 0;
+  std::int64_t to = 0;    // position of the first of them
+  std::int64_t even = 0;  // where it lies, and where the next one does
+  std::int64_t odd = 0;
+  std::int64_t phase_pitch = 0;
+  std::int64_t pitch = 0;
+  std::int64_t rows_at = 0;  // where its rows begin in the staged elements
+  struct BorderColumn {
+    std::int64_t offset;
+    std::int64_t source;  // the input column that it shows, unless it shows the fill value
+  };
+  std::vector<BorderColumn> border;
+};
+
+struct PlaneTiling {
+  std::vector<PlaneSpan> spans;
+  std::vector<std::int64_t> blocks;  // of columns: the first span of each, and the end
+  std::int64_t rows = 1;             // output rows of a band
+  std::int64_t bands = 1;
+  std::int64_t planes = 1;  // of a task
+  std::int64_t tasks = 0;
+  std::int64_t slots = 0;           // input rows of a band
+  std::int64_t fill_elements = 0;   // a row of the fill value
+  std::int64_t stage_elements = 0;  // all staged spans of one block
+  std::int64_t output_pitch = 0;    // of the rows that are converted to the output's type
+};
+
+}  // namespace fastconv

@@ -1,0 +1,338 @@
+// One channel filtered by one kernel, from input rows straight to output rows: depthwise layers and
+// pictures. Lanes are output columns.
+//
+//   row table          input rows                          Rows output rows
+//     row[0] ------->  fill fill fill ...  (above)
+//     row[1] ------->  x00  x01  x02  ...                  acc[0] = w[0] row[0] + w[1] row[1] + ...
+//     row[2] ------->  x10  x11  x12  ...                  acc[1] = w[0] row[1] + w[1] row[2] + ...
+//     ...                                                  ...    -> bias, activation -> out
+//
+// The table of rows makes borders above and below free: their entries point to a row of the fill
+// value, or to the row that is mirrored. An input row is loaded once and feeds every output row
+// that it touches, as in row_stencil.hpp. The last vector of a row overlaps the one before it, so
+// that nothing is read or written beyond what the outputs need.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/args.hpp"
+#include "kernels/store.hpp"
+#include "kernels/table.hpp"
+#include "kernels/unroll.hpp"
+#include "simd/inline.hpp"
+
+namespace fastconv::FASTCONV_ISA_NAMESPACE {
+
+// Vec i of a tile, of which the last lies `end` elements after the first.
+template <class V, int Vecs>
+FASTCONV_INLINE V plane_load(const typename V::value_type* x, std::int64_t at, std::int64_t last,
+                             int i) {
+  return V::load(i < Vecs - 1 ? x + at + i * V::lanes : x + last);
+}
+
+// Adds one kernel column of one input row to output rows [Lo, Hi]; `w` is the weight of row Lo.
+template <class V, int Rows, int Vecs, int Lo, int Hi>
+FASTCONV_INLINE void plane_column(V (&acc)[Rows][Vecs], const typename V::value_type* x,
+                                  std::int64_t at, std::int64_t last,
+                                  const typename V::value_type* w, std::int64_t w_pitch) {
+  V xv[Vecs];
+  FASTCONV_UNROLL
+  for (int i = 0; i < Vecs; ++i) {
+    xv[i] = plane_load<V, Vecs>(x, at, last, i);
+    if constexpr (Hi > Lo) FASTCONV_IN_REGISTER(xv[i].v);
+  }
+  FASTCONV_UNROLL
+  for (int r = Lo; r <= Hi; ++r) {
+    const V wv = V::load_broadcast(w - (r - Lo) * w_pitch);
+    FASTCONV_UNROLL
+    for (int i = 0; i < Vecs; ++i) acc[r][i] = V::fma(wv, xv[i], acc[r][i]);
+  }
+}
+
+template <class V, int Rows, int Vecs, int Lo, int Hi>
+FASTCONV_INLINE void plane_row(V (&acc)[Rows][Vecs], const typename V::value_type* x,
+                               std::int64_t end, const typename V::value_type* w,
+                               std::int64_t w_pitch, const PlaneArgs<typename V::value_type>& a) {
+  w -= Lo * w_pitch;
+  FASTCONV_NO_UNROLL
+  for (std::int64_t v = 0; v < a.kernel_columns; ++v)
+    plane_column<V, Rows, Vecs, Lo, Hi>(acc, x + a.column[v], 0, end, w + v, w_pitch);
+}
+
+// Kernels of any size: the kernel rows of one phase after the other.
+template <class V, int Rows, int Vecs>
+FASTCONV_INLINE void plane_sum(V (&acc)[Rows][Vecs], std::int64_t first, std::int64_t end,
+                               const PlaneArgs<typename V::value_type>& a) {
+  static_assert(Rows <= 4, "the cases below are those of four rows");
+  const std::int64_t w_pitch = a.phases * a.kernel_columns;
+  for (std::int64_t phase = 0; phase < a.phases && phase < a.kernel_rows; ++phase) {
+    const std::int64_t last = (a.kernel_rows - 1 - phase) / a.phases;
+    const typename V::value_type* const* row = a.row + phase;
+    const typename V::value_type* w = a.w + phase * a.kernel_columns;
+    FASTCONV_NO_UNROLL
+    for (std::int64_t i = 0; i <= last + Rows - 1; ++i, row += a.row_step, w += w_pitch) {
+      const typename V::value_type* const x = *row + first;
+      const std::int64_t lo = i > last ? i - last : 0;
+      const std::int64_t hi = i < Rows - 1 ? i : Rows - 1;
+      switch (lo * 4 + hi) {
+#define FASTCONV_CASE(Lo, Hi)                                                              \
+  case Lo * 4 + Hi:                                                                        \
+    if constexpr (Hi < Rows) plane_row<V, Rows, Vecs, Lo, Hi>(acc, x, end, w, w_pitch, a); \
+    break;
+        FASTCONV_CASE(0, 0)
+        FASTCONV_CASE(0, 1)
+        FASTCONV_CASE(0, 2)
+        FASTCONV_CASE(0, 3)
+        FASTCONV_CASE(1, 1)
+        FASTCONV_CASE(1, 2)
+        FASTCONV_CASE(1, 3)
+        FASTCONV_CASE(2, 2)
+        FASTCONV_CASE(2, 3)
+        FASTCONV_CASE(3, 3)
+#undef FASTCONV_CASE
+      }
+    }
+  }
+}
+
+// Size x Size, unrolled whole: input row Row and those after it. Stride is the vertical one; the
+// table steps through all of its rows.
+template <class V, int Rows, int Vecs, int Size, int Stride, int Row>
+FASTCONV_INLINE void plane_square(V (&acc)[Rows][Vecs], const typename V::value_type* const* row,
+                                  std::int64_t row_step, const typename V::value_type* w,
+                                  const std::int64_t (&at)[Size],
+                                  const std::int64_t (&last)[Size]) {
+  if constexpr (Row <= (Rows - 1) * Stride + Size - 1) {
+    constexpr int kLo = Row < Size ? 0 : (Row - Size) / Stride + 1;
+    constexpr int kHi = Row / Stride < Rows - 1 ? Row / Stride : Rows - 1;
+    // GCC would keep weights for the rows to come, and spill accumulators.
+    if constexpr ((Rows + 1) * Vecs + Size * Size > V::registers) FASTCONV_OPAQUE_POINTER(w);
+    const typename V::value_type* const x = *row;
+    FASTCONV_UNROLL
+    for (int v = 0; v < Size; ++v)
+      plane_column<V, Rows, Vecs, kLo, kHi>(acc, x, at[v], last[v],
+                                            w + (Row - kLo * Stride) * Size + v, Size * Stride);
+    plane_square<V, Rows, Vecs, Size, Stride, Row + 1>(acc, row + row_step, row_step, w, at, last);
+  }
+}
+
+template <class V, int Rows, int Vecs, PlaneKernel Kernel>
+FASTCONV_INLINE void plane_tile(const PlaneArgs<typename V::value_type>& a, std::int64_t first,
+                                std::int64_t end) {
+  static_assert(Rows == 1 ? Vecs + 2 <= V::registers : Rows * Vecs + Vecs + 1 <= V::registers,
+                "the tile spills");
+  using T = typename V::value_type;
+  V acc[Rows][Vecs];
+  FASTCONV_UNROLL
+  for (int r = 0; r < Rows; ++r) {
+    FASTCONV_UNROLL
+    for (int i = 0; i < Vecs; ++i) acc[r][i] = V::zero();
+  }
+  if constexpr (Kernel == PlaneKernel::any) {
+    plane_sum<V, Rows, Vecs>(acc, first, end, a);
+  } else {
+    constexpr int kSize = Kernel == PlaneKernel::square5   ? 5
+                          : Kernel == PlaneKernel::square7 ? 7
+                                                           : 3;
+    constexpr int kStride = Kernel == PlaneKernel::square3_by2 ? 2 : 1;
+    std::int64_t at[kSize], last[kSize];
+    FASTCONV_UNROLL
+    for (int v = 0; v < kSize; ++v) {
+      at[v] = first + (kSize == 3 ? a.column[v] : v);
+      last[v] = at[v] + end;
+    }
+    plane_square<V, Rows, Vecs, kSize, kStride, 0>(acc, a.row, a.row_step, a.w, at, last);
+  }
+  if (a.bias != nullptr) {
+    const V bias = V::load_broadcast(a.bias);
+    FASTCONV_UNROLL
+    for (int r = 0; r < Rows; ++r) {
+      FASTCONV_UNROLL
+      for (int i = 0; i < Vecs; ++i) acc[r][i] = V::add(acc[r][i], bias);
+    }
+  }
+  if (a.activation == Activation::relu || a.activation == Activation::relu6) {
+    FASTCONV_UNROLL
+    for (int r = 0; r < Rows; ++r) {
+      FASTCONV_UNROLL
+      for (int i = 0; i < Vecs; ++i) acc[r][i] = activate(acc[r][i], Activation::relu);
+    }
+    if (a.activation == Activation::relu6) {
+      const V six = V::broadcast(T(6));
+      FASTCONV_UNROLL
+      for (int r = 0; r < Rows; ++r) {
+        FASTCONV_UNROLL
+        for (int i = 0; i < Vecs; ++i) acc[r][i] = V::min(acc[r][i], six);
+      }
+    }
+  }
+  T* out = a.out + first;
+  if (Vecs == 1 && a.pixels < V::lanes) {
+    FASTCONV_UNROLL
+    for (int r = 0; r < Rows; ++r, out += a.out_pitch) {
+      if (r * a.out_pitch + V::lanes <= a.room) {
+        acc[r][0].store(out);
+      } else {
+        acc[r][0].store(out, static_cast<int>(a.pixels));
+      }
+    }
+    return;
+  }
+  FASTCONV_UNROLL
+  for (int r = 0; r < Rows; ++r, out += a.out_pitch) {
+    FASTCONV_UNROLL
+    for (int i = 0; i < Vecs - 1; ++i) acc[r][i].store(out + i * V::lanes);
+    acc[r][Vecs - 1].store(out + end);
+  }
+}
+
+// What is too long to be inlined into every tile acts on the rows once they are stored.
+template <class V>
+void plane_activate(const PlaneArgs<typename V::value_type>& a) {
+  for (std::int64_t r = 0; r < a.rows; ++r) {
+    typename V::value_type* const out = a.out + r * a.out_pitch;
+    for (std::int64_t i = 0; i < a.pixels; i += V::lanes) {
+      const std::int64_t left = a.pixels - i;
+      const int n = static_cast<int>(left < V::lanes ? left : V::lanes);
+      activate(V::load(out + i, n), a.activation).store(out + i, n);
+    }
+  }
+}
+
+template <class V, int Rows, PlaneKernel Kernel>
+FASTCONV_INLINE void plane_rows(const PlaneArgs<typename V::value_type>& a) {
+  // One row shares no loads; ten sums hide the latency of each other.
+  constexpr int kWide = Rows == 1 ? 10 : 3, kMiddle = Rows == 1 ? 5 : 3;
+  std::int64_t left = (a.pixels + V::lanes - 1) / V::lanes;
+  if (a.pixels < V::lanes) {
+    plane_tile<V, Rows, 1, Kernel>(a, 0, 0);
+    left = 0;
+  }
+  for (std::int64_t first = 0; left > 0;) {
+    const std::int64_t to_last = a.pixels - V::lanes - first;
+    const auto end = [&](std::int64_t vecs) {
+      return left == vecs ? to_last : (vecs - 1) * V::lanes;
+    };
+    std::int64_t taken = 1;
+    if (left >= kWide && left != kWide + 1) {
+      taken = kWide;
+      plane_tile<V, Rows, kWide, Kernel>(a, first, end(taken));
+    } else if (kMiddle != kWide && left >= kMiddle) {
+      taken = kMiddle;
+      if constexpr (kMiddle != kWide) plane_tile<V, Rows, kMiddle, Kernel>(a, first, end(taken));
+    } else if (left >= 2) {
+      taken = 2;
+      plane_tile<V, Rows, 2, Kernel>(a, first, end(taken));
+    } else {
+      plane_tile<V, Rows, 1, Kernel>(a, first, to_last);
+    }
+    first += taken * V::lanes;
+    left -= taken;
+  }
+}
+
+// The output rows in fours, then two or one.
+template <class V, PlaneKernel Kernel>
+void plane_filter(const PlaneArgs<typename V::value_type>& given) {
+  PlaneArgs<typename V::value_type> a = given;
+  const auto move = [&](std::int64_t rows) {
+    a.row += rows * a.advance;
+    a.out += rows * a.out_pitch;
+    a.room -= rows * a.out_pitch;
+    a.rows -= rows;
+  };
+  while (a.rows > 0) {
+    // Three rows: four, once more over the last that is done.
+    if (a.rows == 3 && given.rows > 3) move(-1);
+    if (a.rows >= 4) {
+      plane_rows<V, 4, Kernel>(a);
+      move(4);
+    } else if (a.rows >= 2) {
+      plane_rows<V, 2, Kernel>(a);
+      move(2);
+    } else {
+      plane_rows<V, 1, Kernel>(a);
+      move(1);
+    }
+  }
+  if constexpr (kIsFloat<V>) {
+    if (given.activation > Activation::relu6) plane_activate<V>(given);
+  }
+}
+
+// n columns of a row from column c on; no more than a vector for each phase, c even.
+template <class V, int Stride>
+FASTCONV_INLINE void plane_stage_part(const PlaneStageArgs<typename V::value_type>& a,
+                                      const typename V::value_type* from,
+                                      typename V::value_type* to, std::int64_t c, std::int64_t n) {
+  const int count = static_cast<int>(n);
+  const V first = n >= V::lanes ? V::load(from + c) : V::load(from + c, count);
+  if constexpr (Stride == 1) {
+    first.store(to + a.even + c);
+  } else {
+    V even = first, odd = V::zero();
+    if (n == 2 * V::lanes) {
+      odd = V::load(from + c + V::lanes);
+    } else if (n > V::lanes) {
+      odd = V::load(from + c + V::lanes, count - V::lanes);
+    }
+    V::unzip(even, odd);
+    even.store(to + a.even + c / 2);
+    odd.store(to + a.odd + c / 2);
+  }
+}
+
+template <class V, int Stride>
+FASTCONV_INLINE void plane_stage_rows(const PlaneStageArgs<typename V::value_type>& a) {
+  constexpr int kStep = Stride * V::lanes;
+  const V fill = V::broadcast(a.fill);
+  const std::int64_t columns = a.columns, whole = columns / kStep * kStep;
+  // The end: nothing, the last vector once more, or a part.
+  const bool overlaps = Stride == 1 && columns >= V::lanes;
+  const typename V::value_type* from = a.from;
+  typename V::value_type* to = a.to;
+  const std::int64_t from_pitch = a.from_pitch, to_pitch = a.to_pitch;
+  // The narrow planes of deep layers have as few instructions a row as possible.
+  if (Stride == 1 && columns <= 2 * V::lanes) {
+    to += a.even;
+    if (columns >= V::lanes) {
+      const std::int64_t last = columns - V::lanes;
+      FASTCONV_NO_UNROLL
+      for (std::int64_t r = 0; r < a.rows; ++r, from += from_pitch, to += to_pitch) {
+        const V first = V::load(from), second = V::load(from + last);
+        first.store(to);
+        second.store(to + last);
+      }
+    } else {
+      const int count = static_cast<int>(columns);
+      FASTCONV_NO_UNROLL
+      for (std::int64_t r = 0; r < a.rows; ++r, from += from_pitch, to += to_pitch) {
+        V::load(from, count).store(to);
+        fill.store(to + columns);
+      }
+    }
+    return;
+  }
+  for (std::int64_t r = 0; r < a.rows; ++r, from += from_pitch, to += to_pitch) {
+    for (std::int64_t c = 0; c < whole; c += kStep)
+      plane_stage_part<V, Stride>(a, from, to, c, kStep);
+    if (overlaps) {
+      plane_stage_part<V, Stride>(a, from, to, columns - V::lanes, V::lanes);
+    } else if (whole < columns) {
+      plane_stage_part<V, Stride>(a, from, to, whole, columns - whole);
+      fill.store(to + a.even + (columns + Stride - 1) / Stride);
+      if constexpr (Stride == 2) fill.store(to + a.odd + columns / 2);
+    }
+  }
+}
+
+template <class V>
+void plane_stage(const PlaneStageArgs<typename V::value_type>& a) {
+  if (a.stride == 1) {
+    plane_stage_rows<V, 1>(a);
+  } else {
+    plane_stage_rows<V, 2>(a);
+  }
+}
+
+}  // namespace fastconv::FASTCONV_ISA_NAMESPACE
