@@ -374,7 +374,6 @@ void test_vector() {
     test_float_arithmetic<V>();
     test_logistic<V>();
   }
-  test_unzip<V>();
 }
 
 // The value of a 16-bit pattern from the definition of the format.
