@@ -159,12 +159,11 @@ class TiledRun {
       }
       if (tiling_.family == Family::outer) {
         const bool columns = tiling_.columns_group != 0;
-        kernels_.outer[width / kernels_.lanes - 1](
-            {x, pad.pixel, pixels, tap, terms, w, acc, accumulate,
-             columns, upcoming(tile.group, panel, chunk, t + terms)});
+        kernels_.outer[width / kernels_.lanes - 1]({x, pad.pixel, pixels, tap, terms, w, acc,
+                                                    accumulate, columns,
+                                                    upcoming(tile.group, panel, chunk, t + terms)});
       } else {
-        multiply_lanes(chunk, tile, x,
-                       {nullptr, 0, tap, terms, w, nullptr, 0, accumulate}, acc,
+        multiply_lanes(chunk, tile, x, {nullptr, 0, tap, terms, w, nullptr, 0, accumulate}, acc,
                        width);
       }
       interrupt_.work_done(worker, terms * width * pixels);

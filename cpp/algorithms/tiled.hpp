@@ -23,9 +23,9 @@ namespace fastconv {
 struct Operands {
   Tensor x;
   Tensor y;
-  const void* packed = nullptr;  // pack/weights.hpp
+  const void* packed = nullptr;      // pack/weights.hpp
   const Weights* weights = nullptr;  // read where `packed` is null
-  const void* bias = nullptr;    // one value of the compute type for each real output channel
+  const void* bias = nullptr;        // one value of the compute type for each real output channel
 };
 
 PanelShape panel_shape(const Problem& problem, const Tiling& tiling, int lanes);

@@ -13,8 +13,8 @@ std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b;
 std::int64_t round_up(std::int64_t a, std::int64_t b) { return divide_up(a, b) * b; }
 
 // Boxes smaller than this re-read the weights too often to be worth a smaller patch: rather is the
-// reduction cut (measured on Zen 3 with half a megabyte of L2: 8 % over eleven layers for 256 pixels
-// against 96).
+// reduction cut (measured on Zen 3 with half a megabyte of L2: 8 % over eleven layers for 256
+// pixels against 96).
 constexpr std::int64_t kMinPixels = 256;
 constexpr std::int64_t kMinThreadPixels = 96;  // where threads would be idle otherwise
 // Accumulators of one panel stay near L1; a tile of more pixels gains nothing.
@@ -31,8 +31,8 @@ PatchLayout patch_layout(const Patch& patch, const Index3& box, bool channels_la
     layout.length[a] = box[a] + patch.axis[a].extent;
     phases *= patch.axis[a].phases;
   }
-  // An odd number of cache lines from one position or plane to the next: powers of two would put the
-  // same pixel of every channel, or the same channel of every pixel, in the same few sets.
+  // An odd number of cache lines from one position or plane to the next: powers of two would put
+  // the same pixel of every channel, or the same channel of every pixel, in the same few sets.
   const std::int64_t line = 64 / element;
   const auto odd_lines = [&](std::int64_t n) { return (divide_up(n, line) | 1) * line; };
   layout.axis[2] = 1;
@@ -44,8 +44,7 @@ PatchLayout patch_layout(const Patch& patch, const Index3& box, bool channels_la
   if (channels_last) {
     layout.channel = 1;
   } else {
-    layout.channel =
-        patch.channels == 1 ? layout.phase * phases : odd_lines(layout.phase * phases);
+    layout.channel = patch.channels == 1 ? layout.phase * phases : odd_lines(layout.phase * phases);
   }
   return layout;
 }
@@ -76,8 +75,8 @@ TapRange all_taps(const Problem& problem) {
   return range;
 }
 
-// Halves the first of the axes that can be, and not below min_pixels: rows stay whole as long as they
-// can.
+// Halves the first of the axes that can be, and not below min_pixels: rows stay whole as long as
+// they can.
 bool shrink(Index3& box, std::int64_t min_pixels) {
   if (box[0] * box[1] * box[2] < 2 * min_pixels) return false;
   for (int a = 0; a < 3; ++a) {
@@ -279,8 +278,7 @@ class Builder {
         // One vector is written behind the last term; an odd number of lines, as in patch_layout.
         const std::int64_t group = machine_.pixels;
         tiling_.columns_group = group;
-        tiling_.columns_pitch =
-            (divide_up(group * terms + machine_.lanes, line) | 1) * line;
+        tiling_.columns_pitch = (divide_up(group * terms + machine_.lanes, line) | 1) * line;
         tiling_.stage_elements = divide_up(tiling_.pixels(), group) * tiling_.columns_pitch;
       } else {
         tiling_.columns_pitch = round_up(tiling_.pixels(), line);

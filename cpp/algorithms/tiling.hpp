@@ -72,7 +72,7 @@ struct Tiling {
   std::int64_t stage_elements = 0;
   std::int64_t acc_elements = 0;
   std::int64_t panel_elements = 0;  // of one panel's accumulators, and of the conversion buffer
-  std::int64_t columns_group = 0;  // stage_columns: pixels that lie side by side, or 0: all
+  std::int64_t columns_group = 0;   // stage_columns: pixels that lie side by side, or 0: all
   std::int64_t columns_pitch = 0;
 
   std::int64_t pixels() const { return box[0] * box[1] * box[2]; }

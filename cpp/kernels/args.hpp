@@ -9,8 +9,8 @@
 
 namespace fastconv {
 
-// Memory that the next kernel call will read first, to be brought near during this one: `runs` of so
-// many bytes.
+// Memory that the next kernel call will read first, to be brought near during this one: `runs` of
+// so many bytes.
 struct Upcoming {
   const char* at = nullptr;
   std::int64_t pitch = 0;  // bytes from one run to the next

@@ -191,8 +191,8 @@ void store_tile(const StoreArgs<typename V::value_type>& args) {
   }
 }
 
-// Group by group, whole vectors; see SpreadArgs. The rows of two terms are often in different pages,
-// where the processor's own prefetching stops: lines are asked for kAhead terms ahead.
+// Group by group, whole vectors; see SpreadArgs. The rows of two terms are often in different
+// pages, where the processor's own prefetching stops: lines are asked for kAhead terms ahead.
 template <class V, int Group>
 void spread_rows(const SpreadArgs<typename V::value_type>& args) {
   using T = typename V::value_type;

@@ -27,7 +27,7 @@ struct KernelSet {
   void (*row_stencil[kStencilRows])(const StencilArgs<T>&);  // [output rows - 1]
   void (*store)(const StoreArgs<T>&);
   void (*pack)(const PackArgs<T>&);
-  void (*spread)(const SpreadArgs<T>&);                           // into groups of `pixels`
+  void (*spread)(const SpreadArgs<T>&);                            // into groups of `pixels`
   void (*every_second)(const T* from, T* to, std::int64_t count);  // to[i] = from[2 * i]
 };
 

@@ -249,8 +249,8 @@ void stage_columns(const KernelTable& kernels, const Problem& problem, const Ten
   if (group != 0 && taps == 1 && !problem.padded() && !problem.complex && axis[2].stride == 1 &&
       same_storage(problem.x_type, problem.compute) && x.axis[2] == kElement &&
       x.channel % kElement == 0 && tile.size[0] == 1 &&
-      (tile.size[1] == 1 || (axis[1].stride == 1 && tile.size[2] == axis[2].in &&
-                             x.axis[1] == axis[2].in * kElement))) {
+      (tile.size[1] == 1 ||
+       (axis[1].stride == 1 && tile.size[2] == axis[2].in && x.axis[1] == axis[2].in * kElement))) {
     // A pointwise layer's pixels follow each other in x and are read from there.
     const char* from = plane(first);
     for (int a = 0; a < 3; ++a) from += tile.origin[a] * axis[a].stride * x.axis[a];

@@ -107,10 +107,10 @@ void pack_panel(const KernelTable& kernels, const Problem& problem, const Weight
   }
 }
 
-#define FASTCONV_INSTANTIATE(T)                                                     \
-  template void pack_panel<T>(const KernelTable&, const Problem&, const Weights&,   \
-                              const PanelShape&, std::int64_t, std::int64_t,        \
-                              std::int64_t, std::int64_t, T*);
+#define FASTCONV_INSTANTIATE(T)                                                            \
+  template void pack_panel<T>(const KernelTable&, const Problem&, const Weights&,          \
+                              const PanelShape&, std::int64_t, std::int64_t, std::int64_t, \
+                              std::int64_t, T*);
 FASTCONV_INSTANTIATE(float)
 FASTCONV_INSTANTIATE(double)
 FASTCONV_INSTANTIATE(std::int32_t)

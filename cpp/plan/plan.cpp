@@ -19,8 +19,9 @@ constexpr std::int64_t kInlineMacs = 500'000;
 template <class T>
 Machine describe(const KernelSet<T>& kernels, int threads) {
   const CacheSizes& caches = cache_sizes();
-  return {kernels.lanes, kernels.out_vecs, kernels.rows, kernels.pixels, kernels.chain, static_cast<int>(sizeof(T)),
-          caches.l1d,    caches.l2,        threads};
+  return {kernels.lanes,  kernels.out_vecs, kernels.rows,
+          kernels.pixels, kernels.chain,    static_cast<int>(sizeof(T)),
+          caches.l1d,     caches.l2,        threads};
 }
 
 Machine describe(const KernelTable& kernels, Compute compute, int threads) {

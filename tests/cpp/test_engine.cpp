@@ -237,8 +237,11 @@ Memory run_plan(const Case& c, Algorithm algorithm, const KernelTable& kernels, 
   const Plan plan(problem, c.operands.x, kernels, threads);
   return c.output([&](Operands operands) {
     const Memory packed(plan.packed_bytes(), 0xFF), scratch(plan.scratch_bytes(), 0xFF);
-    plan.pack(c.weights, packed.data());
-    operands.packed = packed.data();
+    operands.weights = &c.weights;
+    if (!plan.packs_as_it_runs(c.weights)) {
+      plan.pack(c.weights, packed.data());
+      operands.packed = packed.data();
+    }
     Interrupt interrupt(nullptr);
     CHECK(plan.run(operands, scratch.data(), interrupt));
   });
