@@ -69,8 +69,8 @@ void outer(benchmark::State& state, const KernelSet<T>& set, int vectors, double
   const std::vector<T> x = small_integers<T>(kChannels * kPlane);
   const std::vector<T> weights = small_integers<T>(kTaps * width);
   std::vector<T> acc(static_cast<std::size_t>(kPixels * width));
-  const OuterArgs<T> args{x.data(), pixel.data(),   kPixels,    tap.data(),
-                          kTaps,    weights.data(), acc.data(), false};
+  const OuterArgs<T> args{x.data(),       pixel.data(), kPixels, tap.data(), kTaps,
+                          weights.data(), acc.data(),   false,   false,      {}};
   const auto kernel = set.outer[vectors - 1];
   kernel(args);
   bool right = true;

@@ -174,7 +174,8 @@ bool Plan::pack(const Weights& w, void* to) const {
 
 bool Plan::packs_as_it_runs(const Weights& w) const {
   constexpr std::int64_t kMostUses = 2;
-  return chosen_->tile != nullptr && tiling_.family != Family::rows &&
+  const bool by_blocks = tiling_.family == Family::outer || tiling_.family == Family::lanes;
+  return chosen_->tile != nullptr && by_blocks &&
          problem_.batch * tiling_.box_count() <= kMostUses && is_dense(problem_, w);
 }
 

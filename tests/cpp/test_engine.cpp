@@ -235,14 +235,21 @@ Memory run_plan(const Case& c, Algorithm algorithm, const KernelTable& kernels, 
   Problem problem = c.problem;
   problem.algorithm = algorithm;
   const Plan plan(problem, c.operands.x, kernels, threads);
-  return c.output([&](Operands operands) {
+  bool declined = false;
+  Memory y = c.output([&](Operands operands) {
     const Memory packed(plan.packed_bytes(), 0xFF), scratch(plan.scratch_bytes(), 0xFF);
-    plan.pack(c.weights, packed.data());
-    operands.packed = packed.data();
     operands.weights = &c.weights;
+    if (!plan.packs_as_it_runs(c.weights)) {
+      if (!plan.pack(c.weights, packed.data())) {
+        declined = true;
+        return;
+      }
+      operands.packed = packed.data();
+    }
     Interrupt interrupt(nullptr);
     CHECK(plan.run(operands, scratch.data(), interrupt));
   });
+  return declined ? run_plan(c, Algorithm::direct, kernels, threads) : std::move(y);
 }
 
 template <class T>
@@ -527,9 +534,14 @@ Memory run_one_by_one(const Case& c, Algorithm algorithm, const KernelTable& ker
   problem.algorithm = algorithm;
   problem.batch = 1;
   const Plan plan(problem, c.operands.x, kernels, 1);
-  return c.output([&](Operands operands) {
+  bool declined = false;
+  Memory y = c.output([&](Operands operands) {
     const Memory packed(plan.packed_bytes(), 0xFF), scratch(plan.scratch_bytes(), 0xFF);
-    plan.pack(c.weights, packed.data());
+    if (!plan.pack(c.weights, packed.data())) {
+      declined = true;
+      return;
+    }
+    operands.weights = &c.weights;
     operands.packed = packed.data();
     for (std::int64_t image = 0; image < c.problem.batch; ++image) {
       Interrupt interrupt(nullptr);
@@ -538,6 +550,7 @@ Memory run_one_by_one(const Case& c, Algorithm algorithm, const KernelTable& ker
       operands.y.data += operands.y.batch;
     }
   });
+  return declined ? run_one_by_one(c, Algorithm::direct, kernels) : std::move(y);
 }
 
 // Rounded sums, too, are the same for any number of threads and any batch.
