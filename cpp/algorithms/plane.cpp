@@ -138,8 +138,9 @@ class PlaneBuilder {
     tiling_.slots = slots(tiling_.rows);
     tiling_.planes = 1;
     if (tiling_.bands * blocks == 1) {
-      tiling_.planes = std::clamp<std::int64_t>(kTaskMacs / macs(), 1, planes);
-      tiling_.planes = std::min(tiling_.planes, std::max<std::int64_t>(planes / enough, 1));
+      // An empty batch has no planes, but a task must have one.
+      const std::int64_t each = std::max<std::int64_t>(planes / enough, 1);
+      tiling_.planes = std::clamp<std::int64_t>(kTaskMacs / macs(), 1, each);
     }
     tiling_.tasks = divide_up(planes, tiling_.planes) * tiling_.bands * blocks;
   }
