@@ -60,6 +60,7 @@ struct Result {
 
 // Packed weights and scratch from one allocation.
 bool pack_and_run(const Plan& plan, Operands operands, Interrupt& interrupt) {
+  operands.packed = nullptr;
   if (plan.packs_as_it_runs(*operands.weights)) {
     const Scratch scratch = Scratch::acquire(static_cast<std::size_t>(plan.scratch_bytes()));
     return plan.run(operands, scratch.data(), interrupt);
