@@ -38,8 +38,10 @@ FASTCONV_INLINE void plane_column(V (&acc)[Rows][Vecs], const typename V::value_
   V xv[Vecs];
   FASTCONV_UNROLL
   for (int i = 0; i < Vecs; ++i) {
-    xv[i] = plane_load<V, Vecs>(x, at, last, i);
-    if constexpr (Hi > Lo) FASTCONV_IN_REGISTER(xv[i].v);
+    // By way of a variable of its own: GCC would also store an element of an array.
+    V loaded = plane_load<V, Vecs>(x, at, last, i);
+    if constexpr (Hi > Lo) FASTCONV_IN_REGISTER(loaded.v);
+    xv[i] = loaded;
   }
   FASTCONV_UNROLL
   for (int r = Lo; r <= Hi; ++r) {
