@@ -4,8 +4,11 @@
 
 #include <algorithm>
 #include <limits>
+#include <type_traits>
 
 #include "algorithms/candidates.hpp"
+#include "algorithms/channels.hpp"
+#include "algorithms/rolling.hpp"
 #include "core/border.hpp"
 #include "pack/convert.hpp"
 #include "runtime/thread_pool.hpp"
@@ -31,11 +34,11 @@ std::int64_t round_up(std::int64_t a, std::int64_t b) { return divide_up(a, b) *
 std::int64_t round_to_line(std::int64_t bytes) { return round_up(bytes, 64); }
 
 const char* accepts(const Problem& problem) {
-  if (problem.in_channels != 1 || problem.out_channels != 1)
-    return "a group has more than one input or output channel";
-  const Axis& depth = problem.axis[0];
-  if (depth.kernel != 1 || depth.lo != 0 || depth.hi != 0) return "the kernel or border has depth";
+  if (problem.in_channels != 1) return "a group has more than one input channel";
   if (problem.terms() > kMostTerms) return "the sum is too long for one chain";
+  if (is_rollable(problem)) return nullptr;
+  if (problem.out_channels != 1) return "a group has more than one output channel";
+  if (!is_single(problem)) return "the kernel or border has depth";
   const Axis& height = problem.axis[1];
   const Axis& width = problem.axis[2];
   if (height.stride > kMostStride || width.stride > kMostStride) return "the stride is too long";
@@ -46,8 +49,10 @@ const char* accepts(const Problem& problem) {
 }
 
 double cost(const Problem& problem, const Machine& machine) {
-  if (machine.chain < problem.terms()) return std::numeric_limits<double>::infinity();
-  return 1.0 / machine.lanes;
+  if (machine.chain < problem.terms() ||
+      (!is_single(problem) && roll_tiling(problem, machine).planes == 0))
+    return std::numeric_limits<double>::infinity();
+  return static_cast<double>(problem.out_channels) / machine.lanes;
 }
 
 bool is_plain(const Problem& problem, const Tensor& x) {
@@ -227,9 +232,24 @@ struct PlaneScratch {
 Tiling tile(const Problem& problem, const Tensor& x, const Machine& machine) {
   Tiling tiling;
   tiling.family = Family::plane;
-  tiling.plane = PlaneBuilder(problem, x, machine).build();
-  tiling.stage_elements =
-      divide_up(PlaneScratch(tiling.plane, machine.element).total, machine.element);
+  PlaneTiling& plane = tiling.plane;
+  std::int64_t scratch;
+  const RollTiling roll = roll_tiling(problem, machine);
+  if (roll.planes > 0) {
+    plane.roll = roll;
+    plane.tasks = roll.tasks;
+    scratch = roll_scratch_bytes(problem, roll, machine.element);
+  } else if (!is_single(problem)) {  // costs too much to be chosen
+    return make_tiling(problem, x, Staging::patch, Family::lanes, false, machine);
+  } else {
+    plane = PlaneBuilder(problem, x, machine).build();
+    scratch = PlaneScratch(plane, machine.element).total;
+  }
+  plane.channels = channel_tiling(problem, x, machine);
+  if (plane.channels.tasks > 0) {
+    scratch = std::max(scratch, channel_scratch_bytes(problem, machine));
+  }
+  tiling.stage_elements = divide_up(scratch, machine.element);
   return tiling;
 }
 
@@ -395,7 +415,10 @@ class PlaneRun {
         stage(t, span, from);
       }
     }
-    args.w = static_cast<const T*>(operands_.packed) + channel * problem_.terms();
+    args.w = operands_.packed != nullptr
+                 ? static_cast<const T*>(operands_.packed) + channel * problem_.terms()
+                 : reinterpret_cast<const T*>(operands_.weights->data +
+                                              channel * operands_.weights->out);
     if (operands_.bias != nullptr) args.bias = static_cast<const T*>(operands_.bias) + channel;
     filter(t, args,
            y.data + image * y.batch + y.channel_offset(channel) + depth * y.axis[0] +
@@ -511,8 +534,18 @@ class PlaneRun {
 template <class T>
 void run_as(const Problem& problem, const Tiling& tiling, const KernelTable& kernels,
             const Operands& operands, char* scratch, int workers, Interrupt& interrupt) {
+  const std::int64_t scratch_each = scratch_bytes(tiling, sizeof(T));
+  if (tiling.plane.channels.tasks > 0 &&
+      channels_lie_side_by_side(problem, problem.y_type, operands.y))
+    return run_channels<T>(problem, tiling.plane.channels, kernels, operands, scratch, scratch_each,
+                           workers, interrupt);
+  if constexpr (std::is_floating_point_v<T>) {
+    if (tiling.plane.roll.planes > 0)
+      return run_rolling<T>(problem, tiling.plane.roll, kernels, operands, scratch, scratch_each,
+                            workers, interrupt);
+  }
   PlaneRun<T> run(problem, tiling.plane, kernels, operands, scratch,
-                  scratch_bytes(tiling, sizeof(T)), interrupt);
+                  scratch_each, interrupt);
   parallel_for(
       tiling.plane.tasks, workers,
       [](void* context, std::int64_t index, int worker) noexcept {

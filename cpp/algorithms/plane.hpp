@@ -43,7 +43,26 @@ struct PlaneSpan {
   std::vector<BorderColumn> border;
 };
 
+// How planes are dealt out that small square kernels filter without staging (rolling.hpp).
+struct RollTiling {
+  std::int64_t planes = 0;  // of a task; 0: such kernels cannot run the problem
+  std::int64_t rows = 1;    // output rows of a band
+  std::int64_t bands = 1;
+  std::int64_t bands_per_task = 1;
+  std::int64_t tasks = 0;
+};
+
+// Channels last (channels.hpp).
+struct ChannelTiling {
+  std::int64_t rows = 1;   // output rows of a task
+  std::int64_t tasks = 0;  // 0: the input does not lie so
+};
+
 struct PlaneTiling {
+  // Where they have tasks, instead of all that follows; channels first, if the output suits.
+  ChannelTiling channels;
+  RollTiling roll;
+
   std::vector<PlaneSpan> spans;
   std::vector<std::int64_t> blocks;  // of columns: the first span of each, and the end
   std::int64_t rows = 1;             // output rows of a band

@@ -81,7 +81,8 @@ struct Tiling {
   std::int64_t pixels() const { return box[0] * box[1] * box[2]; }
   std::int64_t box_count() const { return boxes[0] * boxes[1] * boxes[2]; }
   std::int64_t tasks(const Problem& p) const {
-    if (family == Family::plane) return plane.tasks;
+    if (family == Family::plane)
+      return plane.tasks > plane.channels.tasks ? plane.tasks : plane.channels.tasks;
     return p.batch * p.groups * box_count() * panel_tasks;
   }
 };

@@ -116,6 +116,55 @@ struct PlaneStageArgs {
   std::int64_t to_pitch;
 };
 
+// Planes filtered by square kernels without staging (kernels/rolling.hpp). Rows beyond the plane
+// are entries of the table, columns beyond it show the fill value.
+inline constexpr std::int64_t kFillRow = INT64_MIN;
+
+template <class T>
+struct RollArgs {
+  const T* x;
+  const std::int64_t* row;  // offset of each input row that the output rows see, or kFillRow
+  const T* fill_row;        // [width]
+  std::int64_t width;       // input columns
+  std::int64_t border;      // padded columns before them
+  const T* w;               // [planes][size][size]
+  const T* from;            // what sums start from, whole vectors; null: zero
+  std::int64_t from_pitch;
+  const T* bias;  // [planes] or null
+  Activation activation;
+  T* out;
+  std::int64_t out_pitch;
+  std::int64_t rows;
+  std::int64_t pixels;  // of one output row
+  std::int64_t room;    // elements from `out` on that whole vectors may overwrite before their turn
+  std::int64_t planes;
+  std::int64_t x_plane;  // from one plane to the next
+  std::int64_t out_plane;
+};
+
+// One row of output pixels of a depthwise layer with channels last; lanes are channels
+// (kernels/channel_lanes.hpp).
+template <class T>
+struct ChannelArgs {
+  const T* x;                  // of the first channel
+  const std::int64_t* row;     // offset of the input row of each kernel row, or kFillRow
+  std::int64_t kernel_rows;    // of all kernel slices
+  const std::int64_t* column;  // offset of each padded column, or kFillRow
+  std::int64_t kernel_columns;
+  std::int64_t dilation;
+  std::int64_t stride;
+  std::int64_t inside, inside_end;  // padded columns that are not of the border:
+  std::int64_t column_pitch;        // these lie so far apart
+  const T* fill;      // as many fill values as there are channels
+  const T* w;         // [kernel_rows][kernel_columns][channels]
+  const T* bias;      // [channels] or null
+  std::int64_t vecs;  // channels, in vectors: 1, 2 or 4
+  Activation activation;
+  T* out;
+  std::int64_t out_pixel;
+  std::int64_t pixels;
+};
+
 // Bias, activation, and the way from the accumulators to the output (or to a row of scratch that is
 // converted next). Strides count elements.
 template <class T>

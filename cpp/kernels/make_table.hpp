@@ -2,9 +2,11 @@
 // FASTCONV_ISA_NAMESPACE and included the vector wrapper of that name.
 #pragma once
 
+#include "kernels/channel_lanes.hpp"
 #include "kernels/outer_product.hpp"
 #include "kernels/pixel_lanes.hpp"
 #include "kernels/plane.hpp"
+#include "kernels/rolling.hpp"
 #include "kernels/row_stencil.hpp"
 #include "kernels/store.hpp"
 #include "kernels/table.hpp"
@@ -17,6 +19,14 @@ template <class V, int M>
 constexpr WinogradKernels<typename V::value_type> make_winograd() {
   return {M, &winograd_input<V, M>, &winograd_output<V, M>, &winograd_weights<V, M>,
           &split_phases<typename V::value_type, M>};
+}
+
+template <class V, int Size>
+constexpr void set_rolling(KernelSet<typename V::value_type>& set) {
+  if constexpr (kRolls<V, Size>) {
+    set.rolling[(Size - 3) / 2][0] = &rolling<V, Size, 1>;
+    set.rolling[(Size - 3) / 2][1] = &rolling<V, Size, 2>;
+  }
 }
 
 template <class V>
@@ -48,6 +58,11 @@ constexpr KernelSet<typename V::value_type> make_set() {
   set.plane[3] = &plane_filter < V, kIsFloat<V> ? PlaneKernel::square5 : PlaneKernel::any > ;
   set.plane[4] = &plane_filter < V, kIsFloat<V> ? PlaneKernel::square7 : PlaneKernel::any > ;
   set.plane_stage = &plane_stage<V>;
+  set_rolling<V, 3>(set);
+  set_rolling<V, 5>(set);
+  set_rolling<V, 7>(set);
+  set.channel_vecs = kChannelVecs<V>;
+  set.channel_lanes = &channel_lanes<V>;
   set.store = &store_tile<V>;
   set.pack = &pack_rows<V>;
   set.spread = &spread_rows<V, kOuterPixels>;

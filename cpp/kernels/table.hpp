@@ -32,6 +32,7 @@ struct KernelSet {
   static constexpr int kMaxRows = 4;
   static constexpr int kStencilRows = 4;
   static constexpr int kPlaneKernels = 5;
+  static constexpr int kRollSizes = 3;
 
   int lanes;     // of one vector
   int pixels;    // rows of the outer-product tile
@@ -46,6 +47,10 @@ struct KernelSet {
   void (*row_stencil[kStencilRows])(const StencilArgs<T>&);  // [output rows - 1]
   void (*plane[kPlaneKernels])(const PlaneArgs<T>&);         // [PlaneKernel]
   void (*plane_stage)(const PlaneStageArgs<T>&);
+  // [size 3, 5, 7][stride 1, 2]; null for integers, and where a vector is too short.
+  void (*rolling[kRollSizes][2])(const RollArgs<T>&);
+  int channel_vecs;  // most vectors of channels of a channel_lanes tile
+  void (*channel_lanes)(const ChannelArgs<T>&);
   void (*store)(const StoreArgs<T>&);
   void (*pack)(const PackArgs<T>&);
   void (*spread)(const SpreadArgs<T>&);                            // into groups of `pixels`

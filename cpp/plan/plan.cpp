@@ -174,6 +174,8 @@ bool Plan::pack(const Weights& w, void* to) const {
 
 bool Plan::packs_as_it_runs(const Weights& w) const {
   constexpr std::int64_t kMostUses = 2;
+  // Kernels of planes read the caller's order.
+  if (chosen_->tile != nullptr && tiling_.family == Family::plane) return is_dense(problem_, w);
   const bool by_blocks = tiling_.family == Family::outer || tiling_.family == Family::lanes;
   return chosen_->tile != nullptr && by_blocks &&
          problem_.batch * tiling_.box_count() <= kMostUses && is_dense(problem_, w);

@@ -106,6 +106,28 @@ struct F32 {
   static FASTCONV_INLINE F32 low_bits_as_exponent(F32 x) {
     return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(x.v), 23))};
   }
+  using Mask = __m256i;
+  static constexpr bool quick_masked_stores = false;  // twenty cycles on Zen
+  static FASTCONV_INLINE Mask lanes_between(int low, int high) {
+    return _mm256_andnot_si256(first_lanes_32(low), first_lanes_32(high));
+  }
+  // Memory behind lanes that the mask leaves out is not touched.
+  static FASTCONV_INLINE F32 load(const float* p, Mask mask, F32 other) {
+    return {_mm256_blendv_ps(other.v, _mm256_maskload_ps(p, mask), _mm256_castsi256_ps(mask))};
+  }
+  // Elements N, N + 1, ... of a followed by b.
+  template <int N>
+  static FASTCONV_INLINE F32 shifted(F32 a, F32 b) {
+    if constexpr (N == 0) return a;
+    if constexpr (N == lanes) return b;
+    const __m256i middle = _mm256_castps_si256(_mm256_permute2f128_ps(a.v, b.v, 0x21));
+    if constexpr (N == 4) return {_mm256_castsi256_ps(middle)};
+    if constexpr (N < 4)
+      return {_mm256_castsi256_ps(
+          _mm256_alignr_epi8(middle, _mm256_castps_si256(a.v), 4 * (N % 4)))};
+    return {
+        _mm256_castsi256_ps(_mm256_alignr_epi8(_mm256_castps_si256(b.v), middle, 4 * (N % 4)))};
+  }
   // Elements 0, 2, 4, ... of a followed by b, and elements 1, 3, 5, ...
   static FASTCONV_INLINE void unzip(F32& a, F32& b) {
     swap_halves(a.v, b.v);
@@ -174,6 +196,24 @@ struct F64 {
   // The lowest bits moved up to where the exponent is.
   static FASTCONV_INLINE F64 low_bits_as_exponent(F64 x) {
     return {_mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(x.v), 52))};
+  }
+  using Mask = __m256i;
+  static constexpr bool quick_masked_stores = false;  // twenty cycles on Zen
+  static FASTCONV_INLINE Mask lanes_between(int low, int high) {
+    return _mm256_andnot_si256(first_lanes_64(low), first_lanes_64(high));
+  }
+  static FASTCONV_INLINE F64 load(const double* p, Mask mask, F64 other) {
+    return {_mm256_blendv_pd(other.v, _mm256_maskload_pd(p, mask), _mm256_castsi256_pd(mask))};
+  }
+  // Elements N, N + 1, ... of a followed by b.
+  template <int N>
+  static FASTCONV_INLINE F64 shifted(F64 a, F64 b) {
+    if constexpr (N == 0) return a;
+    if constexpr (N == lanes) return b;
+    const __m256d middle = _mm256_permute2f128_pd(a.v, b.v, 0x21);
+    if constexpr (N == 1) return {_mm256_shuffle_pd(a.v, middle, 0x5)};
+    if constexpr (N == 2) return {middle};
+    return {_mm256_shuffle_pd(middle, b.v, 0x5)};
   }
   // Elements 0, 2, 4, ... of a followed by b, and elements 1, 3, 5, ...
   static FASTCONV_INLINE void unzip(F64& a, F64& b) {

@@ -69,7 +69,70 @@ FASTCONV_INLINE void transpose_quarters(__m512d& a, __m512d& b, __m512d& c, __m5
   d = _mm512_shuffle_f64x2(ab_high, cd_high, 0xDD);
 }
 
+#if defined(__AVX512F__)  // not in the emulation
+// Half a vector, for rows that fill no more: processors add twice as many of them in a cycle, or as
+// many in half the time.
+struct F32Narrow {
+  using value_type = float;
+  using Mask = __mmask8;
+  static constexpr bool quick_masked_stores = true;
+  static constexpr int lanes = 8;
+  static constexpr int registers = 32;
+  static constexpr bool fused = true;
+  __m256 v;
+
+  static FASTCONV_INLINE F32Narrow zero() { return {_mm256_setzero_ps()}; }
+  static FASTCONV_INLINE F32Narrow broadcast(float x) { return {_mm256_set1_ps(x)}; }
+  static FASTCONV_INLINE F32Narrow load_broadcast(const float* p) { return broadcast(*p); }
+  static FASTCONV_INLINE F32Narrow load(const float* p) { return {_mm256_loadu_ps(p)}; }
+  static FASTCONV_INLINE Mask lanes_between(int low, int high) {
+    return static_cast<Mask>(first_lanes_8(high) & ~first_lanes_8(low));
+  }
+  static FASTCONV_INLINE F32Narrow load(const float* p, Mask mask, F32Narrow other) {
+    return {_mm256_mask_loadu_ps(other.v, mask, p)};
+  }
+  FASTCONV_INLINE void store(float* p) const { _mm256_storeu_ps(p, v); }
+  FASTCONV_INLINE void store(float* p, int n) const {
+    _mm256_mask_storeu_ps(p, first_lanes_8(n), v);
+  }
+  static FASTCONV_INLINE F32Narrow fma(F32Narrow a, F32Narrow b, F32Narrow acc) {
+#ifdef FASTCONV_FMA_BY_ASSEMBLY
+    __asm__("vfmadd231ps %2, %1, %0" : "+v"(acc.v) : "v"(a.v), "v"(b.v));
+    return acc;
+#else
+    return {_mm256_fmadd_ps(a.v, b.v, acc.v)};
+#endif
+  }
+  static FASTCONV_INLINE F32Narrow add(F32Narrow a, F32Narrow b) {
+    return {_mm256_add_ps(a.v, b.v)};
+  }
+  // As those of F32.
+  static FASTCONV_INLINE F32Narrow at_least(F32Narrow x, F32Narrow low) {
+    return {_mm256_max_ps(low.v, x.v)};
+  }
+  static FASTCONV_INLINE F32Narrow at_most(F32Narrow x, F32Narrow high) {
+    return {_mm256_min_ps(high.v, x.v)};
+  }
+  template <int N>
+  static FASTCONV_INLINE F32Narrow shifted(F32Narrow a, F32Narrow b) {
+    if constexpr (N == 0) return a;
+    if constexpr (N == lanes) return b;
+    return {_mm256_castsi256_ps(_mm256_alignr_epi32(_mm256_castps_si256(b.v),
+                                                    _mm256_castps_si256(a.v), N % lanes))};
+  }
+  static FASTCONV_INLINE void unzip(F32Narrow& a, F32Narrow& b) {
+    const __m256 low = _mm256_permute2f128_ps(a.v, b.v, 0x20);
+    const __m256 high = _mm256_permute2f128_ps(a.v, b.v, 0x31);
+    a.v = _mm256_shuffle_ps(low, high, 0x88);
+    b.v = _mm256_shuffle_ps(low, high, 0xDD);
+  }
+};
+#endif
+
 struct F32 {
+#if defined(__AVX512F__)
+  using Narrow = F32Narrow;
+#endif
   using value_type = float;
   static constexpr int lanes = 16;
   static constexpr int registers = 32;
@@ -129,6 +192,23 @@ struct F32 {
   // The lowest bits moved up to where the exponent is.
   static FASTCONV_INLINE F32 low_bits_as_exponent(F32 x) {
     return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(x.v), 23))};
+  }
+  using Mask = __mmask16;
+  static constexpr bool quick_masked_stores = true;
+  static FASTCONV_INLINE Mask lanes_between(int low, int high) {
+    return static_cast<Mask>(first_lanes_16(high) & ~first_lanes_16(low));
+  }
+  // Memory behind lanes that the mask leaves out is not touched.
+  static FASTCONV_INLINE F32 load(const float* p, Mask mask, F32 other) {
+    return {_mm512_mask_loadu_ps(other.v, mask, p)};
+  }
+  // Elements N, N + 1, ... of a followed by b.
+  template <int N>
+  static FASTCONV_INLINE F32 shifted(F32 a, F32 b) {
+    if constexpr (N == 0) return a;
+    if constexpr (N == lanes) return b;
+    return {_mm512_castsi512_ps(_mm512_alignr_epi32(_mm512_castps_si512(b.v),
+                                                    _mm512_castps_si512(a.v), N % lanes))};
   }
   // Elements 0, 2, 4, ... of a followed by b, and elements 1, 3, 5, ...
   static FASTCONV_INLINE void unzip(F32& a, F32& b) {
@@ -208,6 +288,22 @@ struct F64 {
   // The lowest bits moved up to where the exponent is.
   static FASTCONV_INLINE F64 low_bits_as_exponent(F64 x) {
     return {_mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(x.v), 52))};
+  }
+  using Mask = __mmask8;
+  static constexpr bool quick_masked_stores = true;
+  static FASTCONV_INLINE Mask lanes_between(int low, int high) {
+    return static_cast<Mask>(first_lanes_8(high) & ~first_lanes_8(low));
+  }
+  static FASTCONV_INLINE F64 load(const double* p, Mask mask, F64 other) {
+    return {_mm512_mask_loadu_pd(other.v, mask, p)};
+  }
+  // Elements N, N + 1, ... of a followed by b.
+  template <int N>
+  static FASTCONV_INLINE F64 shifted(F64 a, F64 b) {
+    if constexpr (N == 0) return a;
+    if constexpr (N == lanes) return b;
+    return {_mm512_castsi512_pd(_mm512_alignr_epi64(_mm512_castpd_si512(b.v),
+                                                    _mm512_castpd_si512(a.v), N % lanes))};
   }
   // Elements 0, 2, 4, ... of a followed by b, and elements 1, 3, 5, ...
   static FASTCONV_INLINE void unzip(F64& a, F64& b) {

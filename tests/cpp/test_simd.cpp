@@ -364,6 +364,34 @@ void test_unzip() {
   }
 }
 
+// N and more elements of two vectors in a row.
+template <class V, int N>
+void test_shifted() {
+  using T = typename V::value_type;
+  constexpr int n = V::lanes;
+  if constexpr (N <= n) {
+    T both[2 * n], got[n];
+    for (int i = 0; i < 2 * n; ++i) both[i] = static_cast<T>(i);
+    V::template shifted<N>(V::load(both), V::load(both + n)).store(got);
+    for (int i = 0; i < n; ++i) CHECK(got[i] == static_cast<T>(i + N));
+    test_shifted<V, N + 1>();
+  }
+}
+
+template <class V>
+void test_masks() {
+  using T = typename V::value_type;
+  constexpr int n = V::lanes;
+  T from[n], got[n];
+  for (int i = 0; i < n; ++i) from[i] = static_cast<T>(i + 1);
+  for (int low = 0; low <= n; ++low) {
+    for (int high = 0; high <= n; ++high) {
+      V::load(from, V::lanes_between(low, high), V::broadcast(T(-1))).store(got);
+      for (int i = 0; i < n; ++i) CHECK(got[i] == (i >= low && i < high ? from[i] : T(-1)));
+    }
+  }
+}
+
 template <class V>
 void test_vector() {
   test_memory<V>();
@@ -372,6 +400,15 @@ void test_vector() {
   test_unzip<V>();
   if constexpr (std::is_floating_point_v<typename V::value_type>) {
     test_float_arithmetic<V>();
+    if constexpr (requires { typename V::Mask; }) {
+      test_masks<V>();
+      test_shifted<V, 0>();
+      if constexpr (requires { typename V::Narrow; }) {
+        test_masks<typename V::Narrow>();
+        test_shifted<typename V::Narrow, 0>();
+        test_unzip<typename V::Narrow>();
+      }
+    }
     test_logistic<V>();
   }
 }

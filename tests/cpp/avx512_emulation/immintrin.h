@@ -104,6 +104,8 @@ inline __m512 _mm512_maskz_loadu_ps(__mmask16 m, const float* p) { return emu512
 inline __m512d _mm512_maskz_loadu_pd(__mmask8 m, const double* p) { return emu512::load<__m512d>(m, p); }
 inline __m512i _mm512_maskz_loadu_epi32(__mmask16 m, const void* p) { return emu512::load<__m512i>(m, static_cast<const std::int32_t*>(p)); }
 inline __m512i _mm512_maskz_loadu_epi64(__mmask8 m, const void* p) { return emu512::load<__m512i>(m, static_cast<const std::int64_t*>(p)); }
+inline __m512 _mm512_mask_loadu_ps(__m512 from, __mmask16 m, const float* p) { return emu512::select(from, m, emu512::load<__m512>(m, p)); }
+inline __m512d _mm512_mask_loadu_pd(__m512d from, __mmask8 m, const double* p) { return emu512::select(from, m, emu512::load<__m512d>(m, p)); }
 inline void _mm512_storeu_ps(float* p, __m512 v) { __builtin_memcpy(p, &v, sizeof v); }
 inline void _mm512_storeu_pd(double* p, __m512d v) { __builtin_memcpy(p, &v, sizeof v); }
 inline void _mm512_storeu_si512(void* p, __m512i v) { __builtin_memcpy(p, &v, sizeof v); }
@@ -165,6 +167,8 @@ inline __m512d _mm512_unpackhi_pd(__m512d a, __m512d b) { return emu512::quarter
 inline __m512 _mm512_shuffle_ps(__m512 a, __m512 b, int c) { return emu512::quarters(a, [=](int q, int i) { return i < 2 ? a[q + (c >> (2 * i) & 3)] : b[q + (c >> (2 * i) & 3)]; }); }
 inline __m512 _mm512_shuffle_f32x4(__m512 a, __m512 b, int c) { return emu512::shuffle_quarters(a, b, c); }
 inline __m512d _mm512_shuffle_f64x2(__m512d a, __m512d b, int c) { return emu512::shuffle_quarters(a, b, c); }
+inline __m512i _mm512_alignr_epi32(__m512i a, __m512i b, int n) { emu512::Words r{}; for (int i = 0; i < 16; ++i) r[i] = i + n < 16 ? ((emu512::Words)b)[i + n] : ((emu512::Words)a)[i + n - 16]; return (__m512i)r; }
+inline __m512i _mm512_alignr_epi64(__m512i a, __m512i b, int n) { __m512i r{}; for (int i = 0; i < 8; ++i) r[i] = i + n < 8 ? b[i + n] : a[i + n - 8]; return r; }
 inline __m512 _mm512_castsi512_ps(__m512i v) { return (__m512)v; }
 inline __m512d _mm512_castsi512_pd(__m512i v) { return (__m512d)v; }
 inline __m512i _mm512_castps_si512(__m512 v) { return (__m512i)v; }

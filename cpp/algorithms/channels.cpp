@@ -1,0 +1,213 @@
+#include "algorithms/channels.hpp"
+
+#include <algorithm>
+
+#include "core/border.hpp"
+#include "runtime/thread_pool.hpp"
+
+namespace fastconv {
+namespace {
+
+constexpr std::int64_t kTaskMacs = 128 << 10;
+constexpr std::int64_t kMostVecs = 4;
+constexpr std::int64_t kMostTableColumns = 1 << 16;  // of the table
+
+std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+std::int64_t round_to_line(std::int64_t bytes) { return divide_up(bytes, 64) * 64; }
+
+// And one more, which kernels with a stride may look up.
+std::int64_t padded_columns(const Axis& width) {
+  return (width.out - 1) * width.stride + (width.kernel - 1) * width.dilation + 2;
+}
+
+// Scratch of one worker: weights of a block | its fill values | tables of columns and rows.
+struct ChannelScratch {
+  std::int64_t weights, fill, column, row, total;
+
+  ChannelScratch(const Problem& problem, std::int64_t lanes, std::int64_t element) {
+    constexpr std::int64_t kOffset = sizeof(std::int64_t);
+    weights = 0;
+    fill = weights + round_to_line(problem.terms() * kMostVecs * lanes * element);
+    column = fill + round_to_line(kMostVecs * lanes * element);
+    row = column + round_to_line(padded_columns(problem.axis[2]) * kOffset);
+    total = row + round_to_line(problem.axis[0].kernel * problem.axis[1].kernel * kOffset);
+  }
+};
+
+template <class T>
+class ChannelRun {
+ public:
+  ChannelRun(const Problem& problem, const ChannelTiling& tiling, const KernelTable& table,
+             const Operands& operands, char* scratch, std::int64_t scratch_each,
+             Interrupt& interrupt)
+      : problem_(problem),
+        depth_(problem.axis[0]),
+        height_(problem.axis[1]),
+        width_(problem.axis[2]),
+        tiling_(tiling),
+        kernels_(table.set<T>()),
+        operands_(operands),
+        scratch_(scratch),
+        scratch_each_(scratch_each),
+        layout_(problem, kernels_.lanes, sizeof(T)),
+        interrupt_(interrupt),
+        w_(static_cast<const T*>(operands.packed)),
+        w_pitch_(problem.terms()) {
+    if (w_ == nullptr) {
+      w_ = reinterpret_cast<const T*>(operands.weights->data);
+      w_pitch_ = operands.weights->out / kElement;
+    }
+  }
+
+  void task(std::int64_t index, int worker) noexcept {
+    char* const at = scratch_ + worker * scratch_each_;
+    T* const weights = reinterpret_cast<T*>(at + layout_.weights);
+    T* const fill = reinterpret_cast<T*>(at + layout_.fill);
+    auto* const column = reinterpret_cast<std::int64_t*>(at + layout_.column);
+    auto* const row = reinterpret_cast<std::int64_t*>(at + layout_.row);
+    const Tensor& x = operands_.x;
+    const Tensor& y = operands_.y;
+    column[padded_columns(width_) - 1] = kFillRow;
+    for (std::int64_t i = 0; i < padded_columns(width_) - 1; ++i) {
+      const std::int64_t source = source_index(problem_.border, width_, i - width_.lo);
+      column[i] = source < 0 ? kFillRow : source * x.axis[2] / kElement;
+    }
+    const std::int64_t all_rows = depth_.out * height_.out;
+    const std::int64_t bands = divide_up(all_rows, tiling_.rows);
+    const std::int64_t image = index / bands;
+    const std::int64_t first_row = index % bands * tiling_.rows;
+    const std::int64_t end_row = std::min(first_row + tiling_.rows, all_rows);
+
+    ChannelArgs<T> args{};
+    args.row = row;
+    args.kernel_rows = depth_.kernel * height_.kernel;
+    args.column = column;
+    args.kernel_columns = width_.kernel;
+    args.dilation = width_.dilation;
+    args.stride = width_.stride;
+    args.inside = width_.lo;
+    args.inside_end = width_.lo + width_.in;
+    args.column_pitch = x.axis[2] / kElement;
+    args.fill = fill;
+    args.w = weights;
+    args.activation = is_float(problem_.compute) ? problem_.activation : Activation::none;
+    args.out_pixel = y.axis[2] / kElement;
+    args.pixels = width_.out;
+    const std::int64_t lanes = kernels_.lanes;
+    std::fill_n(fill, kernels_.channel_vecs * lanes, scalar_as<T>(problem_.fill[0]));
+    for (std::int64_t c = 0; c < problem_.groups;) {
+      const std::int64_t vecs = divide_up(problem_.groups - c, lanes);
+      args.vecs = vecs >= kernels_.channel_vecs ? kernels_.channel_vecs : vecs >= 2 ? 2 : 1;
+      while (args.vecs * lanes > problem_.groups) args.vecs /= 2;
+      const std::int64_t width = args.vecs * lanes;
+      const std::int64_t first = std::min(c, problem_.groups - width);
+      kernels_.pack({w_ + first * w_pitch_, w_pitch_, width, problem_.terms(), weights, width});
+      if (operands_.bias != nullptr) args.bias = static_cast<const T*>(operands_.bias) + first;
+      args.x = reinterpret_cast<const T*>(x.data + image * x.batch) + first;
+      for (std::int64_t r = first_row; r < end_row; ++r) {
+        if (interrupt_.stop_requested()) return;
+        const std::int64_t d = r / height_.out, h = r % height_.out;
+        look_up_rows(d, h, row);
+        args.out = reinterpret_cast<T*>(y.data + image * y.batch + d * y.axis[0] +
+                                        h * y.axis[1]) +
+                   first;
+        kernels_.channel_lanes(args);
+        interrupt_.work_done(worker, width_.out * width * problem_.terms());
+      }
+      c = first + width;
+    }
+  }
+
+ private:
+  static constexpr std::int64_t kElement = sizeof(T);
+
+  void look_up_rows(std::int64_t d, std::int64_t h, std::int64_t* row) const {
+    const Tensor& x = operands_.x;
+    for (std::int64_t i = 0; i < depth_.kernel; ++i) {
+      const std::int64_t slice = source_index(
+          problem_.border, depth_, d * depth_.stride - depth_.lo + i * depth_.dilation);
+      for (std::int64_t j = 0; j < height_.kernel; ++j) {
+        const std::int64_t source = source_index(
+            problem_.border, height_, h * height_.stride - height_.lo + j * height_.dilation);
+        *row++ = slice < 0 || source < 0
+                     ? kFillRow
+                     : (slice * x.axis[0] + source * x.axis[1]) / kElement;
+      }
+    }
+  }
+
+  const Problem& problem_;
+  const Axis& depth_;
+  const Axis& height_;
+  const Axis& width_;
+  const ChannelTiling& tiling_;
+  const KernelSet<T>& kernels_;
+  const Operands& operands_;
+  char* const scratch_;
+  const std::int64_t scratch_each_;
+  const ChannelScratch layout_;
+  Interrupt& interrupt_;
+  const T* w_;
+  std::int64_t w_pitch_;
+};
+
+}  // namespace
+
+bool channels_lie_side_by_side(const Problem& problem, DType type, const Tensor& tensor) {
+  const std::int64_t element = size_of(problem.compute);
+  return same_storage(type, problem.compute) && tensor.part == 0 && tensor.channel == element &&
+         tensor.axis[0] % element == 0 && tensor.axis[1] % element == 0 &&
+         tensor.axis[2] % element == 0;
+}
+
+ChannelTiling channel_tiling(const Problem& problem, const Tensor& x, const Machine& machine) {
+  ChannelTiling tiling;
+  // Integers are activated when they are converted, which needs another way out.
+  const bool finished = is_float(problem.compute) || problem.activation == Activation::none;
+  if (problem.in_channels != 1 || problem.out_channels != 1 || problem.groups < machine.lanes ||
+      !finished || !channels_lie_side_by_side(problem, problem.x_type, x) ||
+      !same_storage(problem.y_type, problem.compute) || problem.axis[2].interleave != 1 ||
+      padded_columns(problem.axis[2]) > kMostTableColumns)
+    return tiling;
+  const std::int64_t all_rows = problem.axis[0].out * problem.axis[1].out;
+  const std::int64_t row_macs = problem.axis[2].out * problem.groups * problem.terms();
+  // Enough for every thread, but not so few rows that weights are packed too often.
+  std::int64_t rows = all_rows;
+  if (machine.threads > 1) {
+    const std::int64_t bands =
+        divide_up(4 * machine.threads, std::max<std::int64_t>(problem.batch, 1));
+    rows = std::max(divide_up(all_rows, bands), divide_up(kTaskMacs, row_macs));
+    rows = std::min(rows, all_rows);
+  }
+  tiling.rows = rows;
+  tiling.tasks = problem.batch * divide_up(all_rows, rows);
+  return tiling;
+}
+
+std::int64_t channel_scratch_bytes(const Problem& problem, const Machine& machine) {
+  return ChannelScratch(problem, machine.lanes, machine.element).total;
+}
+
+template <class T>
+void run_channels(const Problem& problem, const ChannelTiling& tiling, const KernelTable& kernels,
+                  const Operands& operands, char* scratch, std::int64_t scratch_each, int workers,
+                  Interrupt& interrupt) {
+  ChannelRun<T> run(problem, tiling, kernels, operands, scratch, scratch_each, interrupt);
+  parallel_for(
+      tiling.tasks, workers,
+      [](void* context, std::int64_t index, int worker) noexcept {
+        static_cast<ChannelRun<T>*>(context)->task(index, worker);
+      },
+      &run);
+}
+
+#define FASTCONV_INSTANTIATE(T)                                                             \
+  template void run_channels<T>(const Problem&, const ChannelTiling&, const KernelTable&,   \
+                                const Operands&, char*, std::int64_t, int, Interrupt&);
+FASTCONV_INSTANTIATE(float)
+FASTCONV_INSTANTIATE(double)
+FASTCONV_INSTANTIATE(std::int32_t)
+FASTCONV_INSTANTIATE(std::int64_t)
+#undef FASTCONV_INSTANTIATE
+
+}  // namespace fastconv

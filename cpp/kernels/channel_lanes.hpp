@@ -1,0 +1,228 @@
+// Depthwise layers with channels last: each channel is filtered by a kernel of its own, and lanes
+// are channels.
+//
+//                 w[0]       w[1]       <- Vecs vectors of channels, loaded once a tap
+//   pixel 0    acc[0][0]  acc[0][1]
+//   pixel 1    acc[1][0]  acc[1][1]     each += w times what the tap sees of this pixel
+//
+// Tables of rows and columns say where a pixel lies, or that it is of the border: they know
+// strides, dilation and every kind of border.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/args.hpp"
+#include "kernels/plane.hpp"
+#include "kernels/unroll.hpp"
+#include "simd/inline.hpp"
+
+namespace fastconv::FASTCONV_ISA_NAMESPACE {
+
+template <class V>
+inline constexpr int kChannelVecs = V::registers == 32 ? 4 : 2;
+template <class V>
+inline constexpr int kChannelPixels = V::registers == 32 || V::product_registers == 0 ? 6 : 4;
+
+template <class V, int Vecs>
+FASTCONV_INLINE void channel_store(const ChannelArgs<typename V::value_type>& a, std::int64_t pixel,
+                                   V (&sum)[Vecs]) {
+  using T = typename V::value_type;
+  if (a.bias != nullptr) {
+    FASTCONV_UNROLL
+    for (int i = 0; i < Vecs; ++i) sum[i] = V::add(sum[i], V::load(a.bias + i * V::lanes));
+  }
+  if constexpr (kIsFloat<V>) {
+    if (a.activation == Activation::relu || a.activation == Activation::relu6) {
+      FASTCONV_UNROLL
+      for (int i = 0; i < Vecs; ++i) sum[i] = activate(sum[i], Activation::relu);
+      if (a.activation == Activation::relu6) {
+        FASTCONV_UNROLL
+        for (int i = 0; i < Vecs; ++i) sum[i] = V::at_most(sum[i], V::broadcast(T(6)));
+      }
+    }
+  }
+  T* const out = a.out + pixel * a.out_pixel;
+  FASTCONV_UNROLL
+  for (int i = 0; i < Vecs; ++i) sum[i].store(out + i * V::lanes);
+}
+
+// Inside: no pixel sees a border column.
+template <class V, int Pixels, int Vecs, bool Inside>
+FASTCONV_INLINE void channel_tile(const ChannelArgs<typename V::value_type>& a,
+                                  std::int64_t first) {
+  static_assert(Pixels * Vecs + Vecs + 1 + V::product_registers <= V::registers, "the tile spills");
+  using T = typename V::value_type;
+  V acc[Pixels][Vecs];
+  FASTCONV_UNROLL
+  for (int p = 0; p < Pixels; ++p) {
+    FASTCONV_UNROLL
+    for (int i = 0; i < Vecs; ++i) acc[p][i] = V::zero();
+  }
+  const T* w = a.w;
+  for (std::int64_t u = 0; u < a.kernel_rows; ++u) {
+    const std::int64_t row = a.row[u];
+    const std::int64_t* column = a.column + first * a.stride;
+    const T* line = row == kFillRow ? a.fill : a.x + row;
+    std::int64_t pixel = 0, step = 0;
+    if (Inside && row != kFillRow) {
+      line += *column;
+      pixel = a.stride * a.column_pitch;
+      step = a.dilation * a.column_pitch;
+    }
+    FASTCONV_NO_UNROLL
+    for (std::int64_t v = 0; v < a.kernel_columns; ++v) {
+      V wv[Vecs];
+      FASTCONV_UNROLL
+      for (int i = 0; i < Vecs; ++i) {
+        V loaded = V::load(w + i * V::lanes);
+        if constexpr (Pixels > 1) FASTCONV_IN_REGISTER(loaded.v);
+        wv[i] = loaded;
+      }
+      FASTCONV_UNROLL
+      for (int p = 0; p < Pixels; ++p) {
+        const T* x = line + p * pixel;
+        if constexpr (!Inside) {
+          const std::int64_t at = column[p * a.stride];
+          x = row == kFillRow || at == kFillRow ? a.fill : line + at;
+        }
+        FASTCONV_UNROLL
+        for (int i = 0; i < Vecs; ++i)
+          acc[p][i] = V::fma(wv[i], V::load(x + i * V::lanes), acc[p][i]);
+      }
+      line += Inside ? step : 0;
+      column += a.dilation;
+      w += Vecs * V::lanes;
+    }
+  }
+  FASTCONV_UNROLL
+  for (int p = 0; p < Pixels; ++p) channel_store<V, Vecs>(a, first + p, acc[p]);
+}
+
+// 3 x 3, weights in registers: the sums of the outputs that an input column touches roll, as rows
+// do in rolling.hpp, so that a tap's input is loaded once for all of them. `w_pitch` is from one
+// tap to the next.
+template <class V, int Vecs, int Stride>
+FASTCONV_INLINE void channel_roll(const ChannelArgs<typename V::value_type>& a,
+                                  std::int64_t w_pitch) {
+  using T = typename V::value_type;
+  constexpr int kSums = 2 / Stride + 1;
+  V held[9][Vecs];
+  FASTCONV_UNROLL
+  for (int t = 0; t < 9; ++t) {
+    FASTCONV_UNROLL
+    for (int i = 0; i < Vecs; ++i) held[t][i] = V::load(a.w + t * w_pitch + i * V::lanes);
+  }
+  V sum[kSums][Vecs];
+  FASTCONV_UNROLL
+  for (int m = 0; m < kSums; ++m) {
+    FASTCONV_UNROLL
+    for (int i = 0; i < Vecs; ++i) sum[m][i] = V::zero();
+  }
+  FASTCONV_NO_UNROLL
+  for (std::int64_t j = 0; j < a.pixels + kSums - 1; ++j) {
+    FASTCONV_UNROLL
+    for (int i = 0; i < Vecs; ++i) sum[0][i] = V::zero();
+    FASTCONV_UNROLL
+    for (int phase = 0; phase < Stride; ++phase) {
+      const std::int64_t at = a.column[j * Stride + phase];
+      FASTCONV_UNROLL
+      for (int u = 0; u < 3; ++u) {
+        const T* const x = a.row[u] == kFillRow || at == kFillRow ? a.fill : a.x + a.row[u] + at;
+        FASTCONV_UNROLL
+        for (int i = 0; i < Vecs; ++i) {
+          V value = V::load(x + i * V::lanes);
+          FASTCONV_IN_REGISTER(value.v);
+          FASTCONV_UNROLL
+          for (int m = 0; m < kSums; ++m) {
+            if (m * Stride + phase < 3)
+              sum[m][i] = V::fma(held[u * 3 + m * Stride + phase][i], value, sum[m][i]);
+          }
+        }
+      }
+      if (phase == 0 && j >= kSums - 1)
+        channel_store<V, Vecs>(a, j - (kSums - 1), sum[kSums - 1]);
+    }
+    FASTCONV_UNROLL
+    for (int m = kSums - 1; m > 0; --m) {
+      FASTCONV_UNROLL
+      for (int i = 0; i < Vecs; ++i) sum[m][i] = sum[m - 1][i];
+    }
+  }
+}
+
+template <class V, int Vecs>
+FASTCONV_INLINE void channel_roll_block(const ChannelArgs<typename V::value_type>& given) {
+  ChannelArgs<typename V::value_type> a = given;
+  const std::int64_t w_pitch = a.vecs * V::lanes;
+  for (std::int64_t i = 0; i < given.vecs; i += Vecs) {
+    if (a.stride == 1) {
+      channel_roll<V, Vecs, 1>(a, w_pitch);
+    } else {
+      channel_roll<V, Vecs, 2>(a, w_pitch);
+    }
+    a.x += Vecs * V::lanes;
+    a.w += Vecs * V::lanes;
+    a.out += Vecs * V::lanes;
+    if (a.bias != nullptr) a.bias += Vecs * V::lanes;
+  }
+}
+
+template <class V, int Pixels, int Vecs>
+FASTCONV_INLINE void channel_pixels(const ChannelArgs<typename V::value_type>& a,
+                                    std::int64_t first, std::int64_t pixels) {
+  if constexpr (Pixels > 0) {
+    if (pixels == Pixels) {
+      const std::int64_t last =
+          (first + Pixels - 1) * a.stride + (a.kernel_columns - 1) * a.dilation;
+      if (first * a.stride >= a.inside && last < a.inside_end)
+        return channel_tile<V, Pixels, Vecs, true>(a, first);
+      return channel_tile<V, Pixels, Vecs, false>(a, first);
+    }
+    channel_pixels<V, Pixels - 1, Vecs>(a, first, pixels);
+  }
+}
+
+// The pixels in tiles of about the same size.
+template <class V, int Vecs>
+FASTCONV_INLINE void channel_row(const ChannelArgs<typename V::value_type>& a) {
+  constexpr int kMost = kChannelPixels<V>;
+  std::int64_t tiles = (a.pixels + kMost - 1) / kMost;
+  for (std::int64_t first = 0; first < a.pixels; --tiles) {
+    const std::int64_t taken = (a.pixels - first + tiles - 1) / tiles;
+    channel_pixels<V, kMost, Vecs>(a, first, taken);
+    first += taken;
+  }
+}
+
+template <class V>
+void channel_lanes(const ChannelArgs<typename V::value_type>& a) {
+  bool done = false;
+  if constexpr (kIsFloat<V> && V::registers == 32) {
+    done = a.kernel_rows == 3 && a.kernel_columns == 3 && a.dilation == 1 && a.stride <= 2;
+    if (done && a.vecs == 1) {
+      channel_roll_block<V, 1>(a);
+    } else if (done) {
+      channel_roll_block<V, 2>(a);
+    }
+  }
+  if (!done && a.vecs == 1) {
+    channel_row<V, 1>(a);
+  } else if (!done && a.vecs == 2) {
+    channel_row<V, 2>(a);
+  } else if (!done) {
+    if constexpr (kChannelVecs<V> == 4) channel_row<V, 4>(a);
+  }
+  if constexpr (kIsFloat<V>) {
+    if (a.activation > Activation::relu6) {
+      PlaneArgs<typename V::value_type> rows{};
+      rows.rows = a.pixels;
+      rows.pixels = a.vecs * V::lanes;
+      rows.out = a.out;
+      rows.out_pitch = a.out_pixel;
+      rows.activation = a.activation;
+      plane_activate<V>(rows);
+    }
+  }
+}
+
+}  // namespace fastconv::FASTCONV_ISA_NAMESPACE

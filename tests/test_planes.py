@@ -1,0 +1,137 @@
+"""Depthwise layers: the kernels without staging, channels last, and what falls between them."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+
+MODES = ("zeros", "reflect", "symmetric", "edge", "wrap")
+
+
+def small_integers(shape, dtype, seed=0):
+    generator = np.random.default_rng(seed)
+    return generator.integers(-4, 5, size=shape).astype(dtype)
+
+
+def check(x, w, dims, bias=None, **options):
+    """Both layouts, and an output that lies neither way, give what the plain loop gives."""
+    run = {1: fc.conv1d, 2: fc.conv2d, 3: fc.conv3d}[dims]
+    want = run(x, w, bias, groups=x.shape[1], algorithm="reference", **options)
+    np.testing.assert_array_equal(run(x, w, bias, groups=x.shape[1], **options), want)
+    last = np.ascontiguousarray(np.moveaxis(x, 1, -1))
+    got = run(last, w, bias, groups=x.shape[1], layout="NHWC", **options)
+    np.testing.assert_array_equal(np.moveaxis(got, -1, 1), want)
+    apart = np.zeros((*got.shape[:-1], 2 * got.shape[-1]), got.dtype)[..., ::2]
+    run(last, w, bias, groups=x.shape[1], layout="NHWC", out=apart, **options)
+    np.testing.assert_array_equal(np.moveaxis(apart, -1, 1), want)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+@pytest.mark.parametrize("size", [3, 4, 5, 7])
+def test_rows_of_every_width(isa, dtype, size):
+    for width, stride in itertools.product((*range(size, 20), 31, 33, 50, 67), (1, 2)):
+        height = size + width % 5
+        x = small_integers((2, 5, height, width), dtype, width)
+        w = small_integers((5, 1, size, size), dtype, stride)
+        bias = small_integers(5, dtype) if width % 2 else None
+        for padding in (0, size // 2, [(1, 2), (2, 0)]):
+            check(x, w, 2, bias, stride=stride, padding=padding)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 8, 15, 16, 17, 24, 33, 72, 130])
+def test_numbers_of_channels(isa, channels):
+    x = small_integers((2, channels, 9, 11), "float32")
+    bias = small_integers(channels, "float32")
+    for size, stride, dilation in itertools.product((2, 3, 5), (1, 2, 3), (1, 2)):
+        w = small_integers((channels, 1, size, size), "float32")
+        check(x, w, 2, bias, stride=stride, dilation=dilation, padding=2, activation="relu")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_borders(isa, mode):
+    x = small_integers((1, 17, 8, 10), "float32")
+    for size, stride in itertools.product((3, 5), (1, 2)):
+        w = small_integers((17, 1, size, size), "float32")
+        options = {"fill_value": 3} if mode == "zeros" else {}
+        check(x, w, 2, stride=stride, padding=[(3, 1), (2, 4)], padding_mode=mode, **options)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_depth(isa, stride, threads):
+    w = small_integers((18, 1, 3, 3, 3), "float32")
+    with fc.num_threads(threads):
+        for shape in ((2, 18, 5, 9, 8), (1, 18, 4, 6, 21), (1, 18, 1, 3, 3)):
+            x = small_integers(shape, "float32")
+            for padding in (1, [(2, 1), (0, 1), (1, 0)]):
+                check(x, w, 3, stride=stride, padding=padding)
+
+
+def test_border_slices_of_a_flat_kernel(isa):
+    x = small_integers((2, 18, 2, 6, 54), "float32")
+    w = small_integers((18, 1, 1, 3, 3), "float32")
+    for fill in (0, 2):
+        padding = [(1, 4), (0, 0), (1, 3)]
+        check(x, w, 3, small_integers(18, "float32"), padding=padding, fill_value=fill)
+
+
+def test_one_axis(isa):
+    x = small_integers((2, 20, 41), "float32")
+    for size in (1, 3, 7, 31):
+        check(x, small_integers((20, 1, size), "float32"), 1, padding=size // 2)
+
+
+def test_several_filters_of_a_channel(isa):
+    x = small_integers((2, 6, 13, 18), "float32")
+    for filters in (2, 3, 4, 5):
+        w = small_integers((6 * filters, 1, 3, 3), "float32")
+        want = fc.conv2d(x, w, groups=6, padding=1, algorithm="reference")
+        np.testing.assert_array_equal(fc.conv2d(x, w, groups=6, padding=1), want)
+        layer = fc.Conv2d(w, groups=6, padding=1)
+        np.testing.assert_array_equal(layer(x), want)
+
+
+def test_weights_as_they_lie(isa):
+    """Dense weights are read in place, however far apart two channels are; others are packed."""
+    x = small_integers((1, 9, 12, 14), "float32")
+    wide = small_integers((18, 2, 3, 3), "float32")
+    for w in (wide[::2, :1], wide[8::-1, 1:], wide[:9, :1, ::-1], wide.astype("float64")[:9, :1]):
+        for flip in (False, True):
+            x_like = x.astype(w.dtype)
+            want = fc.conv2d(x_like, w, groups=9, padding=1, flip=flip, algorithm="reference")
+            got = fc.conv2d(x_like, w, groups=9, padding=1, flip=flip)
+            np.testing.assert_array_equal(got, want)
+
+
+def test_nan_and_infinity_reach_what_sees_them(isa):
+    generator = np.random.default_rng(5)
+    for width, size, stride in itertools.product((7, 14, 40), (3, 5, 7), (1, 2)):
+        x = generator.standard_normal((1, 18, 9, width)).astype("float32")
+        w = generator.standard_normal((18, 1, size, size)).astype("float32")
+        x[0, 3, 4, width // 2] = np.nan
+        x[0, 5, 0, 0] = np.inf
+        w[7, 0, 0, 0] = np.inf
+        w[8, 0, -1, -1] = np.nan
+        options = {"groups": 18, "stride": stride, "padding": size // 2}
+        want = np.isfinite(fc.conv2d(x, w, algorithm="reference", **options))
+        np.testing.assert_array_equal(np.isfinite(fc.conv2d(x, w, **options)), want)
+        last = np.ascontiguousarray(np.moveaxis(x, 1, -1))
+        got = np.isfinite(fc.conv2d(last, w, layout="NHWC", **options))
+        np.testing.assert_array_equal(np.moveaxis(got, -1, 1), want)
+
+
+@pytest.mark.parametrize("activation", ["relu", "relu6", "leaky_relu", "sigmoid", "tanh", "silu"])
+def test_activations(isa, activation):
+    generator = np.random.default_rng(6)
+    x = generator.standard_normal((2, 18, 8, 13)).astype("float32")
+    w = generator.standard_normal((18, 1, 3, 3)).astype("float32")
+    options = {"groups": 18, "padding": 1, "activation": activation}
+    want = fc.conv2d(x, w, algorithm="reference", **options)
+    np.testing.assert_allclose(fc.conv2d(x, w, **options), want, rtol=2e-5, atol=2e-6)
+    last = np.ascontiguousarray(np.moveaxis(x, 1, -1))
+    got = fc.conv2d(last, w, layout="NHWC", **options)
+    np.testing.assert_allclose(np.moveaxis(got, -1, 1), want, rtol=2e-5, atol=2e-6)
