@@ -46,6 +46,7 @@ struct Problem {
   bool saturate = false;  // integer output rounds half to even and clips
   bool complex = false;
   bool has_bias = false;
+  bool keeps_weights = false;  // packed once for many calls, so that packing costs nothing
   DType x_type = DType::f32;  // of one real number
   DType y_type = DType::f32;
   Compute compute = Compute::f32;

@@ -157,13 +157,14 @@ struct PackArgs {
   std::int64_t to_pitch;
 };
 
-// Winograd's transforms (kernels/winograd.hpp). `frequency` separates the products of a tile,
-// (m + 2)^2 of them; a block is one vector of tiles (planes) or of channels (channels last).
+// Winograd's transforms (kernels/winograd.hpp). `frequency` separates the products of a tile, the
+// points of its rows times those of its columns; a block is one vector of tiles (planes) or of
+// channels (channels last).
 template <class T>
 struct WinogradInputArgs {
   const T* x;
-  const std::int64_t* column;  // [m + 2] offsets of the tile's columns
-  std::int64_t row;            // from one row of a tile to the next
+  const std::int64_t* row;     // [points] offsets of the tile's rows
+  const std::int64_t* column;  // [points] and of its columns
   std::int64_t blocks;         // vectors: writes whole ones, reads whole ones
   T* v;
   std::int64_t frequency;
@@ -182,27 +183,31 @@ struct WinogradOutputArgs {
 
 template <class T>
 struct WinogradWeightsArgs {
-  const T* w;  // [channels][3][3][width]
+  const T* w;
+  const std::int64_t* tap;  // [taps of rows][taps of columns] offsets, or -1: no weight there
+  std::int64_t channel;     // from one channel to the next
   std::int64_t channels;
   std::int64_t width;
-  T* u;  // [frequency][channels][width]
-  std::int64_t frequency;
-  T* sums;  // [2][width], added to: of magnitudes, of squares
+  T* const* u;  // [frequency] -> [channels][width], or null: not needed
+  T* sums;      // [2][width], added to: of magnitudes, of squares
 };
 
 template <class T>
 struct MagnitudesArgs {
   const T* x;
   std::int64_t count;
-  T* sums;  // [3][lanes]: of magnitudes, of squares, of elements that are not 0
+  T* sums;  // [3][lanes], added to: of magnitudes, of squares, of elements that are not 0
 };
 
+// A row into phases: element i goes to to[i % phases * pitch + i / phases]. Up to a vector behind
+// each phase is overwritten.
 template <class T>
 struct SplitArgs {
   const T* from;
-  std::int64_t count;  // of each phase
+  std::int64_t count;
   T* to;
   std::int64_t pitch;  // from one phase to the next
+  T* sums;              // MagnitudesArgs
 };
 
 }  // namespace fastconv

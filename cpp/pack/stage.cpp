@@ -6,6 +6,7 @@
 
 #include "core/border.hpp"
 #include "pack/convert.hpp"
+#include "simd/inline.hpp"
 
 namespace fastconv {
 
@@ -68,6 +69,9 @@ class RowReader {
       copy(row + span.offset, span.beyond - span.inside, to + span.inside * to_stride, to_stride);
     if (span.beyond < count) border(row, fill, span.from, span.beyond, count, to, to_stride);
   }
+
+  // Neighbouring elements of the compute type.
+  bool copies() const { return kind_ == Kind::copy; }
 
  private:
   enum class Kind : std::uint8_t { convert, copy, every_second };
@@ -289,6 +293,8 @@ void stage_columns(const KernelTable& kernels, const Problem& problem, const Ten
 
 namespace {
 
+constexpr std::int64_t kMostPrefetched = 2048;  // bytes of a row: further ones come by themselves
+
 // Calls row(index of the row, source row without its channel or null).
 template <class Row>
 void for_each_lattice_row(const Problem& problem, const Tensor& x, std::int64_t image,
@@ -308,17 +314,51 @@ void for_each_lattice_row(const Problem& problem, const Tensor& x, std::int64_t 
 
 }  // namespace
 
-template <class T>
-void stage_lattice(const KernelTable& kernels, const Problem& problem, const Tensor& x,
-                   std::int64_t image, std::int64_t channel, const Lattice& lattice, T* to) {
-  const RowReader<T> reader(kernels, problem, x, lattice.step[2]);
-  const auto span = reader.span(lattice.first[2], lattice.count[2]);
-  const T fill = scalar_as<T>(problem.fill[problem.complex ? channel & 1 : 0]);
-  const std::int64_t offset = x.channel_offset(channel);
+void locate_rows(const Problem& problem, const Tensor& x, std::int64_t image,
+                 const Lattice& lattice, std::int64_t* offset) {
   for_each_lattice_row(problem, x, image, lattice, [&](std::int64_t index, const char* row) {
-    reader.read(row == nullptr ? nullptr : row + offset, fill, span, lattice.count[2],
-                to + index * lattice.count[2], 1);
+    offset[index] = row == nullptr ? kFilledRow : row - x.data;
   });
+}
+
+template <class T>
+void lattice_rows(const KernelTable& kernels, const Problem& problem, const Tensor& x,
+                  const Lattice& lattice, const std::int64_t* offset, std::int64_t channel,
+                  T* buffer, const T** rows) {
+  const RowReader<T> reader(kernels, problem, x, lattice.step[2]);
+  const std::int64_t count = lattice.count[2];
+  const auto span = reader.span(lattice.first[2], count);
+  const bool in_place = reader.copies() && span.inside == 0 && span.beyond == count;
+  const T fill = scalar_as<T>(problem.fill[problem.complex ? channel & 1 : 0]);
+  const char* const plane = x.data + x.channel_offset(channel);
+  for (std::int64_t i = 0; i < lattice.count[0] * lattice.count[1]; ++i, buffer += count) {
+    if (in_place && offset[i] != kFilledRow) {
+      rows[i] = reinterpret_cast<const T*>(plane + offset[i] + span.offset);
+      continue;
+    }
+    reader.read(offset[i] == kFilledRow ? nullptr : plane + offset[i], fill, span, count, buffer,
+                1);
+    rows[i] = buffer;
+  }
+}
+
+void prefetch_rows(const Problem& problem, const Tensor& x, const Lattice& lattice,
+                   const std::int64_t* offset, std::int64_t channel) {
+  const Axis& width = problem.axis[2];
+  const auto clip = [&](std::int64_t position) {
+    return std::clamp<std::int64_t>(position - width.lo, 0, width.in - 1) * x.axis[2];
+  };
+  const std::int64_t last = lattice.first[2] + (lattice.count[2] - 1) * lattice.step[2];
+  std::int64_t begin = clip(lattice.first[2]), end = clip(last);
+  if (begin > end) std::swap(begin, end);
+  if (end - begin > kMostPrefetched) return;
+  const char* const plane = x.data + x.channel_offset(channel);
+  for (std::int64_t i = 0; i < lattice.count[0] * lattice.count[1]; ++i) {
+    if (offset[i] == kFilledRow) continue;
+    const char* const row = plane + offset[i];
+    for (std::int64_t at = begin; at < end; at += 64) FASTCONV_PREFETCH(row + at);
+    FASTCONV_PREFETCH(row + end);
+  }
 }
 
 template <class T>
@@ -351,8 +391,8 @@ void stage_lattice_channels_last(const KernelTable& kernels, const Problem& prob
                                const Tile&, T*);                                                  \
   template void stage_columns<T>(const KernelTable&, const Problem&, const Tensor&, const Tile&,  \
                                  std::int64_t, std::int64_t, std::int64_t, std::int64_t, T*);     \
-  template void stage_lattice<T>(const KernelTable&, const Problem&, const Tensor&, std::int64_t, \
-                                 std::int64_t, const Lattice&, T*);                               \
+  template void lattice_rows<T>(const KernelTable&, const Problem&, const Tensor&, const Lattice&, \
+                                const std::int64_t*, std::int64_t, T*, const T**);                \
   template void stage_lattice_channels_last<T>(const KernelTable&, const Problem&, const Tensor&, \
                                                std::int64_t, std::int64_t, const Lattice&,        \
                                                std::int64_t, T*);

@@ -570,23 +570,31 @@ void test_threads_and_batch_do_not_matter() {
 
 bool stop() { return true; }
 
-// Winograd's transforms are exact on small integers, too: any rank, dilation, groups, layout, type.
+// Winograd's transforms are exact on small integers, too: any rank, kernel, stride, dilation, groups,
+// layout, type.
 void test_winograd() {
-  for (std::int64_t i = 0; i < problems / 40; ++i) {
+  for (std::int64_t i = 0; i < problems / 20; ++i) {
     Case c;
     Options o;
     o.rank = 3;
     const std::int64_t depth = chance(25) ? pick(2, 5) : 1;
     const std::int64_t kernel = pick(1, depth);
     o.groups = chance(20) ? 2 : 1;
+    const bool three = chance(40);
+    const std::int64_t kh = three ? 3 : pick(1, 7), kw = three ? 3 : pick(2, 7);
     o.dilation = {1, pick(1, 3), pick(1, 3)};
-    o.lo = {0, pick(0, 3), pick(0, 3)};
-    o.hi = {0, pick(0, 3), pick(0, 3)};
-    o.border = one_of({Border::constant, Border::edge, Border::wrap});
+    for (const std::size_t a : {1, 2}) {
+      if (!chance(30)) continue;
+      o.stride[a] = 2;
+      o.dilation[a] = 1;
+    }
+    o.lo = {pick(0, kernel - 1), pick(0, 3), pick(0, 3)};
+    o.hi = {pick(0, kernel - 1), pick(0, 3), pick(0, 3)};
+    o.border = one_of({Border::constant, Border::constant, Border::edge, Border::wrap});
     o.flip = chance(30);
     const std::int64_t channels = pick(32, 70);
-    const Shape x = {pick(1, 2), o.groups * channels, depth, pick(9, 40), pick(9, 40)};
-    const Shape w = {o.groups * pick(1, 40), channels, kernel, 3, 3};
+    const Shape x = {pick(1, 2), o.groups * channels, depth, pick(22, 40), pick(22, 40)};
+    const Shape w = {o.groups * pick(1, 40), channels, kernel, kh, kw};
     c.problem = make_problem(o, x, w, nullptr);
     c.problem.compute = chance(75) ? Compute::f32 : Compute::f64;
     c.problem.x_type = c.problem.y_type = c.w_type = stored_type(c.problem.compute);
