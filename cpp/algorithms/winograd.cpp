@@ -1,5 +1,5 @@
-// Winograd's minimal filtering (kernels/winograd.hpp), fused: the products of a few tiles stay in L2
-// from the transform of the input to the output.
+// Winograd's minimal filtering (kernels/winograd.hpp), fused: the products of a few tiles stay in
+// L2 from the transform of the input to the output.
 //
 //   for each task (image, group, phase of the dilation, box of tiles, range of panels)  in parallel
 //     for each input channel:  split columns -> transform                V
@@ -162,8 +162,8 @@ class WinogradRun {
         for (std::int64_t w = 0; w < box.tiles[2]; ++w, ++i) {
           pad.pixel[i] = static_cast<std::int32_t>(
               (d * layout_.grid() + h * layout_.grid_columns() + w) * unit);
-          pad.tile[i] =
-              static_cast<std::int32_t>(((d * box.tiles[1] + h) * down * box.tiles[2] + w) * across);
+          pad.tile[i] = static_cast<std::int32_t>(
+              ((d * box.tiles[1] + h) * down * box.tiles[2] + w) * across);
         }
       }
     }
@@ -238,8 +238,8 @@ class WinogradRun {
               for (std::int64_t w = 0; w < box.tiles[2] + l.columns.most_shift; ++w) {
                 args.x = pad.patch + (d * lattice.count[1] + h * l.rows.step()) * row +
                          w * l.columns.step() * l.pitch;
-                args.v = pad.v + index * l.lattice +
-                         (d * l.grid() + h * l.grid_columns() + w) * l.pitch;
+                args.v =
+                    pad.v + index * l.lattice + (d * l.grid() + h * l.grid_columns() + w) * l.pitch;
                 transforms_.input(args);
               }
             }
@@ -261,8 +261,7 @@ class WinogradRun {
     for (const std::int64_t h : rows.lattices) {
       for (int i = 0; i < rows.tile.points; ++i) row_at[i] = (h + i * rows.stride) * row;
       for (const std::int64_t w : columns.lattices) {
-        for (int j = 0; j < columns.tile.points; ++j)
-          column_at[j] = column(w + j * columns.stride);
+        for (int j = 0; j < columns.tile.points; ++j) column_at[j] = column(w + j * columns.stride);
         run(index++, args);
       }
     }
@@ -305,9 +304,9 @@ class WinogradRun {
     for (std::int64_t f = 0; f < layout_.points(); ++f) {
       T* m = pad.m + f * layout_.m_frequency;
       for (std::int64_t p = first; p < last; ++p, m += layout_.points() * layout_.m_frequency) {
-        const T* const next = p + 1 < last ? packed(box.tile.group, p + 1, f)
-                                           : packed(box.tile.group, first,
-                                                    (f + 1) % layout_.points());
+        const T* const next = p + 1 < last
+                                  ? packed(box.tile.group, p + 1, f)
+                                  : packed(box.tile.group, first, (f + 1) % layout_.points());
         for (std::int64_t d = 0; d < box.tiles[0];) {
           const Slices slices = slices_of(box, d);
           std::int64_t end = d + 1;
@@ -330,8 +329,9 @@ class WinogradRun {
     const std::int64_t width = shape_.width(panel), plane = box.plane();
     const std::int64_t from = slices.first * terms.slice, to = slices.last * terms.slice;
     // No block has a product here.
-    if (from == to) return static_cast<void>(std::fill_n(m + begin * plane * width,
-                                                         (end - begin) * plane * width, T(0)));
+    if (from == to)
+      return static_cast<void>(
+          std::fill_n(m + begin * plane * width, (end - begin) * plane * width, T(0)));
     const std::int64_t step = divide_up(to - from, divide_up(to - from, layout_.block));
     const T* const u = packed(box.tile.group, panel, f);
     for (std::int64_t t = from; t < to; t += step) {
@@ -447,7 +447,7 @@ std::unique_ptr<const Execution> execute(const Problem& problem, const Tensor& x
 
 }  // namespace
 
-const Candidate winograd = {"winograd", "winograd", winograd_accepts, winograd_cost, nullptr,
-                            execute};
+const Candidate winograd = {"winograd",    "winograd", winograd_accepts,
+                            winograd_cost, nullptr,    execute};
 
 }  // namespace fastconv

@@ -21,9 +21,7 @@ constexpr std::int64_t kMostPhases = KernelSet<float>::kMaxPhases;  // that a ro
 
 constexpr double kNever = std::numeric_limits<double>::infinity();
 
-const WinogradShape& shape_of(WinogradTile tile) {
-  return kWinogradShapes[static_cast<int>(tile)];
-}
+const WinogradShape& shape_of(WinogradTile tile) { return kWinogradShapes[static_cast<int>(tile)]; }
 
 bool is_tiled(const Axis& axis) { return axis.kernel > 1; }
 
@@ -95,8 +93,7 @@ WinogradTile best_tile(const Problem& problem, const Machine& machine) {
 
 class Builder {
  public:
-  Builder(const Problem& problem, const Tensor& x, const PanelShape& panels,
-          const Machine& machine)
+  Builder(const Problem& problem, const Tensor& x, const PanelShape& panels, const Machine& machine)
       : problem_(problem), panels_(panels), machine_(machine), line_(64 / machine.element) {
     layout_.tile = best_tile(problem, machine);
     layout_.channels_last = has_unit_channels(problem, x);
@@ -115,9 +112,9 @@ class Builder {
 
  private:
   // Cycles, roughly, of a box: whole vectors of tiles are transformed, whole lines of input read,
-  // whole tiles of pixels multiplied. The weights are read once a box, so a box should be large; but
-  // as long as its products fit into L2 they are neither written to memory further away nor read
-  // from it.
+  // whole tiles of pixels multiplied. The weights are read once a box, so a box should be large;
+  // but as long as its products fit into L2 they are neither written to memory further away nor
+  // read from it.
   double box_cost(const Index3& tiles) const {
     const WinogradLayout& l = layout_;
     const auto real = [](std::int64_t n) { return static_cast<double>(n); };
@@ -128,14 +125,15 @@ class Builder {
     const std::int64_t vectors = divide_up(problem_.out_channels, machine_.lanes);
     const std::int64_t products = l.rows.products() * l.columns.products() * kernel;
     const std::int64_t inputs = channels * l.lattice_count() * slices * down * across;
-    const double stored = real(channels * slices * l.lattice_count() * l.points() * down) *
-                          (l.channels_last ? real(across) / machine_.lanes
-                                           : real(divide_up(across, machine_.lanes)));
+    const double stored =
+        real(channels * slices * l.lattice_count() * l.points() * down) *
+        (l.channels_last ? real(across) / machine_.lanes : real(divide_up(across, machine_.lanes)));
     const double lines = real(channels * slices * l.rows.positions(tiles[1])) *
                          (real(l.columns.positions(tiles[2])) / real(line_) + 1);
     const double multiply = real(round_up(count, machine_.pixels) * products * channels * vectors);
     const double weights = real(products * channels * vectors);
-    const bool stream = products * channels * problem_.out_channels * machine_.element > machine_.l2;
+    const bool stream =
+        products * channels * problem_.out_channels * machine_.element > machine_.l2;
     const std::int64_t panels = std::min<std::int64_t>(panels_.panels(), 8) * panels_.panel;
     const std::int64_t v = l.points() * inputs, m = l.points() * count * panels;
     const bool near = (v + m) * machine_.element <= machine_.l2 * 3 / 4;
@@ -147,10 +145,9 @@ class Builder {
     const WinogradLayout& l = layout_;
     const std::int64_t count = tiles[0] * tiles[1] * tiles[2];
     if (count > kMaxTiles) return false;
-    const std::int64_t inputs = problem_.in_channels * l.lattice_count() *
-                                (tiles[0] + problem_.axis[0].kernel - 1) *
-                                (tiles[1] + l.rows.most_shift) *
-                                (tiles[2] + l.columns.most_shift) * machine_.element;
+    const std::int64_t inputs =
+        problem_.in_channels * l.lattice_count() * (tiles[0] + problem_.axis[0].kernel - 1) *
+        (tiles[1] + l.rows.most_shift) * (tiles[2] + l.columns.most_shift) * machine_.element;
     return count <= kMinTiles ||
            (inputs <= machine_.l2 / 2 && inputs * l.points() <= kMaxInputBytes);
   }
@@ -216,8 +213,7 @@ class Builder {
     l.block = std::min<std::int64_t>(
         std::max<std::int64_t>(machine_.l1 / 2 / (panels_.panel * machine_.element), 64),
         machine_.chain);
-    l.acc_elements =
-        l.tile_count() * l.rows.tile.outputs * l.columns.tile.outputs * panels_.panel;
+    l.acc_elements = l.tile_count() * l.rows.tile.outputs * l.columns.tile.outputs * panels_.panel;
   }
 
   std::int64_t odd_lines(std::int64_t elements) const {
@@ -272,8 +268,8 @@ class Builder {
       for (const Used& block : used)
         for (std::int64_t c = 0; c < channels; ++c)
           terms.tap.push_back(static_cast<std::int32_t>(
-              block.at + (l.channels_last ? k * l.grid() * l.pitch + c
-                                          : (c * l.slices + k) * l.grid())));
+              block.at +
+              (l.channels_last ? k * l.grid() * l.pitch + c : (c * l.slices + k) * l.grid())));
   }
 
   void place_weights() {

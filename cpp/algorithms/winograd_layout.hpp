@@ -6,8 +6,8 @@
 //   5 taps            = 3 + 2            offsets 0, 3
 //   3 taps, stride 2  = 2 (0, 2) + 1 (1) even and odd positions
 //
-// so a term of the sums is a channel and a block. A block with fewer taps than the tile takes has no
-// product at infinity, the last point: 5 x 5 taps make 49 products for four outputs, not 64.
+// so a term of the sums is a channel and a block. A block with fewer taps than the tile takes has
+// no product at infinity, the last point: 5 x 5 taps make 49 products for four outputs, not 64.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +24,7 @@ namespace fastconv {
 struct WinogradBlock {
   std::int64_t offset = 0;
   std::int64_t taps = 1;
-  bool whole = true;        // as many taps as the tile takes
+  bool whole = true;         // as many taps as the tile takes
   std::int64_t lattice = 0;  // which transformed input it reads
   std::int64_t shift = 0;    // so many tiles further on
 };
@@ -78,8 +78,8 @@ struct WinogradLayout {
 
   // By the kind of a frequency: bit 0, the last point of the rows; bit 1, of the columns.
   struct Terms {
-    std::vector<std::int32_t> tap;  // where each lies in V: [kernel slice][block][channel]
-    std::int64_t slice = 0;         // terms of one kernel slice
+    std::vector<std::int32_t> tap;   // where each lies in V: [kernel slice][block][channel]
+    std::int64_t slice = 0;          // terms of one kernel slice
     std::vector<std::int64_t> rank;  // of each block, rows x columns, or -1: no product
   };
   Terms terms[4];

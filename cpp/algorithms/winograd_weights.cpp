@@ -78,7 +78,8 @@ class WeightsJob {
         for (const WinogradBlock& c : layout_.columns.blocks) {
           for (int i = 0; i < down_taps; ++i) {
             for (int j = 0; j < across_taps; ++j) {
-              const std::int64_t kh = r.offset + i * height.stride, kw = c.offset + j * across.stride;
+              const std::int64_t kh = r.offset + i * height.stride,
+                                 kw = c.offset + j * across.stride;
               tap[i * across_taps + j] =
                   i < r.taps && j < c.taps
                       ? ((slice * height.kernel + kh) * across.kernel + kw) * width
@@ -88,11 +89,9 @@ class WeightsJob {
           for (std::int64_t f = 0; f < layout_.points(); ++f) {
             const WinogradLayout::Terms& terms = layout_.terms[layout_.kind(f)];
             const std::int64_t rank = terms.rank[block];
-            const std::int64_t term =
-                slice * terms.slice + rank * problem_.in_channels + first;
-            to[f] = rank < 0
-                        ? nullptr
-                        : u + layout_.u_frequency[static_cast<std::size_t>(f)] + term * width;
+            const std::int64_t term = slice * terms.slice + rank * problem_.in_channels + first;
+            to[f] = rank < 0 ? nullptr
+                             : u + layout_.u_frequency[static_cast<std::size_t>(f)] + term * width;
           }
           kernel({rows, tap, problem_.taps() * width, count, width, to, sums});
           ++block;

@@ -30,8 +30,7 @@ bool is_even(const Spread& s, double share_of_elements, double share_of_count) {
   constexpr double kTiny = std::numeric_limits<T>::min() / std::numeric_limits<T>::epsilon();
   constexpr double kHuge = std::numeric_limits<T>::max() / 4;
   return s.squares > kTiny && s.squares < kHuge && s.sum < kHuge &&
-         s.count >= share_of_elements * s.elements &&
-         equal_elements(s) >= share_of_count * s.count;
+         s.count >= share_of_elements * s.elements && equal_elements(s) >= share_of_count * s.count;
 }
 
 // Of the terms of an output so many must have weight, or some output will see none but small ones.

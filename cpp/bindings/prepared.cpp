@@ -122,15 +122,6 @@ std::shared_ptr<const Prepared> prepare(const Options& options, const Given& giv
   return p;
 }
 
-Strides contiguous_strides(const Shape& shape, std::int64_t element) {
-  Strides strides(shape.size());
-  for (std::size_t i = shape.size(); i-- > 0;) {
-    strides[i] = element;
-    element *= std::max<std::int64_t>(shape[i], 1);
-  }
-  return strides;
-}
-
 Parameters as_parameters(const Given& given, const Types& types) {
   Parameters p{as_native(given.w), std::nullopt};
   if (!given.bias) return p;

@@ -11,8 +11,6 @@
 
 namespace fastconv::bindings {
 
-using Strides = std::vector<py::ssize_t>;
-
 // The arrays of a call before any conversion.
 struct Given {
   py::array x;
@@ -44,9 +42,6 @@ enum class Packing : std::uint8_t { each_call, once };
 std::shared_ptr<const Prepared> prepare(const Options& options, const Given& given,
                                         const py::object& fill_value, const py::object& dtype,
                                         const KernelTable& kernels, int threads, Packing packing);
-
-// Byte strides of a C-contiguous array.
-Strides contiguous_strides(const Shape& shape, std::int64_t element);
 
 // Weights that the engine can read, and the bias in the compute type.
 struct Parameters {

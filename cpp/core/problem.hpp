@@ -47,7 +47,7 @@ struct Problem {
   bool complex = false;
   bool has_bias = false;
   bool keeps_weights = false;  // packed once for many calls, so that packing costs nothing
-  DType x_type = DType::f32;  // of one real number
+  DType x_type = DType::f32;   // of one real number
   DType y_type = DType::f32;
   Compute compute = Compute::f32;
   std::array<Scalar, 2> fill = {};  // border value: real part, imaginary part

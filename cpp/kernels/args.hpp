@@ -207,7 +207,7 @@ struct SplitArgs {
   std::int64_t count;
   T* to;
   std::int64_t pitch;  // from one phase to the next
-  T* sums;              // MagnitudesArgs
+  T* sums;             // MagnitudesArgs
 };
 
 }  // namespace fastconv

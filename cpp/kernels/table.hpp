@@ -64,7 +64,7 @@ struct KernelSet {
   void (*spread)(const SpreadArgs<T>&);                            // into groups of `pixels`
   void (*every_second)(const T* from, T* to, std::int64_t count);  // to[i] = from[2 * i]
 
-  WinogradKernels<T> winograd[kWinogradTiles];       // [WinogradTile]
+  WinogradKernels<T> winograd[kWinogradTiles];  // [WinogradTile]
   void (*magnitudes)(const MagnitudesArgs<T>&);
   void (*split[kMaxPhases + 1])(const SplitArgs<T>&);  // [phases]: 1, 2, 4
 };

@@ -9,8 +9,8 @@
 // Algorithms for Convolutional Neural Networks, 2016. The matrices are Cook and Toom's for the
 // points named below and infinity, scaled so that B has only exact coefficients.
 //
-// The sum over channels is kernels/outer_product.hpp. Larger kernels, and those of a stride, are sums
-// of such blocks (algorithms/winograd_layout.hpp).
+// The sum over channels is kernels/outer_product.hpp. Larger kernels, and those of a stride, are
+// sums of such blocks (algorithms/winograd_layout.hpp).
 #pragma once
 
 #include <cstdint>

@@ -386,15 +386,15 @@ void stage_lattice_channels_last(const KernelTable& kernels, const Problem& prob
   });
 }
 
-#define FASTCONV_INSTANTIATE(T)                                                                   \
-  template void stage_patch<T>(const KernelTable&, const Problem&, const Tensor&, const Patch&,   \
-                               const Tile&, T*);                                                  \
-  template void stage_columns<T>(const KernelTable&, const Problem&, const Tensor&, const Tile&,  \
-                                 std::int64_t, std::int64_t, std::int64_t, std::int64_t, T*);     \
+#define FASTCONV_INSTANTIATE(T)                                                                    \
+  template void stage_patch<T>(const KernelTable&, const Problem&, const Tensor&, const Patch&,    \
+                               const Tile&, T*);                                                   \
+  template void stage_columns<T>(const KernelTable&, const Problem&, const Tensor&, const Tile&,   \
+                                 std::int64_t, std::int64_t, std::int64_t, std::int64_t, T*);      \
   template void lattice_rows<T>(const KernelTable&, const Problem&, const Tensor&, const Lattice&, \
-                                const std::int64_t*, std::int64_t, T*, const T**);                \
-  template void stage_lattice_channels_last<T>(const KernelTable&, const Problem&, const Tensor&, \
-                                               std::int64_t, std::int64_t, const Lattice&,        \
+                                const std::int64_t*, std::int64_t, T*, const T**);                 \
+  template void stage_lattice_channels_last<T>(const KernelTable&, const Problem&, const Tensor&,  \
+                                               std::int64_t, std::int64_t, const Lattice&,         \
                                                std::int64_t, T*);
 FASTCONV_INSTANTIATE(float)
 FASTCONV_INSTANTIATE(double)

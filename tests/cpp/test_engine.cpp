@@ -570,8 +570,8 @@ void test_threads_and_batch_do_not_matter() {
 
 bool stop() { return true; }
 
-// Winograd's transforms are exact on small integers, too: any rank, kernel, stride, dilation, groups,
-// layout, type.
+// Winograd's transforms are exact on small integers, too: any rank, kernel, stride, dilation,
+// groups, layout, type.
 void test_winograd() {
   for (std::int64_t i = 0; i < problems / 20; ++i) {
     Case c;
