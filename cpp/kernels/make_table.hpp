@@ -2,6 +2,7 @@
 // FASTCONV_ISA_NAMESPACE and included the vector wrapper of that name.
 #pragma once
 
+#include "kernels/column_product.hpp"
 #include "kernels/outer_product.hpp"
 #include "kernels/pixel_lanes.hpp"
 #include "kernels/plane.hpp"
@@ -53,6 +54,13 @@ constexpr KernelSet<typename V::value_type> make_set() {
   set.spread = &spread_rows<V, kOuterPixels>;
   set.every_second = &every_second<V>;
   if constexpr (kIsFloat<V>) {
+    set.column_product[0] = &column_product<V, kColumnVecs<V>[0]>;
+    set.column_product[1] = &column_product<V, kColumnVecs<V>[1]>;
+    set.column_vecs[0] = kColumnVecs<V>[0];
+    set.column_vecs[1] = kColumnVecs<V>[1];
+    set.column_rows[0] = kColumnRows<V, kColumnVecs<V>[0]>;
+    set.column_rows[1] = kColumnRows<V, kColumnVecs<V>[1]>;
+    set.gather = &gather_columns<V>;
     set.winograd[0] = make_winograd<V, 2>();
     set.winograd[1] = make_winograd<V, 4>();
     set.magnitudes = &magnitudes<V>;
