@@ -77,11 +77,11 @@ class ColumnRun {
       const bool last_chunk = i + 1 == layout_.chunks.size();
       const ColumnChunk& next_chunk = layout_.chunks[last_chunk ? 0 : i + 1];
       const Task* const next = !last_chunk ? &task : more ? &following : nullptr;
-      if (!layout_.in_place)
+      if (layout_.source == ColumnSource::patch)
         stage_patch<T>(table_, problem_, operands_.x, chunk.patch, task.tile, task.patch);
       for (std::int64_t panel = task.first_panel; panel < task.last_panel; ++panel) {
         Ahead ahead;
-        if (layout_.in_place) {
+        if (layout_.source != ColumnSource::patch) {
           if (panel + 1 < task.last_panel) {
             ahead = panel_ahead(task, chunk, panel + 1, chunk.terms);
           } else if (next != nullptr) {
@@ -140,16 +140,22 @@ class ColumnRun {
   Ahead panel_ahead(const Task& task, const ColumnChunk& chunk, std::int64_t panel,
                     std::int64_t terms) const {
     const ColumnPanels& panels = layout_.panels;
-    constexpr std::int64_t kElement = sizeof(T);
-    const std::int64_t first = panels.first(panel);
-    const std::int64_t bytes = (panels.first(panel + 1) - first) * kElement;
+    const std::int64_t from = offset_in_x(panels.first(panel));
+    const std::int64_t bytes = offset_in_x(panels.first(panel + 1) - 1) - from;
+    if (bytes < 0) return {};
     const std::int64_t count = std::max<std::int64_t>(terms / 2, 1);
-    return {channel_of(task, chunk) + first * kElement,
-            operands_.x.channel,
-            count,
-            divide_up(chunk.terms, count),
-            64,
-            bytes / 64 + 1};
+    return {channel_of(task, chunk) + from, operands_.x.channel,
+            count,                          divide_up(chunk.terms, count),
+            64,                             bytes / 64 + 1};
+  }
+
+  // Where in a channel of x the only tap of a pixel lies, in bytes.
+  std::int64_t offset_in_x(std::int64_t pixel) const {
+    const auto& [depth, height, width] = problem_.axis;
+    const Tensor& x = operands_.x;
+    return pixel / width.out / height.out * depth.stride * x.axis[0] +
+           pixel / width.out % height.out * height.stride * x.axis[1] +
+           pixel % width.out * width.stride * x.axis[2];
   }
 
   // On behalf of a later patch: its share of channels, of several calls this one.
@@ -211,7 +217,7 @@ class ColumnRun {
     args.rest_pixels = panel + 1 == panels.total() ? panels.rest : 0;
     args.accumulate = chunk.first != 0;
     args.ahead = ahead;
-    if (layout_.in_place) {
+    if (layout_.source != ColumnSource::patch) {
       gather_in_place(task, chunk, first, panels.width[kind], args);
     } else {
       gather_from_patch(task, chunk, first, panels.width[kind], args);
@@ -235,18 +241,36 @@ class ColumnRun {
 
   void gather_in_place(const Task& task, const ColumnChunk& chunk, std::int64_t first,
                        std::int64_t width, const ColumnArgs<T>& args) const {
-    const Tensor& x = operands_.x;
+    constexpr std::int64_t kElement = sizeof(T);
+    const auto at = [&](std::int64_t p) { return offset_in_x(first + p) / kElement; };
+    std::array<Piece, kMostPanelPixels> piece;
     GatherArgs<T> g{};
-    g.from = reinterpret_cast<const T*>(channel_of(task, chunk)) + first;
-    g.from_pitch = x.channel / std::int64_t{sizeof(T)};
+    g.from = reinterpret_cast<const T*>(channel_of(task, chunk));
+    g.from_pitch = operands_.x.channel / kElement;
     g.pixels = args.pixels;
     g.terms = chunk.terms;
     g.to = task.columns;
     g.to_pitch = width;
+    if (layout_.source == ColumnSource::plane) {
+      g.from += first;
+    } else {
+      const std::int64_t row = problem_.axis[2].out;
+      for (std::int64_t p = 0; p < args.pixels;) {
+        const std::int64_t count = std::min<std::int64_t>(
+            {kernels_.lanes, args.pixels - p, row - (first + p) % row});
+        piece[static_cast<std::size_t>(g.pieces++)] = {static_cast<std::int32_t>(at(p)),
+                                                       static_cast<std::int32_t>(p),
+                                                       static_cast<std::int32_t>(count)};
+        p += count;
+      }
+      g.piece = piece.data();
+      g.step = row == 1 ? 1 : problem_.axis[2].stride;
+    }
     kernels_.gather(g);
+    const T* const plane = reinterpret_cast<const T*>(channel_of(task, chunk));
     for (std::int64_t p = 0; p < args.rest_pixels; ++p)
       for (std::int64_t t = 0; t < chunk.terms; ++t)
-        task.rest[p * layout_.rest_pitch + t] = g.from[t * g.from_pitch + args.pixels + p];
+        task.rest[p * layout_.rest_pitch + t] = plane[t * g.from_pitch + at(args.pixels + p)];
   }
 
   void gather_from_patch(const Task& task, const ColumnChunk& chunk, std::int64_t first,
@@ -263,7 +287,7 @@ class ColumnRun {
       if (!rows_follow) count = std::min(count, row_end);
       piece[static_cast<std::size_t>(g.pieces++)] = {
           static_cast<std::int32_t>(position(task, chunk, first + p)),
-          static_cast<std::int32_t>(p)};
+          static_cast<std::int32_t>(p), static_cast<std::int32_t>(count)};
       p += count;
     }
     g.from = task.patch;
@@ -417,7 +441,8 @@ bool suits(const Problem& problem, const Tensor& x) {
 // one. The factors are measured against outer_product (docs/tuning.md): it packs weights, stages
 // strided patches just as well, and reads a patch without a copy for each tap.
 double cost(const Problem& problem, const Machine& machine) {
-  if (machine.column_vecs[0] == 0 || machine.chain < kColumnTerms || problem.out_channels < kFewChannels)
+  if (machine.column_vecs[0] == 0 || machine.chain < kColumnTerms ||
+      problem.out_channels < kFewChannels)
     return std::numeric_limits<double>::infinity();
   const ColumnPanels panels = make_column_panels(problem.out_pixels(), machine);
   const double lanes = machine.lanes, pixels = static_cast<double>(panels.pixels);
@@ -430,7 +455,8 @@ double cost(const Problem& problem, const Machine& machine) {
   if (column_patch_of_a_panel(problem, panels) * machine.element > machine.l2 / 2)
     return std::numeric_limits<double>::infinity();
   const double width = static_cast<double>(problem.axis[2].out);
-  const double packing = 4.0 * vectors / (static_cast<double>(std::max<std::int64_t>(problem.batch, 1)) * pixels);
+  const double batch = static_cast<double>(std::max<std::int64_t>(problem.batch, 1));
+  const double packing = 4.0 * vectors / (batch * pixels);
   double copies = 3.0 / lanes + 6.0 / width;
   if (problem.taps() == 1) {
     copies = 0.8 / lanes + 1.0 / width;

@@ -1,5 +1,8 @@
 #include "algorithms/columns_layout.hpp"
 
+#include <cmath>
+#include <limits>
+
 namespace fastconv {
 namespace {
 
@@ -73,25 +76,34 @@ std::int64_t column_patch_of_a_panel(const Problem& problem, const ColumnPanels&
 
 namespace {
 
-// A plane of x is read from end to end, or a part of its only row.
-bool reads_in_place(const Problem& problem, const Tensor& x, std::int64_t element) {
+ColumnSource source_of(const Problem& problem, const Tensor& x, std::int64_t element) {
   if (problem.taps() != 1 || problem.padded() || !same_storage(problem.x_type, problem.compute))
-    return false;
-  if (x.channel % element != 0 || x.batch % element != 0) return false;
+    return ColumnSource::patch;
+  if (x.channel % element != 0 || x.batch % element != 0) return ColumnSource::patch;
+  bool dense = true;
+  double span = 0;
   std::int64_t expected = element;
   for (int a = 2; a >= 0; --a) {
     const Axis& axis = problem.axis[a];
-    if (axis.out > 1 && (x.axis[a] != expected || axis.stride != 1)) return false;
+    if (axis.out > 1) {
+      if (x.axis[a] % element != 0) return ColumnSource::patch;
+      dense = dense && x.axis[a] == expected && axis.stride == 1;
+      span += std::abs(static_cast<double>(x.axis[a])) * static_cast<double>(axis.in);
+    }
     expected *= axis.out;
   }
-  return true;
+  if (dense) return ColumnSource::plane;
+  const Axis& width = problem.axis[2];
+  const bool rows = width.out == 1 || (x.axis[2] == element && width.stride <= 2);
+  return rows && span < std::numeric_limits<std::int32_t>::max() ? ColumnSource::rows
+                                                                 : ColumnSource::patch;
 }
 
 class Builder {
  public:
   Builder(const Problem& problem, const Tensor& x, const Machine& machine)
       : problem_(problem), machine_(machine) {
-    layout_.in_place = reads_in_place(problem, x, machine.element);
+    layout_.source = source_of(problem, x, machine.element);
     layout_.panels = make_column_panels(problem.out_pixels(), machine);
   }
 
@@ -160,7 +172,7 @@ class Builder {
     const std::int64_t budget = machine_.l2 / 2 / machine_.element;
     const std::int64_t width = layout_.panels.width[0];
     std::int64_t each = problem_.out_channels * width;
-    if (!layout_.in_place) {
+    if (layout_.source == ColumnSource::patch) {
       each += layout_.chunks.front().patch.channels * width *
               std::min(problem_.axis[1].kernel, problem_.axis[1].stride) *
               std::min(problem_.axis[2].kernel, problem_.axis[2].stride);
@@ -184,7 +196,7 @@ class Builder {
   void finish() {
     const std::int64_t lanes = machine_.lanes, line = 64 / machine_.element;
     const std::int64_t terms = layout_.chunks.front().terms;
-    if (!layout_.in_place) {
+    if (layout_.source == ColumnSource::patch) {
       lay_out_patch();
       layout_.patch_elements = round_up(layout_.patch_elements + 2 * lanes, line);
       make_taps();

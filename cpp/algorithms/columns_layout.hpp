@@ -41,8 +41,15 @@ struct ColumnChunk {
   Patch patch;
 };
 
+// What a panel's columns are gathered from.
+enum class ColumnSource : std::uint8_t {
+  plane,  // x: the pixels of a term follow each other
+  rows,   // x: every element of a row, or every second
+  patch   // a copy (pack/stage.hpp)
+};
+
 struct ColumnLayout {
-  bool in_place = false;  // the pixels of a term follow each other in x
+  ColumnSource source = ColumnSource::patch;
   ColumnPanels panels;
   std::vector<ColumnChunk> chunks;
   std::vector<std::int32_t> tap;  // of the longest chunk; those of others are its beginning

@@ -178,16 +178,18 @@ struct ColumnArgs {
   Ahead ahead;
 };
 
-// Pixels of a panel that lie side by side in a patch, a vector of them or fewer.
+// Pixels of a panel that lie side by side in a patch or a row, a vector of them or fewer.
 struct Piece {
   std::int32_t from;
   std::int32_t to;
+  std::int32_t count;
 };
 
 // A panel of columns: to[t * to_pitch + p]. With taps, pieces of a patch, tap[t] being a term's
 // offset; whole vectors are read and written, over what follows: terms and pieces go in rising
-// order, and behind the last there is room for a vector. Without, `pixels` side by side from
-// from[t * from_pitch] on, and not one more is read.
+// order, and behind the last there is room for a vector. Without, term t is at
+// from + t * from_pitch, where not an element more is read: pieces of every `step`-th (1 or 2)
+// element, or, if there are none, `pixels` side by side.
 template <class T>
 struct GatherArgs {
   const T* from;
@@ -196,6 +198,7 @@ struct GatherArgs {
   const std::int32_t* tap;  // or null
   const Piece* piece;
   std::int64_t pieces;
+  std::int64_t step;
   std::int64_t terms;
   T* to;
   std::int64_t to_pitch;

@@ -41,8 +41,8 @@ FASTCONV_INLINE Requests requests_of(const Ahead& a, std::int64_t tile, const vo
 }
 
 template <class V, int Vecs, int Rows>
-FASTCONV_INLINE void column_tile(const ColumnArgs<typename V::value_type>& a, std::int64_t row,
-                                 Requests ahead) {
+FASTCONV_NOINLINE void column_tile(const ColumnArgs<typename V::value_type>& a, std::int64_t row,
+                                   Requests ahead) {
   static_assert(Rows * Vecs + Vecs + 1 <= V::registers, "the tile spills");
   using T = typename V::value_type;
   const T* w[Rows];
@@ -68,17 +68,18 @@ FASTCONV_INLINE void column_tile(const ColumnArgs<typename V::value_type>& a, st
     }
   }
   const T* x = a.x;
+  constexpr bool kHold = V::registers < 32;  // the others' multiply-adds take registers alone
   const auto term = [&](const T* at, std::int64_t t) {
     V xv[Vecs];
     FASTCONV_UNROLL
     for (int v = 0; v < Vecs; ++v) {
       xv[v] = V::load(at + v * V::lanes);
-      FASTCONV_IN_REGISTER(xv[v].v);
+      if constexpr (kHold) FASTCONV_IN_REGISTER(xv[v].v);
     }
     FASTCONV_UNROLL
     for (int r = 0; r < Rows; ++r) {
       V wv = V::load_broadcast(w[r] + t);
-      FASTCONV_IN_REGISTER(wv.v);
+      if constexpr (kHold) FASTCONV_IN_REGISTER(wv.v);
       FASTCONV_UNROLL
       for (int v = 0; v < Vecs; ++v) acc[r][v] = V::fma(wv, xv[v], acc[r][v]);
     }
@@ -154,68 +155,92 @@ FASTCONV_INLINE void column_tile(const ColumnArgs<typename V::value_type>& a, st
   }
 }
 
-// The pixels behind the panel, one by one.
-template <class V, int Rows>
-FASTCONV_INLINE void dot_tile(const ColumnArgs<typename V::value_type>& a, std::int64_t row) {
+// Pixels [first, first + Pixels) of those behind the panel.
+template <class V, int Rows, int Pixels>
+FASTCONV_NOINLINE void dot_tile(const ColumnArgs<typename V::value_type>& a, std::int64_t row,
+                                std::int64_t first) {
   using T = typename V::value_type;
-  for (std::int64_t p = 0; p < a.rest_pixels; ++p) {
-    const T* const x = a.rest + p * a.rest_pitch;
-    const T* w[Rows];
-    V acc[Rows];
+  constexpr int kSums = Rows * Pixels;
+  const T* const x = a.rest + first * a.rest_pitch;
+  const T* w[Rows];
+  FASTCONV_UNROLL
+  for (int r = 0; r < Rows; ++r) {
+    w[r] = a.w + (row + r) * a.w_pitch;
+    FASTCONV_OPAQUE_POINTER(w[r]);
+  }
+  V acc[kSums];
+  FASTCONV_UNROLL
+  for (int i = 0; i < kSums; ++i) acc[i] = V::zero();
+  std::int64_t t = 0;
+  FASTCONV_NO_UNROLL
+  for (; t + V::lanes <= a.terms; t += V::lanes) {
+    V xv[Pixels];
+    FASTCONV_UNROLL
+    for (int p = 0; p < Pixels; ++p) xv[p] = V::load(x + p * a.rest_pitch + t);
     FASTCONV_UNROLL
     for (int r = 0; r < Rows; ++r) {
-      w[r] = a.w + (row + r) * a.w_pitch;
-      FASTCONV_OPAQUE_POINTER(w[r]);
-      acc[r] = V::zero();
-    }
-    std::int64_t t = 0;
-    FASTCONV_NO_UNROLL
-    for (; t + V::lanes <= a.terms; t += V::lanes) {
-      const V xv = V::load(x + t);
+      const V wv = V::load(w[r] + t);
       FASTCONV_UNROLL
-      for (int r = 0; r < Rows; ++r) acc[r] = V::fma(xv, V::load(w[r] + t), acc[r]);
-    }
-    if (t < a.terms) {
-      const int n = static_cast<int>(a.terms - t);
-      const V xv = V::load(x + t, n);
-      FASTCONV_UNROLL
-      for (int r = 0; r < Rows; ++r) acc[r] = V::fma(xv, V::load(w[r] + t, n), acc[r]);
-    }
-    FASTCONV_UNROLL
-    for (int first = 0; first < Rows; first += V::lanes) {
-      constexpr int kMost = Rows < V::lanes ? Rows : V::lanes;
-      const int n = Rows - first < V::lanes ? Rows - first : V::lanes;
-      V square[V::lanes];
-      FASTCONV_UNROLL
-      for (int i = 0; i < V::lanes; ++i)
-        square[i] = i < kMost && first + i < Rows ? acc[first + i] : V::zero();
-      V::transpose(square);
-      FASTCONV_UNROLL
-      for (int step = 1; step < V::lanes; step *= 2) {
-        FASTCONV_UNROLL
-        for (int i = 0; i + step < V::lanes; i += 2 * step)
-          square[i] = V::add(square[i], square[i + step]);
-      }
-      V sum = square[0];
-      T value[V::lanes] = {};
-      T* const out = a.out + (row + first) * a.out_pitch + a.pixels + p;
-      if (a.accumulate) {
-        for (int i = 0; i < n; ++i) value[i] = out[i * a.out_pitch];
-        sum = V::add(V::load(value), sum);
-      }
-      if (a.bias != nullptr) sum = V::add(sum, V::load(a.bias + row + first, n));
-      if (a.relu) sum = V::at_least(sum, V::zero());
-      sum.store(value);
-      for (int i = 0; i < n; ++i) out[i * a.out_pitch] = value[i];
+      for (int p = 0; p < Pixels; ++p) acc[p * Rows + r] = V::fma(xv[p], wv, acc[p * Rows + r]);
     }
   }
+  if (t < a.terms) {
+    const int n = static_cast<int>(a.terms - t);
+    V xv[Pixels];
+    FASTCONV_UNROLL
+    for (int p = 0; p < Pixels; ++p) xv[p] = V::load(x + p * a.rest_pitch + t, n);
+    FASTCONV_UNROLL
+    for (int r = 0; r < Rows; ++r) {
+      const V wv = V::load(w[r] + t, n);
+      FASTCONV_UNROLL
+      for (int p = 0; p < Pixels; ++p) acc[p * Rows + r] = V::fma(xv[p], wv, acc[p * Rows + r]);
+    }
+  }
+  // Sums of lanes, a square at a time.
+  T sums[(kSums + V::lanes - 1) / V::lanes * V::lanes];
+  FASTCONV_UNROLL
+  for (int s = 0; s < kSums; s += V::lanes) {
+    V square[V::lanes];
+    FASTCONV_UNROLL
+    for (int i = 0; i < V::lanes; ++i) square[i] = s + i < kSums ? acc[s + i] : V::zero();
+    V::transpose(square);
+    FASTCONV_UNROLL
+    for (int step = 1; step < V::lanes; step *= 2) {
+      FASTCONV_UNROLL
+      for (int i = 0; i + step < V::lanes; i += 2 * step)
+        square[i] = V::add(square[i], square[i + step]);
+    }
+    square[0].store(sums + s);
+  }
+  T* const out = a.out + row * a.out_pitch + a.pixels + first;
+  FASTCONV_NO_UNROLL
+  for (int p = 0; p < Pixels; ++p) {
+    FASTCONV_NO_UNROLL
+    for (int r = 0; r < Rows; ++r) {
+      T& to = out[r * a.out_pitch + p];
+      V sum = V::broadcast(sums[p * Rows + r]);
+      if (a.accumulate) sum = V::add(V::broadcast(to), sum);
+      if (a.bias != nullptr) sum = V::add(sum, V::broadcast(a.bias[row + r]));
+      if (a.relu) sum = V::at_least(sum, V::zero());
+      T lanes[V::lanes];
+      sum.store(lanes);
+      to = lanes[0];
+    }
+  }
+}
+
+template <class V, int Rows>
+FASTCONV_INLINE void dot_rows(const ColumnArgs<typename V::value_type>& a, std::int64_t row) {
+  std::int64_t p = 0;
+  for (; p + 2 <= a.rest_pixels; p += 2) dot_tile<V, Rows, 2>(a, row, p);
+  if (p < a.rest_pixels) dot_tile<V, Rows, 1>(a, row, p);
 }
 
 template <class V, int Vecs, int Rows>
 FASTCONV_INLINE void column_rows(const ColumnArgs<typename V::value_type>& a, std::int64_t row,
                                  std::int64_t tile) {
   column_tile<V, Vecs, Rows>(a, row, requests_of(a.ahead, tile, a.x));
-  if (a.rest_pixels != 0) dot_tile<V, Rows>(a, row);
+  if (a.rest_pixels != 0) dot_rows<V, Rows>(a, row);
 }
 
 // Tiles of Rows and, for tails, of fewer.
@@ -248,6 +273,25 @@ void column_product(const ColumnArgs<typename V::value_type>& args) {
   }
 }
 
+// One term: pieces of rows in which every Step-th element counts, and not one more is read.
+template <class V, int Step>
+FASTCONV_INLINE void gather_pieces(const GatherArgs<typename V::value_type>& a,
+                                   const typename V::value_type* from,
+                                   typename V::value_type* to) {
+  FASTCONV_NO_UNROLL
+  for (std::int64_t s = 0; s < a.pieces; ++s) {
+    const auto* const x = from + a.piece[s].from;
+    const int n = Step * (a.piece[s].count - 1) + 1;
+    V first = n >= V::lanes ? V::load(x) : V::load(x, n);
+    if constexpr (Step == 2) {
+      V second = V::zero();
+      if (n > V::lanes) second = V::load(x + V::lanes, n - V::lanes);
+      V::unzip(first, second);
+    }
+    first.store(to + a.piece[s].to);
+  }
+}
+
 // Terms of a panel, its pieces one behind the other. The pages of two terms are far apart, where
 // the processor's own prefetching stops: lines are asked for kAhead terms ahead.
 template <class V>
@@ -255,6 +299,18 @@ void gather_columns(const GatherArgs<typename V::value_type>& args) {
   using T = typename V::value_type;
   const GatherArgs<T> a = args;  // no store can change a copy
   constexpr int kAhead = 4;
+  if (a.tap == nullptr && a.pieces != 0) {
+    for (std::int64_t t = 0; t < a.terms; ++t) {
+      const T* const from = a.from + t * a.from_pitch;
+      T* const to = a.to + t * a.to_pitch;
+      if (a.step == 1) {
+        gather_pieces<V, 1>(a, from, to);
+      } else {
+        gather_pieces<V, 2>(a, from, to);
+      }
+    }
+    return;
+  }
   if (a.tap == nullptr) {
     const std::int64_t whole = a.pixels / V::lanes * V::lanes;
     for (std::int64_t t = 0; t < a.terms; ++t) {

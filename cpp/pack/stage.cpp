@@ -160,7 +160,8 @@ bool stage_by_two(const KernelTable& kernels, const Problem& problem, const Tens
   if (pw.stride != 2 || pw.phases != 2 || layout.room < kernels.set<T>().lanes ||
       problem.complex || !same_storage(problem.x_type, problem.compute) ||
       x.axis[2] != kElement || x.axis[1] % kElement != 0 || depth.in != 1 || depth.out != 1 ||
-      depth.kernel != 1 || depth.lo != 0 || (problem.padded() && problem.border != Border::constant))
+      depth.kernel != 1 || depth.lo != 0 ||
+      (problem.padded() && problem.border != Border::constant))
     return false;
   // Padded columns [base, base + 2 * count), of which [inside, beyond) are in x.
   const std::int64_t count = tile.size[2] + pw.extent;

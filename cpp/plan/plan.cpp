@@ -49,8 +49,8 @@ Machine describe(const KernelTable& kernels, Compute compute, int threads) {
 bool is_named(const Candidate& candidate, Algorithm algorithm) {
   switch (algorithm) {
     case Algorithm::direct:
-      return &candidate == &columns || &candidate == &direct || &candidate == &plane || &candidate == &row_stencil ||
-             &candidate == &stencil;
+      return &candidate == &columns || &candidate == &direct || &candidate == &plane ||
+             &candidate == &row_stencil || &candidate == &stencil;
     case Algorithm::winograd:
       return &candidate == &winograd;
     case Algorithm::im2col:
