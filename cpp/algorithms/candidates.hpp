@@ -20,9 +20,12 @@ struct Candidate {
   std::unique_ptr<const Execution> (*execute)(const Problem& problem, const Tensor& x,
                                               const KernelTable& kernels,
                                               const Machine& machine) = nullptr;
+  // Whether the input lies in an order that it can read well; null: any does.
+  bool (*suits)(const Problem& problem, const Tensor& x) = nullptr;
 };
 
 extern const Candidate winograd;
+extern const Candidate columns;
 extern const Candidate direct;
 extern const Candidate plane;
 extern const Candidate row_stencil;

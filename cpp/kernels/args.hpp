@@ -145,6 +145,65 @@ struct SpreadArgs {
   std::int64_t pitch;
 };
 
+// Lines that the next call reads first, asked for one by one while this one multiplies: tile q of
+// the call asks for `count` of them, from at + q % parts * count * step + q / parts * pitch on,
+// `step` bytes apart, until all `columns` are through.
+struct Ahead {
+  const char* at = nullptr;
+  std::int64_t step = 0;
+  std::int64_t count = 0;
+  std::int64_t parts = 1;
+  std::int64_t pitch = 0;
+  std::int64_t columns = 0;
+};
+
+// Lanes are output pixels, many output channels: out[r][p] = sum over t of w[r][t] * x[t][p], for
+// the `pixels` of one panel and the `rest_pixels` behind them.
+template <class T>
+struct ColumnArgs {
+  const T* x;  // [terms][vectors of the panel * lanes]
+  std::int64_t terms;
+  const T* w;
+  std::int64_t w_pitch;
+  std::int64_t rows;
+  T* out;
+  std::int64_t out_pitch;
+  std::int64_t pixels;
+  const T* rest;  // [rest_pixels][rest_pitch], terms side by side
+  std::int64_t rest_pitch;
+  std::int64_t rest_pixels;
+  bool accumulate;  // add to out, or overwrite it
+  bool relu;
+  const T* bias;  // [rows] or null
+  Ahead ahead;
+};
+
+// Pixels of a panel that lie side by side in a patch or a row, a vector of them or fewer.
+struct Piece {
+  std::int32_t from;
+  std::int32_t to;
+  std::int32_t count;
+};
+
+// A panel of columns: to[t * to_pitch + p]. With taps, pieces of a patch, tap[t] being a term's
+// offset; whole vectors are read and written, over what follows: terms and pieces go in rising
+// order, and behind the last there is room for a vector. Without, term t is at
+// from + t * from_pitch, where not an element more is read: pieces of every `step`-th (1 or 2)
+// element, or, if there are none, `pixels` side by side.
+template <class T>
+struct GatherArgs {
+  const T* from;
+  std::int64_t from_pitch;
+  std::int64_t pixels;
+  const std::int32_t* tap;  // or null
+  const Piece* piece;
+  std::int64_t pieces;
+  std::int64_t step;
+  std::int64_t terms;
+  T* to;
+  std::int64_t to_pitch;
+};
+
 // Rows of weights to kernel order: to[t * to_pitch + r] = from[r * from_pitch + t], and zeros in
 // to[t * to_pitch + rows .. to_pitch).
 template <class T>

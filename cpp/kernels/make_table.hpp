@@ -2,6 +2,7 @@
 // FASTCONV_ISA_NAMESPACE and included the vector wrapper of that name.
 #pragma once
 
+#include "kernels/column_product.hpp"
 #include "kernels/outer_product.hpp"
 #include "kernels/pixel_lanes.hpp"
 #include "kernels/plane.hpp"
@@ -66,6 +67,13 @@ constexpr KernelSet<typename V::value_type> make_set() {
     set_winograd<V, WinogradTile::f11_f23, F11, F23>(set);
     set_winograd<V, WinogradTile::f11_f22, F11, F22>(set);
     set_winograd<V, WinogradTile::f11_f43, F11, F43>(set);
+    set.column_product[0] = &column_product<V, kColumnVecs<V>[0]>;
+    set.column_product[1] = &column_product<V, kColumnVecs<V>[1]>;
+    set.column_vecs[0] = kColumnVecs<V>[0];
+    set.column_vecs[1] = kColumnVecs<V>[1];
+    set.column_rows[0] = kColumnRows<V, kColumnVecs<V>[0]>;
+    set.column_rows[1] = kColumnRows<V, kColumnVecs<V>[1]>;
+    set.gather = &gather_columns<V>;
     set.magnitudes = &magnitudes<V>;
     set.split[1] = &split_phases<V, 1>;
     set.split[2] = &split_phases<V, 2>;

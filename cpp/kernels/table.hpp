@@ -56,6 +56,11 @@ struct KernelSet {
 
   void (*outer[kMaxOutVecs])(const OuterArgs<T>&);           // [vectors - 1]
   void (*pixel_lanes[kMaxRows])(const LanesArgs<T>&);        // [rows - 1]
+  // Null for integers.
+  void (*column_product[2])(const ColumnArgs<T>&);  // of column_vecs[i] vectors
+  int column_vecs[2];
+  int column_rows[2];
+  void (*gather)(const GatherArgs<T>&);
   void (*row_stencil[kStencilRows])(const StencilArgs<T>&);  // [output rows - 1]
   void (*plane[kPlaneKernels])(const PlaneArgs<T>&);         // [PlaneKernel]
   void (*plane_stage)(const PlaneStageArgs<T>&);

@@ -41,6 +41,7 @@ struct PatchLayout {
   std::int64_t phase = 0;
   Index3 axis = {};
   Index3 length = {};
+  std::int64_t room = 0;  // elements behind the rows of a phase that staging may overwrite
 };
 
 struct Patch {

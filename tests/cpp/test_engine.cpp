@@ -256,8 +256,30 @@ template <class T>
 Memory run_candidate(const Case& c, const Candidate& candidate, const KernelTable& table,
                      int threads, std::int64_t l1, std::int64_t l2) {
   const KernelSet<T>& set = table.set<T>();
-  const Machine machine{set.lanes, set.out_vecs, set.rows, set.pixels, set.chain,
-                        sizeof(T), l1,           l2,       threads};
+  const Machine machine{set.lanes,
+                        set.out_vecs,
+                        set.rows,
+                        set.pixels,
+                        set.chain,
+                        {set.column_vecs[0], set.column_vecs[1]},
+                        sizeof(T),
+                        l1,
+                        l2,
+                        threads};
+  if (candidate.execute != nullptr) {
+    const auto execution = candidate.execute(c.problem, c.operands.x, table, machine);
+    return c.output([&](Operands operands) {
+      const Memory packed(execution->packed_bytes(), 0xFF);
+      operands.weights = &c.weights;
+      if (!execution->reads_in_place(c.weights) || chance(50)) {
+        CHECK(execution->pack(c.weights, packed.data(), threads));
+        operands.packed = packed.data();
+      }
+      const Memory scratch(threads * execution->scratch_bytes(), 0xFF);
+      Interrupt interrupt(nullptr);
+      execution->run(operands, scratch.data(), threads, interrupt);
+    });
+  }
   const Tiling tiling = candidate.tile(c.problem, c.operands.x, machine);
   const PanelShape shape = panel_shape(c.problem, tiling, set.lanes);
   return c.output([&](Operands operands) {
@@ -482,7 +504,8 @@ void check_all(const Case& c) {
     compare(expected, run_plan(c, Algorithm::direct, table, threads), c, table, "direct");
     compare(expected, run_plan(c, Algorithm::im2col, table, threads), c, table, "im2col");
     compare(expected, run_plan(c, Algorithm::reference, table, threads), c, table, "reference");
-    for (const Candidate* candidate : {&direct, &plane, &row_stencil, &stencil, &im2col_gemm}) {
+    for (const Candidate* candidate :
+         {&columns, &direct, &plane, &row_stencil, &stencil, &im2col_gemm}) {
       if (candidate->accepts(c.problem) != nullptr) continue;
       const std::int64_t l1 = std::int64_t{1} << pick(8, 15), l2 = std::int64_t{1} << pick(10, 19);
       compare(expected, run_candidate(c, *candidate, table, threads, l1, l2), c, table,
