@@ -46,6 +46,7 @@ struct Problem {
   bool saturate = false;  // integer output rounds half to even and clips
   bool complex = false;
   bool has_bias = false;
+  bool channels_last = false;  // as the caller lays out tensors; strides may say otherwise
   DType x_type = DType::f32;  // of one real number
   DType y_type = DType::f32;
   Compute compute = Compute::f32;

@@ -23,7 +23,8 @@ Machine describe(const KernelSet<T>& kernels, int threads) {
   const CacheSizes& caches = cache_sizes();
   return {kernels.lanes,  kernels.out_vecs, kernels.rows,
           kernels.pixels, kernels.chain,    static_cast<int>(sizeof(T)),
-          caches.l1d,     caches.l2,        threads};
+          caches.l1d,     caches.l2,        threads,
+          kernels.halved};
 }
 
 Machine describe(const KernelTable& kernels, Compute compute, int threads) {
