@@ -24,6 +24,13 @@ PatchAxis PatchAxis::make(const Axis& axis, std::int64_t k0, std::int64_t k1) {
 
 namespace {
 
+// With a constant step the compiler shuffles whole vectors: a stride of 3 or 4, or as many channels
+// last (3 -> 4 channels, 3 x 3, stride 3, of 224 x 224 on Zen 4: 112 -> 84 us).
+template <class T, int Step>
+void copy_every(const T* from, std::int64_t n, T* to) {
+  for (std::int64_t i = 0; i < n; ++i) to[i] = from[i * Step];
+}
+
 // `count` elements of padded rows (an axis of the source): first, first + step, ...
 template <class T>
 class RowReader {
@@ -44,8 +51,15 @@ class RowReader {
         step_(step),
         every_second_(kernels.set<T>().every_second) {
     constexpr std::int64_t kElement = sizeof(T);
-    if (same_storage(problem.x_type, problem.compute) && stride_ == kElement && step <= 2)
+    if (!same_storage(problem.x_type, problem.compute) || stride_ % kElement != 0) return;
+    const std::int64_t elements = step * stride_ / kElement;
+    if (stride_ == kElement && step <= 2) {
       kind_ = step == 1 ? Kind::copy : Kind::every_second;
+    } else if (elements == 3) {
+      kind_ = Kind::every_third;
+    } else if (elements == 4) {
+      kind_ = Kind::every_fourth;
+    }
   }
 
   Span span(std::int64_t first, std::int64_t count) const {
@@ -70,13 +84,17 @@ class RowReader {
   }
 
  private:
-  enum class Kind : std::uint8_t { convert, copy, every_second };
+  enum class Kind : std::uint8_t { convert, copy, every_second, every_third, every_fourth };
 
   void copy(const char* from, std::int64_t n, T* to, std::int64_t to_stride) const {
     if (kind_ == Kind::copy && to_stride == 1) {
       std::memcpy(to, from, static_cast<std::size_t>(n) * sizeof(T));
     } else if (kind_ == Kind::every_second && to_stride == 1) {
       every_second_(reinterpret_cast<const T*>(from), to, n);
+    } else if (kind_ == Kind::every_third && to_stride == 1) {
+      copy_every<T, 3>(reinterpret_cast<const T*>(from), n, to);
+    } else if (kind_ == Kind::every_fourth && to_stride == 1) {
+      copy_every<T, 4>(reinterpret_cast<const T*>(from), n, to);
     } else {
       read_row<T>(kernels_, problem_.x_type, from, step_ * stride_, to, to_stride, n);
     }
@@ -124,24 +142,26 @@ void for_each_row(const Problem& problem, const Tensor& x, const Patch& patch, c
                   Row row) {
   const auto& [pd, ph, pw] = patch.axis;
   const PatchLayout& layout = patch.layout;
+  // The phases of one source row one after the other, while it is in L1 (of the same: 84 -> 53 us).
   std::int64_t block = 0;
   for (std::int64_t fd = 0; fd < pd.phases; ++fd) {
-    for (std::int64_t fh = 0; fh < ph.phases; ++fh) {
-      for (std::int64_t fw = 0; fw < pw.phases; ++fw, block += layout.phase) {
-        const std::int64_t column = (tile.origin[2] + pw.first) * pw.stride + pw.residue(fw);
-        for (std::int64_t d = 0; d < tile.size[0] + pd.extent; ++d) {
-          bool filled_d = false;
-          const std::int64_t slice =
-              axis_offset(problem, x, 0,
-                          (tile.origin[0] + pd.first + d) * pd.stride + pd.residue(fd), filled_d);
-          for (std::int64_t h = 0; h < tile.size[1] + ph.extent; ++h) {
-            bool filled = filled_d;
-            const std::int64_t line =
-                axis_offset(problem, x, 1,
-                            (tile.origin[1] + ph.first + h) * ph.stride + ph.residue(fh), filled);
-            row(block + d * layout.axis[0] + h * layout.axis[1],
-                filled ? nullptr : x.data + tile.image * x.batch + slice + line, column);
-          }
+    for (std::int64_t fh = 0; fh < ph.phases; ++fh, block += pw.phases * layout.phase) {
+      for (std::int64_t d = 0; d < tile.size[0] + pd.extent; ++d) {
+        bool filled_d = false;
+        const std::int64_t slice =
+            axis_offset(problem, x, 0,
+                        (tile.origin[0] + pd.first + d) * pd.stride + pd.residue(fd), filled_d);
+        for (std::int64_t h = 0; h < tile.size[1] + ph.extent; ++h) {
+          bool filled = filled_d;
+          const std::int64_t line =
+              axis_offset(problem, x, 1,
+                          (tile.origin[1] + ph.first + h) * ph.stride + ph.residue(fh), filled);
+          const char* const from =
+              filled ? nullptr : x.data + tile.image * x.batch + slice + line;
+          const std::int64_t to = block + d * layout.axis[0] + h * layout.axis[1];
+          for (std::int64_t fw = 0; fw < pw.phases; ++fw)
+            row(to + fw * layout.phase, from,
+                (tile.origin[2] + pw.first) * pw.stride + pw.residue(fw));
         }
       }
     }
