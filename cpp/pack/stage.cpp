@@ -76,10 +76,16 @@ class RowReader {
   // `row` is the first element of the source row, or null where the whole row is border.
   void read(const char* row, T fill, const Span& span, std::int64_t count, T* to,
             std::int64_t to_stride) const {
+    edges(row, fill, span, count, to, to_stride);
+    if (row != nullptr && span.beyond > span.inside)
+      copy(row + span.offset, span.beyond - span.inside, to + span.inside * to_stride, to_stride);
+  }
+
+  // Nothing but the border.
+  void edges(const char* row, T fill, const Span& span, std::int64_t count, T* to,
+             std::int64_t to_stride) const {
     if (row == nullptr) return fill_range(fill, 0, count, to, to_stride);
     if (span.inside > 0) border(row, fill, span.from, 0, span.inside, to, to_stride);
-    if (span.beyond > span.inside)
-      copy(row + span.offset, span.beyond - span.inside, to + span.inside * to_stride, to_stride);
     if (span.beyond < count) border(row, fill, span.from, span.beyond, count, to, to_stride);
   }
 
@@ -168,6 +174,22 @@ void for_each_row(const Problem& problem, const Tensor& x, const Patch& patch, c
   }
 }
 
+// to[c * to_pitch + i] = from[i * from_pitch + c]: pixels whose channels lie side by side become
+// rows of one channel, a block of pixels at a time, so that a line is read but once.
+template <class T>
+void separate_channels(const KernelSet<T>& kernels, const T* from, std::int64_t from_pitch,
+                       std::int64_t pixels, std::int64_t channels, T* to, std::int64_t to_pitch) {
+  if (channels % kernels.lanes == 0)
+    return kernels.store({from, from_pitch, 1, pixels, channels, to, 1, to_pitch, nullptr,
+                          Activation::none});
+  constexpr std::int64_t kBlock = 16;
+  for (std::int64_t p = 0; p < pixels; p += kBlock) {
+    const std::int64_t end = std::min(p + kBlock, pixels);
+    for (std::int64_t c = 0; c < channels; ++c)
+      for (std::int64_t i = p; i < end; ++i) to[c * to_pitch + i] = from[i * from_pitch + c];
+  }
+}
+
 }  // namespace
 
 template <class T>
@@ -188,8 +210,26 @@ void stage_patch(const KernelTable& kernels, const Problem& problem, const Tenso
     };
     std::array<Row, 64> rows;
     std::size_t count = 0;
+    constexpr std::int64_t kElement = sizeof(T);
+    const bool separate = same_storage(problem.x_type, problem.compute) && !problem.complex &&
+                          patch.channels > 1 && x.channel == kElement &&
+                          x.axis[2] % kElement == 0 && layout.axis[2] == 1;
+    const auto separate_row = [&](const Row& r) {
+      T* const line = to + r.offset;
+      for (std::int64_t c = 0; c < patch.channels; ++c)
+        reader.edges(r.from == nullptr ? nullptr : r.from + x.channel_offset(first + c), fill[0],
+                     r.span, columns, line + c * layout.channel, 1);
+      const std::int64_t inside = r.span.beyond - r.span.inside;
+      if (r.from == nullptr || inside <= 0) return;
+      separate_channels(kernels.set<T>(),
+                        reinterpret_cast<const T*>(r.from + x.channel_offset(first) +
+                                                   r.span.offset),
+                        step * x.axis[2] / kElement, inside, patch.channels, line + r.span.inside,
+                        layout.channel);
+    };
     const auto copy_rows = [&] {
-      for (std::int64_t c = 0; c < patch.channels; ++c) {
+      for (std::size_t i = 0; separate && i < count; ++i) separate_row(rows[i]);
+      for (std::int64_t c = 0; !separate && c < patch.channels; ++c) {
         const std::int64_t channel = x.channel_offset(first + c);
         const T value = fill[problem.complex ? (patch.first_channel + c) & 1 : 0];
         T* const plane = to + c * layout.channel;
