@@ -47,6 +47,7 @@ struct Problem {
   bool complex = false;
   bool has_bias = false;
   bool keeps_weights = false;  // packed once for many calls, so that packing costs nothing
+  bool channels_last = false;  // as the caller lays out tensors; strides may say otherwise
   DType x_type = DType::f32;   // of one real number
   DType y_type = DType::f32;
   Compute compute = Compute::f32;

@@ -18,6 +18,14 @@ struct Upcoming {
   std::int64_t runs = 0;
 };
 
+// What follows a complete sum in kernels that write the output themselves.
+template <class T>
+struct Finish {
+  const T* bias = nullptr;  // of the first output channel, or null
+  bool clamp = false;       // to [0, most]
+  T most = T(0);
+};
+
 // Lanes are output channels: acc[p][o] += x[pixel[p] + tap[t]] * w[t][o], summed over t.
 template <class T>
 struct OuterArgs {
@@ -33,20 +41,28 @@ struct OuterArgs {
   // within a tile and tap[t + 1] == tap[t] + pixels of a tile, as stage_columns leaves them.
   bool columns = false;
   Upcoming upcoming = {};
+  // acc may be the output itself, and the last block of terms then adds bias and a clamp.
+  std::int64_t acc_pixel = 0;  // from one pixel to the next; 0: out_vecs * lanes
+  Finish<T> finish = {};
 };
 
-// Lanes are output pixels: acc[o][p] += w[t][o] * x[p + tap[t]], summed over t. Reads and writes
-// whole vectors: x and acc must be readable up to the next multiple of `lanes`.
+// Lanes are output pixels: acc[o][i] += w[t][o] * x[vector[i] + tap[t]], summed over t, where a
+// position i is a vector of neighbouring pixels. Reads whole vectors.
 template <class T>
 struct LanesArgs {
   const T* x;
-  std::int64_t pixels;
+  const std::int32_t* vector;  // offset of each vector of pixels
+  std::int64_t vectors;
   const std::int32_t* tap;
   std::int64_t taps;
   const T* w;  // [taps][rows]
-  T* acc;      // [rows][acc_pitch]
-  std::int64_t acc_pitch;
+  T* acc;      // [rows][vectors][lanes]
   bool accumulate;
+  // Where the sums are complete and their vectors lie whole in the output, it takes them instead.
+  T* out = nullptr;
+  const std::int64_t* place = nullptr;  // of each vector in `out`
+  std::int64_t out_channel = 0;
+  Finish<T> finish = {};
 };
 
 // Kernel rows of one channel, kernel slice and row phase: they touch neighbouring rows of the

@@ -53,6 +53,8 @@ struct KernelSet {
   // Terms that may be summed in one chain. Where a multiply-add rounds twice (no FMA instruction),
   // short chains keep the error below that of one long chain of fused ones.
   int chain;
+  // outer[0] is a tile of two vectors half as long (dispatch.cpp).
+  bool halved;
 
   void (*outer[kMaxOutVecs])(const OuterArgs<T>&);           // [vectors - 1]
   void (*pixel_lanes[kMaxRows])(const LanesArgs<T>&);        // [rows - 1]

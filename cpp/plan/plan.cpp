@@ -30,7 +30,8 @@ Machine describe(const KernelSet<T>& kernels, int threads) {
           static_cast<int>(sizeof(T)),
           caches.l1d,
           caches.l2,
-          threads};
+          threads,
+          kernels.halved};
 }
 
 Machine describe(const KernelTable& kernels, Compute compute, int threads) {
