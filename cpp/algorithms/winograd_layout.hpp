@@ -1,13 +1,14 @@
 // How a layer is cut for Winograd's algorithm. Pure arithmetic; nothing here touches an array.
 //
-// A tile takes blocks of two or three taps of stride 1. Any other kernel is a sum of such blocks,
-// each with an input of its own:
+// A tile takes blocks of three taps of stride 1. Any larger kernel is a sum of such blocks, each
+// with an input of its own:
 //
-//   5 taps            = 3 + 2            offsets 0, 3
-//   3 taps, stride 2  = 2 (0, 2) + 1 (1) even and odd positions
+//   5 taps              a b c d e    =   a b c . .   +   . . 0 d e
+//   7 taps, stride 2    a b c d e f g =  a c 0, 0 e g of the even positions, b d f of the odd ones
 //
-// so a term of the sums is a channel and a block. A block with fewer taps than the tile takes has
-// no product at infinity, the last point: 5 x 5 taps make 49 products for four outputs, not 64.
+// so a term of the sums is a channel and a block. A block that is filled up with a zero has no
+// product at the first or the last point: 5 x 5 taps make 49 products for four outputs, not 64. It
+// is filled up inside of the kernel, so that an output still reads nothing but its own window.
 #pragma once
 
 #include <cstdint>
@@ -23,8 +24,8 @@ namespace fastconv {
 // Taps offset, offset + stride, ... of one axis of the kernel.
 struct WinogradBlock {
   std::int64_t offset = 0;
-  std::int64_t taps = 1;
-  bool whole = true;         // as many taps as the tile takes
+  std::int64_t zeros_before = 0;  // taps of the tile that other blocks have
+  std::int64_t zeros_behind = 0;
   std::int64_t lattice = 0;  // which transformed input it reads
   std::int64_t shift = 0;    // so many tiles further on
 };
@@ -76,21 +77,25 @@ struct WinogradLayout {
   std::int64_t m_elements = 0;
   std::int64_t acc_elements = 0;
 
-  // By the kind of a frequency: bit 0, the last point of the rows; bit 1, of the columns.
+  // By the kind of a frequency: 0, or 1 and 2 for the first and last point of the columns, plus
+  // three times the same of the rows.
   struct Terms {
     std::vector<std::int32_t> tap;   // where each lies in V: [kernel slice][block][channel]
     std::int64_t slice = 0;          // terms of one kernel slice
     std::vector<std::int64_t> rank;  // of each block, rows x columns, or -1: no product
   };
-  Terms terms[4];
+  static constexpr int kKinds = 9;
+  Terms terms[kKinds];
   std::vector<std::int64_t> u_frequency;  // where each begins in a panel of weights
   std::int64_t u_panel = 0;               // elements of a panel
 
   std::int64_t points() const { return std::int64_t{rows.tile.points} * columns.tile.points; }
   int kind(std::int64_t frequency) const {
-    const std::int64_t i = frequency / columns.tile.points, j = frequency % columns.tile.points;
-    return (i > 0 && i == rows.tile.points - 1 ? 1 : 0) +
-           (j > 0 && j == columns.tile.points - 1 ? 2 : 0);
+    const auto of = [](std::int64_t point, int points) {
+      return points == 1 ? 0 : point == 0 ? 1 : point == points - 1 ? 2 : 0;
+    };
+    return 3 * of(frequency / columns.tile.points, rows.tile.points) +
+           of(frequency % columns.tile.points, columns.tile.points);
   }
   std::int64_t grid_columns() const { return tiles[2] + columns.most_shift; }
   std::int64_t grid() const { return (tiles[1] + rows.most_shift) * grid_columns(); }

@@ -81,7 +81,7 @@ class WeightsJob {
               const std::int64_t kh = r.offset + i * height.stride,
                                  kw = c.offset + j * across.stride;
               tap[i * across_taps + j] =
-                  i < r.taps && j < c.taps
+                  is_tap(r, i, down_taps) && is_tap(c, j, across_taps)
                       ? ((slice * height.kernel + kh) * across.kernel + kw) * width
                       : -1;
             }
@@ -98,6 +98,10 @@ class WeightsJob {
         }
       }
     }
+  }
+
+  static bool is_tap(const WinogradBlock& block, std::int64_t i, std::int64_t taps) {
+    return i >= block.zeros_before && i < taps - block.zeros_behind;
   }
 
   // With whole numbers for input, too, sums in order are exact up to 2^24; here the quarters of the

@@ -62,10 +62,8 @@ constexpr KernelSet<typename V::value_type> make_set() {
   set.every_second = &every_second<V>;
   if constexpr (kIsFloat<V>) {
     set_winograd<V, WinogradTile::f23_f23, F23, F23>(set);
-    set_winograd<V, WinogradTile::f22_f22, F22, F22>(set);
     set_winograd<V, WinogradTile::f43_f43, F43, F43>(set);
     set_winograd<V, WinogradTile::f11_f23, F11, F23>(set);
-    set_winograd<V, WinogradTile::f11_f22, F11, F22>(set);
     set_winograd<V, WinogradTile::f11_f43, F11, F43>(set);
     set.column_product[0] = &column_product<V, kColumnVecs<V>[0]>;
     set.column_product[1] = &column_product<V, kColumnVecs<V>[1]>;

@@ -17,8 +17,8 @@ struct WinogradKernels {
 };
 
 // F<outputs><taps> of the rows, then of the columns.
-enum class WinogradTile : std::uint8_t { f23_f23, f22_f22, f43_f43, f11_f23, f11_f22, f11_f43 };
-inline constexpr int kWinogradTiles = 6;
+enum class WinogradTile : std::uint8_t { f23_f23, f43_f43, f11_f23, f11_f43 };
+inline constexpr int kWinogradTiles = 4;
 
 struct WinogradAxisShape {
   int outputs, taps, points;
@@ -27,8 +27,7 @@ struct WinogradShape {
   WinogradAxisShape rows, columns;
 };
 inline constexpr WinogradShape kWinogradShapes[kWinogradTiles] = {
-    {{2, 3, 4}, {2, 3, 4}}, {{2, 2, 3}, {2, 2, 3}}, {{4, 3, 6}, {4, 3, 6}},
-    {{1, 1, 1}, {2, 3, 4}}, {{1, 1, 1}, {2, 2, 3}}, {{1, 1, 1}, {4, 3, 6}}};
+    {{2, 3, 4}, {2, 3, 4}}, {{4, 3, 6}, {4, 3, 6}}, {{1, 1, 1}, {2, 3, 4}}, {{1, 1, 1}, {4, 3, 6}}};
 
 enum class PlaneKernel : std::uint8_t {
   any,          // of any size, stride and dilation

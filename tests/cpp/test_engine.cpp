@@ -604,19 +604,20 @@ void test_winograd() {
     const std::int64_t kernel = pick(1, depth);
     o.groups = chance(20) ? 2 : 1;
     const bool three = chance(40);
-    const std::int64_t kh = three ? 3 : pick(1, 7), kw = three ? 3 : pick(2, 7);
+    std::int64_t kh = three ? 3 : chance(20) ? 1 : pick(3, 8), kw = three ? 3 : pick(3, 8);
     o.dilation = {1, pick(1, 3), pick(1, 3)};
     for (const std::size_t a : {1, 2}) {
       if (!chance(30)) continue;
       o.stride[a] = 2;
       o.dilation[a] = 1;
+      (a == 1 ? kh : kw) = pick(6, 9);
     }
     o.lo = {pick(0, kernel - 1), pick(0, 3), pick(0, 3)};
     o.hi = {pick(0, kernel - 1), pick(0, 3), pick(0, 3)};
     o.border = one_of({Border::constant, Border::constant, Border::edge, Border::wrap});
     o.flip = chance(30);
     const std::int64_t channels = pick(32, 70);
-    const Shape x = {pick(1, 2), o.groups * channels, depth, pick(22, 40), pick(22, 40)};
+    const Shape x = {pick(1, 2), o.groups * channels, depth, pick(26, 40), pick(26, 40)};
     const Shape w = {o.groups * pick(1, 40), channels, kernel, kh, kw};
     c.problem = make_problem(o, x, w, nullptr);
     c.problem.compute = chance(75) ? Compute::f32 : Compute::f64;
