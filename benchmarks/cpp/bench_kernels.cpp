@@ -101,9 +101,8 @@ void lanes(benchmark::State& state, const KernelSet<T>& set, int rows, double pe
   std::vector<std::int32_t> vector;
   for (std::int64_t p = 0; p < kPixels; p += set.lanes)
     vector.push_back(static_cast<std::int32_t>(p));
-  const LanesArgs<T> args{x.data(),       vector.data(),  kPixels / set.lanes,
-                          tap.data(),     kTaps,          weights.data(),
-                          acc.data(),     false};
+  const LanesArgs<T> args{x.data(), vector.data(),  kPixels / set.lanes, tap.data(),
+                          kTaps,    weights.data(), acc.data(),          false};
   const auto kernel = set.pixel_lanes[rows - 1];
   kernel(args);
   bool right = true;

@@ -25,11 +25,11 @@ struct Candidate {
 };
 
 // What the store of a vector of outputs costs, in multiply-adds of a vector (cpp/README.md, Costs).
-inline constexpr double kLanesStore = 2.5;       // pixels in the lanes, by the kernel itself
-inline constexpr double kLanesPass = 8;          // in a pass of its own
-inline constexpr double kLanesMask = 30;         // of rows shorter than a vector
-inline constexpr double kOuterStore = 3;         // channels in the lanes, channels last
-inline constexpr double kOuterTranspose = 13;    // channels first: a pass, and a transpose
+inline constexpr double kLanesStore = 2.5;     // pixels in the lanes, by the kernel itself
+inline constexpr double kLanesPass = 8;        // in a pass of its own
+inline constexpr double kLanesMask = 30;       // of rows shorter than a vector
+inline constexpr double kOuterStore = 3;       // channels in the lanes, channels last
+inline constexpr double kOuterTranspose = 13;  // channels first: a pass, and a transpose
 
 extern const Candidate winograd;
 extern const Candidate columns;

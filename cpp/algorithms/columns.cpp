@@ -119,8 +119,7 @@ class ColumnRun {
     const std::int64_t part = index % layout_.panel_tasks;
     index /= layout_.panel_tasks;
     task.first_panel = part * layout_.panels_per_task;
-    task.last_panel =
-        std::min(task.first_panel + layout_.panels_per_task, layout_.panels.total());
+    task.last_panel = std::min(task.first_panel + layout_.panels_per_task, layout_.panels.total());
     task.first_pixel = layout_.first_pixel(part);
     task.tile = rows_of(problem_, task.first_pixel, layout_.last_pixel(part));
     task.tile.group = index % problem_.groups;
@@ -144,9 +143,12 @@ class ColumnRun {
     const std::int64_t bytes = offset_in_x(panels.first(panel + 1) - 1) - from;
     if (bytes < 0) return {};
     const std::int64_t count = std::max<std::int64_t>(terms / 2, 1);
-    return {channel_of(task, chunk) + from, operands_.x.channel,
-            count,                          divide_up(chunk.terms, count),
-            64,                             bytes / 64 + 1};
+    return {channel_of(task, chunk) + from,
+            operands_.x.channel,
+            count,
+            divide_up(chunk.terms, count),
+            64,
+            bytes / 64 + 1};
   }
 
   // Where in a channel of x the only tap of a pixel lies, in bytes.
@@ -166,11 +168,10 @@ class ColumnRun {
     if (depth.in > 1 || x.axis[1] <= 0 || x.axis[1] > 4 * width.in * std::int64_t{sizeof(T)})
       return {};
     const std::int64_t top = task.tile.origin[1] * height.stride - height.lo;
-    const std::int64_t bottom = top + (task.tile.size[1] - 1) * height.stride +
-                                (height.kernel - 1) * height.dilation + 1;
+    const std::int64_t bottom =
+        top + (task.tile.size[1] - 1) * height.stride + (height.kernel - 1) * height.dilation + 1;
     const std::int64_t from = std::clamp<std::int64_t>(top, 0, height.in);
-    const std::int64_t bytes =
-        (std::clamp<std::int64_t>(bottom, 0, height.in) - from) * x.axis[1];
+    const std::int64_t bytes = (std::clamp<std::int64_t>(bottom, 0, height.in) - from) * x.axis[1];
     if (bytes <= 0) return {};
     const std::int64_t lines = bytes / 64 + 1;
     const std::int64_t count = std::min(lines, std::max<std::int64_t>(terms / 2, 1));
@@ -198,8 +199,8 @@ class ColumnRun {
     return true;
   }
 
-  void multiply(const Task& task, const ColumnChunk& chunk, std::int64_t panel,
-                const Ahead& ahead, int worker) {
+  void multiply(const Task& task, const ColumnChunk& chunk, std::int64_t panel, const Ahead& ahead,
+                int worker) {
     const ColumnPanels& panels = layout_.panels;
     const int kind = panels.kind(panel);
     const std::int64_t first = panels.first(panel);
@@ -224,8 +225,8 @@ class ColumnRun {
     }
     if (plain_) {
       const Tensor& y = operands_.y;
-      args.out = reinterpret_cast<T*>(y.data + task.tile.image * y.batch + channel * y.channel) +
-                 first;
+      args.out =
+          reinterpret_cast<T*>(y.data + task.tile.image * y.batch + channel * y.channel) + first;
       args.out_pitch = y.channel / std::int64_t{sizeof(T)};
       args.relu = last && problem_.activation == Activation::relu;
       if (last && operands_.bias != nullptr)
@@ -256,8 +257,8 @@ class ColumnRun {
     } else {
       const std::int64_t row = problem_.axis[2].out;
       for (std::int64_t p = 0; p < args.pixels;) {
-        const std::int64_t count = std::min<std::int64_t>(
-            {kernels_.lanes, args.pixels - p, row - (first + p) % row});
+        const std::int64_t count =
+            std::min<std::int64_t>({kernels_.lanes, args.pixels - p, row - (first + p) % row});
         piece[static_cast<std::size_t>(g.pieces++)] = {static_cast<std::int32_t>(at(p)),
                                                        static_cast<std::int32_t>(p),
                                                        static_cast<std::int32_t>(count)};
@@ -286,8 +287,8 @@ class ColumnRun {
       std::int64_t count = std::min<std::int64_t>(kernels_.lanes, args.pixels - p);
       if (!rows_follow) count = std::min(count, row_end);
       piece[static_cast<std::size_t>(g.pieces++)] = {
-          static_cast<std::int32_t>(position(task, chunk, first + p)),
-          static_cast<std::int32_t>(p), static_cast<std::int32_t>(count)};
+          static_cast<std::int32_t>(position(task, chunk, first + p)), static_cast<std::int32_t>(p),
+          static_cast<std::int32_t>(count)};
       p += count;
     }
     g.from = task.patch;
@@ -446,9 +447,9 @@ double cost(const Problem& problem, const Machine& machine) {
     return std::numeric_limits<double>::infinity();
   const ColumnPanels panels = make_column_panels(problem.out_pixels(), machine);
   const double lanes = machine.lanes, pixels = static_cast<double>(panels.pixels);
-  const double computed = static_cast<double>(panels.count[0] * panels.width[0] +
-                                              panels.count[1] * panels.width[1]) +
-                          1.5 * static_cast<double>(panels.rest);
+  const double computed =
+      static_cast<double>(panels.count[0] * panels.width[0] + panels.count[1] * panels.width[1]) +
+      1.5 * static_cast<double>(panels.rest);
   const double vectors = static_cast<double>(problem.out_channels) / lanes;
   const double multiply = vectors * computed / pixels;
   if (!needs_column_patch(problem)) return 0.92 * multiply + 1.5 / lanes;

@@ -27,8 +27,8 @@ struct ColumnPanels {
   int kind(std::int64_t i) const { return i < count[0] ? 0 : 1; }
   // First pixel of panel i; of the one behind the last, the end of the panels.
   std::int64_t first(std::int64_t i) const {
-    const std::int64_t at = std::min(i, count[0]) * width[0] +
-                            std::max<std::int64_t>(i - count[0], 0) * width[1];
+    const std::int64_t at =
+        std::min(i, count[0]) * width[0] + std::max<std::int64_t>(i - count[0], 0) * width[1];
     return std::min(at, pixels - rest);
   }
 };
@@ -70,9 +70,7 @@ struct ColumnLayout {
     return p.batch * p.groups * panel_tasks * row_tasks;
   }
   // Pixels [first, last) of a task, its share of the rest included.
-  std::int64_t first_pixel(std::int64_t task) const {
-    return panels.first(task * panels_per_task);
-  }
+  std::int64_t first_pixel(std::int64_t task) const { return panels.first(task * panels_per_task); }
   std::int64_t last_pixel(std::int64_t task) const {
     return task + 1 == panel_tasks ? panels.pixels : panels.first((task + 1) * panels_per_task);
   }

@@ -160,8 +160,9 @@ class TiledRun {
       const bool complete = first + terms == problem_.terms();
       if (tiling_.family == Family::outer) {
         const bool columns = tiling_.columns_group != 0;
-        OuterArgs<T> args{x, pad.pixel, pixels, tap, terms, w, acc, first != 0, columns,
-                          upcoming(tile.group, panel, chunk, t + terms)};
+        OuterArgs<T> args{
+            x, pad.pixel, pixels,     tap,     terms,
+            w, acc,       first != 0, columns, upcoming(tile.group, panel, chunk, t + terms)};
         if (direct) {
           args.acc = store_.first_pixel(tile, channel);
           args.acc_pixel = store_.pixel_pitch();

@@ -25,13 +25,13 @@ enum class Family : std::uint8_t {
 
 // The numbers of the machine and its kernels that a tiling depends on.
 struct Machine {
-  int lanes;     // elements of one vector
-  int out_vecs;  // outer: widest panel in vectors
-  int rows;      // lanes: widest panel in channels
-  int pixels;    // outer: pixels of a tile
-  int chain;     // terms of one sum, at most
+  int lanes;           // elements of one vector
+  int out_vecs;        // outer: widest panel in vectors
+  int rows;            // lanes: widest panel in channels
+  int pixels;          // outer: pixels of a tile
+  int chain;           // terms of one sum, at most
   int column_vecs[2];  // columns: vectors of a panel, or 0
-  int element;   // bytes
+  int element;         // bytes
   std::int64_t l1;
   std::int64_t l2;
   int threads;

@@ -24,9 +24,8 @@ namespace fastconv::FASTCONV_ISA_NAMESPACE {
 template <class V>
 inline constexpr int kColumnVecs[2] = {V::registers >= 32 ? 4 : 3, V::registers >= 32 ? 3 : 2};
 template <class V, int Vecs>
-inline constexpr int kColumnRows = (V::registers - Vecs - 1) / Vecs > 8
-                                       ? 8
-                                       : (V::registers - Vecs - 1) / Vecs;
+inline constexpr int kColumnRows =
+    (V::registers - Vecs - 1) / Vecs > 8 ? 8 : (V::registers - Vecs - 1) / Vecs;
 
 // What one tile asks for (Ahead).
 struct Requests {
@@ -276,8 +275,7 @@ void column_product(const ColumnArgs<typename V::value_type>& args) {
 // One term: pieces of rows in which every Step-th element counts, and not one more is read.
 template <class V, int Step>
 FASTCONV_INLINE void gather_pieces(const GatherArgs<typename V::value_type>& a,
-                                   const typename V::value_type* from,
-                                   typename V::value_type* to) {
+                                   const typename V::value_type* from, typename V::value_type* to) {
   FASTCONV_NO_UNROLL
   for (std::int64_t s = 0; s < a.pieces; ++s) {
     const auto* const x = from + a.piece[s].from;

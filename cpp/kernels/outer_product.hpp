@@ -92,8 +92,7 @@ FASTCONV_INLINE void outer_tile(const OuterArgs<typename V::value_type>& a, std:
     FASTCONV_UNROLL
     for (int p = 0; p < Pixels; ++p, sums += pitch) {
       FASTCONV_UNROLL
-      for (int o = 0; o < OutVecs; ++o)
-        acc[p][o] = V::add(V::load(sums + o * V::lanes), acc[p][o]);
+      for (int o = 0; o < OutVecs; ++o) acc[p][o] = V::add(V::load(sums + o * V::lanes), acc[p][o]);
     }
   }
   if (a.finish.bias != nullptr) {

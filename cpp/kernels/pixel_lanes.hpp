@@ -106,8 +106,7 @@ FASTCONV_INLINE void lanes_tile(const LanesArgs<typename V::value_type>& a, std:
   for (int o = 0; o < Rows; ++o, acc_row += acc_pitch, out_row += out_pitch) {
     if (accumulate) {
       FASTCONV_UNROLL
-      for (int v = 0; v < Vecs; ++v)
-        acc[o][v] = V::add(V::load(acc_row + v * V::lanes), acc[o][v]);
+      for (int v = 0; v < Vecs; ++v) acc[o][v] = V::add(V::load(acc_row + v * V::lanes), acc[o][v]);
     }
     if (!direct) {
       FASTCONV_UNROLL

@@ -55,8 +55,8 @@ struct KernelSet {
   // outer[0] is a tile of two vectors half as long (dispatch.cpp).
   bool halved;
 
-  void (*outer[kMaxOutVecs])(const OuterArgs<T>&);           // [vectors - 1]
-  void (*pixel_lanes[kMaxRows])(const LanesArgs<T>&);        // [rows - 1]
+  void (*outer[kMaxOutVecs])(const OuterArgs<T>&);     // [vectors - 1]
+  void (*pixel_lanes[kMaxRows])(const LanesArgs<T>&);  // [rows - 1]
   // Null for integers.
   void (*column_product[2])(const ColumnArgs<T>&);  // of column_vecs[i] vectors
   int column_vecs[2];

@@ -158,16 +158,13 @@ void for_each_row(const Problem& problem, const Tensor& x, const Patch& patch, c
     for (std::int64_t fh = 0; fh < ph.phases; ++fh, block += pw.phases * layout.phase) {
       for (std::int64_t d = 0; d < tile.size[0] + pd.extent; ++d) {
         bool filled_d = false;
-        const std::int64_t slice =
-            axis_offset(problem, x, 0,
-                        (tile.origin[0] + pd.first + d) * pd.stride + pd.residue(fd), filled_d);
+        const std::int64_t slice = axis_offset(
+            problem, x, 0, (tile.origin[0] + pd.first + d) * pd.stride + pd.residue(fd), filled_d);
         for (std::int64_t h = 0; h < tile.size[1] + ph.extent; ++h) {
           bool filled = filled_d;
-          const std::int64_t line =
-              axis_offset(problem, x, 1,
-                          (tile.origin[1] + ph.first + h) * ph.stride + ph.residue(fh), filled);
-          const char* const from =
-              filled ? nullptr : x.data + tile.image * x.batch + slice + line;
+          const std::int64_t line = axis_offset(
+              problem, x, 1, (tile.origin[1] + ph.first + h) * ph.stride + ph.residue(fh), filled);
+          const char* const from = filled ? nullptr : x.data + tile.image * x.batch + slice + line;
           const std::int64_t to = block + d * layout.axis[0] + h * layout.axis[1];
           for (std::int64_t fw = 0; fw < pw.phases; ++fw)
             row(to + fw * layout.phase, from,
@@ -187,11 +184,10 @@ bool stage_by_two(const KernelTable& kernels, const Problem& problem, const Tens
   const auto& [pd, ph, pw] = patch.axis;
   const auto& [depth, height, width] = problem.axis;
   const PatchLayout& layout = patch.layout;
-  if (pw.stride != 2 || pw.phases != 2 || layout.room < kernels.set<T>().lanes ||
-      problem.complex || !same_storage(problem.x_type, problem.compute) ||
-      x.axis[2] != kElement || x.axis[1] % kElement != 0 || depth.in != 1 || depth.out != 1 ||
-      depth.kernel != 1 || depth.lo != 0 ||
-      (problem.padded() && problem.border != Border::constant))
+  if (pw.stride != 2 || pw.phases != 2 || layout.room < kernels.set<T>().lanes || problem.complex ||
+      !same_storage(problem.x_type, problem.compute) || x.axis[2] != kElement ||
+      x.axis[1] % kElement != 0 || depth.in != 1 || depth.out != 1 || depth.kernel != 1 ||
+      depth.lo != 0 || (problem.padded() && problem.border != Border::constant))
     return false;
   // Padded columns [base, base + 2 * count), of which [inside, beyond) are in x.
   const std::int64_t count = tile.size[2] + pw.extent;
@@ -211,8 +207,8 @@ bool stage_by_two(const KernelTable& kernels, const Problem& problem, const Tens
     T* block = to + c * layout.channel;
     for (std::int64_t f = 0; f < ph.phases; ++f, block += 2 * layout.phase) {
       // Rows [top, bottom) of this phase are in x.
-      const std::int64_t source = (tile.origin[1] + ph.first) * ph.stride + ph.residue(f) -
-                                  height.lo;
+      const std::int64_t source =
+          (tile.origin[1] + ph.first) * ph.stride + ph.residue(f) - height.lo;
       const auto rows_to = [&](std::int64_t bound) {
         return std::clamp<std::int64_t>((bound - source + ph.stride - 1) / ph.stride, 0, rows);
       };
@@ -244,8 +240,8 @@ template <class T>
 void separate_channels(const KernelSet<T>& kernels, const T* from, std::int64_t from_pitch,
                        std::int64_t pixels, std::int64_t channels, T* to, std::int64_t to_pitch) {
   if (channels % kernels.lanes == 0)
-    return kernels.store({from, from_pitch, 1, pixels, channels, to, 1, to_pitch, nullptr,
-                          Activation::none});
+    return kernels.store(
+        {from, from_pitch, 1, pixels, channels, to, 1, to_pitch, nullptr, Activation::none});
   constexpr std::int64_t kBlock = 16;
   for (std::int64_t p = 0; p < pixels; p += kBlock) {
     const std::int64_t end = std::min(p + kBlock, pixels);
@@ -286,11 +282,11 @@ void stage_patch(const KernelTable& kernels, const Problem& problem, const Tenso
                      r.span, columns, line + c * layout.channel, 1);
       const std::int64_t inside = r.span.beyond - r.span.inside;
       if (r.from == nullptr || inside <= 0) return;
-      separate_channels(kernels.set<T>(),
-                        reinterpret_cast<const T*>(r.from + x.channel_offset(first) +
-                                                   r.span.offset),
-                        step * x.axis[2] / kElement, inside, patch.channels, line + r.span.inside,
-                        layout.channel);
+      separate_channels(
+          kernels.set<T>(),
+          reinterpret_cast<const T*>(r.from + x.channel_offset(first) + r.span.offset),
+          step * x.axis[2] / kElement, inside, patch.channels, line + r.span.inside,
+          layout.channel);
     };
     const auto copy_rows = [&] {
       for (std::size_t i = 0; separate && i < count; ++i) separate_row(rows[i]);
