@@ -44,7 +44,9 @@ class Aarch64:
     product = re.compile(r"f?ml[as]\b|fmul\b|mul\b|umlal")
     jump = re.compile(r"b(\.\w+)?$|cbn?z|tbn?z")
     target = re.compile(r"(?:^|, )([0-9a-f]+)\b(?= <|$)")
-    vector = re.compile(r"\b[vqds]\d+\b")
+    # Not d8 to d15: a function gives these halves back to its caller before it returns, which may
+    # lie between the two ends of a loop. Sums are whole registers, q.
+    vector = re.compile(r"\b([vqs]\d+|d[0-7]|d1[6-9]|d[23]\d)\b")
     stack = re.compile(r"\[sp\b")
     stack_or_frame = re.compile(r"\[(sp|x29)\b")
     frame = re.compile(r"^x29, sp")
