@@ -20,13 +20,12 @@
 #include "algorithms/candidates.hpp"
 #include "algorithms/columns_layout.hpp"
 #include "algorithms/store_box.hpp"
+#include "core/rounding.hpp"
 #include "pack/stage.hpp"
 #include "runtime/thread_pool.hpp"
 
 namespace fastconv {
 namespace {
-
-std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 constexpr std::int64_t kMostTaps = 256;  // of one input channel, which a chunk holds whole
 constexpr std::int64_t kFewChannels = 16;

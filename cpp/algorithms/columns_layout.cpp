@@ -3,11 +3,10 @@
 #include <cmath>
 #include <limits>
 
+#include "core/rounding.hpp"
+
 namespace fastconv {
 namespace {
-
-std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-std::int64_t round_up(std::int64_t a, std::int64_t b) { return divide_up(a, b) * b; }
 
 // Output channels are dealt out to threads in multiples of this: whole tiles of any height.
 constexpr std::int64_t kRowGranule = 24;

@@ -7,6 +7,7 @@
 
 #include "algorithms/candidates.hpp"
 #include "core/border.hpp"
+#include "core/rounding.hpp"
 #include "pack/convert.hpp"
 #include "runtime/thread_pool.hpp"
 
@@ -25,10 +26,6 @@ constexpr std::int64_t kMostRows = 128;  // of a band in place, whose ends are s
 constexpr std::int64_t kTaskMacs = 128 << 10;
 
 constexpr std::int64_t kNoRoom = -(std::int64_t{1} << 62);  // rows may step backwards
-
-std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-std::int64_t round_up(std::int64_t a, std::int64_t b) { return divide_up(a, b) * b; }
-std::int64_t round_to_line(std::int64_t bytes) { return round_up(bytes, 64); }
 
 const char* accepts(const Problem& problem) {
   if (problem.in_channels != 1 || problem.out_channels != 1)

@@ -3,13 +3,12 @@
 #include <algorithm>
 
 #include "algorithms/store_box.hpp"
+#include "core/rounding.hpp"
 #include "pack/stage.hpp"
 #include "runtime/thread_pool.hpp"
 
 namespace fastconv {
 namespace {
-
-std::int64_t round_to_line(std::int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
 // Elements of the packed weights of one kernel call.
 std::int64_t block_elements(const Tiling& tiling) {

@@ -5,12 +5,10 @@
 #include <limits>
 
 #include "algorithms/offsets.hpp"
+#include "core/rounding.hpp"
 
 namespace fastconv {
 namespace {
-
-std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-std::int64_t round_up(std::int64_t a, std::int64_t b) { return divide_up(a, b) * b; }
 
 // Boxes smaller than this re-read the weights too often to be worth a smaller patch: rather is the
 // reduction cut (measured on Zen 3 with half a megabyte of L2: 8 % over eleven layers for 256

@@ -26,14 +26,12 @@
 #include "algorithms/store_box.hpp"
 #include "algorithms/winograd_layout.hpp"
 #include "algorithms/winograd_weights.hpp"
+#include "core/rounding.hpp"
 #include "pack/stage.hpp"
 #include "runtime/thread_pool.hpp"
 
 namespace fastconv {
 namespace {
-
-std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-std::int64_t round_to_line(std::int64_t bytes) { return divide_up(bytes, 64) * 64; }
 
 constexpr int kMaxPoints = 6;  // of one axis
 constexpr int kMaxLanes = 16;

@@ -3,11 +3,10 @@
 #include <algorithm>
 #include <limits>
 
+#include "core/rounding.hpp"
+
 namespace fastconv {
 namespace {
-
-std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-std::int64_t round_up(std::int64_t a, std::int64_t b) { return divide_up(a, b) * b; }
 
 // Products of an output, for each tap that a tile takes, below which a sum in order has the smaller
 // error, post-activation inputs included: 32 channels of 3 x 3, 12 of 5 x 5.
