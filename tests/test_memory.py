@@ -140,10 +140,31 @@ def test_large_scratch_is_not_kept_for_ever(run_python):
         "before = resident()\n"
         "fc.conv2d(x, w, algorithm='im2col')\n"
         "print(resident() - before)\n"
-        "fc._core.release_scratch()\n"
-        "assert fc._core.scratch_bytes() == 0\n"
+        "fc._core.release_memory()\n"
+        "assert fc._core.kept_bytes() == 0\n"
     )
     assert int(run_python(code)) < 2 * 8_000_000
+
+
+def test_a_large_result_is_kept_for_the_next_of_its_size(run_python):
+    """From the third on the same memory serves a loop; one call, or another size, keeps none."""
+    code = (
+        "import numpy as np, fastconv as fc\n"
+        "x, w = np.ones((1, 3, 1000, 1000), np.float32), np.ones((16, 3, 1, 1), np.float32)\n"
+        "def kept(*shape):\n"
+        "    y = fc.conv2d(x[:, :, :shape[0]], w)\n"
+        "    assert y.flags.c_contiguous and y.flags.writeable and (y == 3).all()\n"
+        "    held = fc._core.kept_bytes()\n"
+        "    del y\n"
+        "    return fc._core.kept_bytes() - held\n"
+        "print(kept(1000), kept(1000), kept(1000), kept(900), kept(1000))\n"
+        "y = fc.conv2d(x, w)\n"
+        "z = fc.conv2d(x, w)\n"
+        "assert not np.shares_memory(y, z)\n"
+        "fc._core.release_memory()\n"
+        "assert fc._core.kept_bytes() == 0 and (y == 3).all()\n"
+    )
+    assert run_python(code).split() == ["0", "64000000", "64000000", "0", "0"]
 
 
 def test_lost_memory_would_be_seen(run_python):

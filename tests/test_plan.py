@@ -159,11 +159,19 @@ def test_explain_obeys_a_named_algorithm(algorithm):
 
 
 def test_explain_of_a_plan_is_that_of_the_call():
-    x, w, b = normal(2, 16, 40, 40), normal(32, 16, 3, 3), normal(32)
+    x, w, b = normal(2, 3, 40, 40), normal(32, 3, 3, 3), normal(32)
     of_call = fc.explain(x, w, b, 2, 1, activation="relu")
     of_plan = fc.Conv2d(w, b, 2, 1, activation="relu").explain(x.shape)
     assert of_plan == of_call
-    assert fc.Conv2d(w).explain((16, 9, 9), np.float64).compute_dtype == "float64"
+    assert fc.Conv2d(w).explain((3, 9, 9), np.float64).compute_dtype == "float64"
+
+
+def test_a_plan_may_choose_what_only_pays_once_weights_are_packed():
+    x, w = normal(1, 512, 7, 7), normal(512, 512, 3, 3)
+    assert fc.explain(x, w, padding=1).algorithm == "direct"
+    layer = fc.Conv2d(w, padding=1)
+    assert layer.explain(x.shape).algorithm == "winograd"
+    np.testing.assert_allclose(layer(x), fc.conv2d(x, w, padding=1), atol=1e-3)
 
 
 def test_explain_refuses_what_the_call_refuses():

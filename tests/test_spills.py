@@ -16,10 +16,10 @@ import pytest
 # Without a 64-bit vector multiply a product is put together from three of 32 bits, in registers of
 # its own: beside those eight instructions a load and a store are not what decides.
 EXEMPT = {("avx2", "I64"), ("neon", "I64")}
-# No sums over the terms of a reduction. The multiply-adds of `store_tile` are those of activations,
-# whose constants may lie on the stack; Winograd's transforms hold blocks of up to 6 x 6 vectors,
-# more than there are registers.
-NOT_HOT = {"store_tile", "winograd_input", "winograd_output", "winograd_weights"}
+# No sums over the terms of a reduction. The multiply-adds of `store_tile` and `plane_activate` are
+# those of activations, whose constants may lie on the stack; Winograd's transforms hold blocks of
+# up to 6 x 6 vectors, more than there are registers.
+NOT_HOT = {"store_tile", "plane_activate", "winograd_input", "winograd_output", "winograd_weights"}
 
 FEWEST_PRODUCTS = 2
 FUNCTION = re.compile(r"^[0-9a-f]+ <(.*)>:$")
@@ -44,7 +44,9 @@ class Aarch64:
     product = re.compile(r"f?ml[as]\b|fmul\b|mul\b|umlal")
     jump = re.compile(r"b(\.\w+)?$|cbn?z|tbn?z")
     target = re.compile(r"(?:^|, )([0-9a-f]+)\b(?= <|$)")
-    vector = re.compile(r"\b[vqds]\d+\b")
+    # Not d8 to d15: a function gives these halves back to its caller before it returns, which may
+    # lie between the two ends of a loop. Sums are whole registers, q.
+    vector = re.compile(r"\b([vqs]\d+|d[0-7]|d1[6-9]|d[23]\d)\b")
     stack = re.compile(r"\[sp\b")
     stack_or_frame = re.compile(r"\[(sp|x29)\b")
     frame = re.compile(r"^x29, sp")

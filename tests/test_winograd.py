@@ -10,6 +10,7 @@ import pytest
 
 import fastconv as fc
 from reference import absolute, conv, gamma
+from test_accuracy import CHANCE, rms, sequential_fma
 
 UNIT = 2.0**-24
 RNG = np.random.default_rng(20)
@@ -52,12 +53,76 @@ def test_against_the_reference(isa, size, dilation, padding, precision, layout, 
     assert not np.array_equal(got, direct), "another order of summation ran"
 
 
+KERNELS = [
+    ((3, 4), 1),
+    ((4, 4), 1),
+    ((5, 5), 1),
+    ((7, 7), 1),  # two blocks of an axis share their input
+    ((1, 3), 1),
+    ((1, 9), 1),
+    ((6, 7), 2),
+    ((5, 6), (1, 2)),
+    ((1, 8), (2, 1)),
+]
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("precision", ["highest", "high"])
+@pytest.mark.parametrize(("kernel", "stride"), KERNELS)
+def test_other_kernels_are_sums_of_small_blocks(isa, kernel, stride, precision, layout):
+    x, w, bias = normal(1, 40, 23, 38), normal(21, 40, *kernel), normal(21)
+    options = {"stride": stride, "padding": (1, 0)}
+    given = x if layout == "NCHW" else np.ascontiguousarray(np.moveaxis(x, 1, -1))
+    got = fc.conv2d(
+        given, w, bias, algorithm="winograd", precision=precision, layout=layout, **options
+    )
+    got = got if layout == "NCHW" else np.moveaxis(got, -1, 1)
+    terms = 40 * kernel[0] * kernel[1]
+    bound = gamma(terms + 2, UNIT) if precision == "highest" else 2.0**-15
+    s = absolute(x, w, bias, **options)
+    assert (np.abs(got - conv(x, w, bias, **options)) <= bound * s).all()
+    x, w = (RNG.integers(-3, 4, a.shape).astype(np.float32) for a in (x, w))
+    got = fc.conv2d(x, w, algorithm="winograd", **options)
+    assert np.array_equal(got, conv(x, w, **options))
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize(
+    ("channels", "kernel", "stride"),
+    [(32, k, s) for k, s in KERNELS] + [(12, (5, 5), 1), (18, (4, 4), 1)],
+)
+def test_the_error_is_that_of_a_sum_in_order(channels, kernel, stride, relu):
+    x, w = normal(1, channels, 34, 34), normal(16, channels, *kernel)
+    if relu:
+        x = np.maximum(x, 0)
+    bias = np.zeros(16, np.float32)
+    exact = conv(x, w, bias, stride=stride, wide=True)
+    in_order = min(
+        rms(sequential_fma(x, w, bias, inside, stride=stride) - exact) for inside in (False, True)
+    )
+    got = fc.conv2d(x, w, bias, stride, algorithm="winograd")
+    assert rms(got - exact) <= CHANCE * in_order
+
+
+@pytest.mark.parametrize("dilation", [1, 8])
+@pytest.mark.parametrize("taps", [3, 5, 13, 51])
+def test_one_dimension(isa, taps, dilation):
+    x, w = normal(2, 50, 700), normal(18, 50, taps)
+    got = fc.conv1d(x, w, padding=5, dilation=dilation, algorithm="winograd")
+    options = {"padding": 5, "dilation": dilation}
+    bound = gamma(50 * taps + 1, UNIT) * absolute(x, w, **options)
+    assert (np.abs(got - conv(x, w, **options)) <= bound).all()
+
+
+@pytest.mark.parametrize("depth", [1, 2, 5])
 @pytest.mark.parametrize("kernel", [1, 2, 3])
-def test_three_dimensions(isa, kernel):
-    x, w = normal(1, 34, 5, 14, 15), normal(9, 34, kernel, 3, 3)
-    got = fc.conv3d(x, w, padding=(1, 1, 1), algorithm="winograd")
-    bound = gamma(34 * 9 * kernel + 1, UNIT) * absolute(x, w, padding=1)
-    assert (np.abs(got - conv(x, w, padding=1)) <= bound).all()
+def test_three_dimensions(isa, kernel, depth):
+    x, w = normal(1, 34, depth, 14, 15), normal(9, 34, kernel, 3, 3)
+    for mode in ("zeros", "edge"):
+        options = {"padding": 1, "padding_mode": mode}
+        got = fc.conv3d(x, w, algorithm="winograd", **options)
+        bound = gamma(34 * 9 * kernel + 1, UNIT) * absolute(x, w, **options)
+        assert (np.abs(got - conv(x, w, **options)) <= bound).all()
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.complex64, np.complex128, np.float16])
@@ -71,6 +136,17 @@ def test_other_types(dtype):
     unit = np.finfo(dtype).eps / 2
     s = absolute(x, w, padding=1)
     assert (np.abs(got - conv(x, w, padding=1)) <= 2 * gamma(40 * 9 + 8, unit) * s).all()
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [((3, 3), 1), *KERNELS])
+def test_an_output_reads_no_more_than_its_window(isa, kernel, stride):
+    """Where a window holds zeros alone the result is zero, whatever lies beside it."""
+    x, w = normal(1, 40, 30, 40), normal(9, 40, *kernel)
+    x[:, :, :, 11:25] = 0
+    x[:, :, 3:15] = 0
+    got = fc.conv2d(x, w, stride=stride, padding=4, algorithm="winograd")
+    assert (got[absolute(x, w, stride=stride, padding=4) == 0] == 0).all()
+    assert (got == 0).any()
 
 
 def test_small_integers_are_exact(isa):
@@ -92,6 +168,7 @@ def test_whole_numbers_stay_exact_to_the_last_bit():
 def test_heavy_layers_choose_it():
     x, w = normal(1, 64, 56, 56), normal(64, 64, 3, 3)
     assert chosen(x, w, padding=1) == "winograd"
+    assert chosen(x, normal(64, 64, 5, 5), padding=2) == "winograd"
     assert chosen(x, w, padding=1, stride=2) == "direct"
     assert chosen(x.astype(np.int32), w.astype(np.int32), padding=1) == "direct"
     assert chosen(normal(1, 3, 56, 56), normal(64, 3, 3, 3)) == "direct"
@@ -100,9 +177,15 @@ def test_heavy_layers_choose_it():
 @pytest.mark.parametrize(
     ("x", "w", "options", "why"),
     [
-        ((1, 40, 9, 9), (8, 40, 5, 5), {}, "3 x 3"),
-        ((1, 40, 9, 9), (8, 40, 3, 3), {"stride": 2}, "stride"),
+        ((1, 40, 9, 9), (8, 40, 1, 1), {}, "three taps"),
+        ((1, 40, 9, 9), (8, 40, 2, 3), {}, "three taps"),
+        ((1, 40, 9, 9), (8, 40, 3, 3), {"stride": 2}, "three taps"),
+        ((1, 40, 9, 99), (8, 40, 1, 65), {}, "too long"),
+        ((1, 40, 9, 9), (8, 40, 3, 3), {"stride": 3}, "stride"),
+        ((1, 40, 9, 9), (8, 40, 5, 5), {"stride": 2, "dilation": 2}, "stride and dilation"),
+        ((1, 40, 3, 9), (8, 40, 3, 3), {}, "one output"),
         ((1, 8, 9, 9), (8, 8, 3, 3), {}, "too few input channels"),
+        ((1, 11, 9, 9), (8, 11, 5, 5), {}, "too few input channels"),
     ],
 )
 def test_what_it_cannot_compute_it_refuses(x, w, options, why):
@@ -158,13 +241,16 @@ HARD = {
 }
 
 
+@pytest.mark.parametrize(("kernel", "stride"), [((3, 3), 1), ((6, 6), 2), ((5, 5), 1), ((1, 3), 1)])
 @pytest.mark.parametrize("weights", sorted(HARD))
 @pytest.mark.parametrize("inputs", sorted(HARD))
-def test_the_bound_holds_whatever_the_magnitudes(inputs, weights):
+def test_the_bound_holds_whatever_the_magnitudes(inputs, weights, kernel, stride):
     x = HARD[inputs]((1, 64, 24, 24)).astype(np.float32)
-    w = HARD[weights]((24, 64, 3, 3)).astype(np.float32)
-    got = fc.conv2d(x, w, padding=1)
-    s = absolute(x, w, padding=1)
+    w = HARD[weights]((24, 64, *kernel)).astype(np.float32)
+    options = {"padding": 1, "stride": stride}
+    got = fc.conv2d(x, w, algorithm="winograd", **options)
+    s = absolute(x, w, **options)
+    terms = w[0].size + 1
     # What underflows is no relative error: 2**-150 is half of the smallest number there is.
-    bound = gamma(64 * 9 + 1, UNIT) * s + (64 * 9 + 1) * 2.0**-150
-    assert (np.abs(got - conv(x, w, padding=1)) <= bound).all()
+    bound = gamma(terms, UNIT) * s + terms * 2.0**-150
+    assert (np.abs(got - conv(x, w, **options)) <= bound).all()

@@ -98,8 +98,11 @@ void lanes(benchmark::State& state, const KernelSet<T>& set, int rows, double pe
   const std::vector<T> x = small_integers<T>(kChannels * kPlane);
   const std::vector<T> weights = small_integers<T>(kTaps * rows);
   std::vector<T> acc(static_cast<std::size_t>(kPixels * rows));
-  const LanesArgs<T> args{x.data(),       kPixels,    tap.data(), kTaps,
-                          weights.data(), acc.data(), kPixels,    false};
+  std::vector<std::int32_t> vector;
+  for (std::int64_t p = 0; p < kPixels; p += set.lanes)
+    vector.push_back(static_cast<std::int32_t>(p));
+  const LanesArgs<T> args{x.data(), vector.data(),  kPixels / set.lanes, tap.data(),
+                          kTaps,    weights.data(), acc.data(),          false};
   const auto kernel = set.pixel_lanes[rows - 1];
   kernel(args);
   bool right = true;

@@ -20,9 +20,19 @@ struct Candidate {
   std::unique_ptr<const Execution> (*execute)(const Problem& problem, const Tensor& x,
                                               const KernelTable& kernels,
                                               const Machine& machine) = nullptr;
+  // Whether the input lies in an order that it can read well; null: any does.
+  bool (*suits)(const Problem& problem, const Tensor& x) = nullptr;
 };
 
+// What the store of a vector of outputs costs, in multiply-adds of a vector (cpp/README.md, Costs).
+inline constexpr double kLanesStore = 2.5;     // pixels in the lanes, by the kernel itself
+inline constexpr double kLanesPass = 8;        // in a pass of its own
+inline constexpr double kLanesMask = 30;       // of rows shorter than a vector
+inline constexpr double kOuterStore = 3;       // channels in the lanes, channels last
+inline constexpr double kOuterTranspose = 13;  // channels first: a pass, and a transpose
+
 extern const Candidate winograd;
+extern const Candidate columns;
 extern const Candidate direct;
 extern const Candidate plane;
 extern const Candidate row_stencil;

@@ -108,9 +108,8 @@ class ChannelRun {
         if (interrupt_.stop_requested()) return;
         const std::int64_t d = r / height_.out, h = r % height_.out;
         look_up_rows(d, h, row);
-        args.out = reinterpret_cast<T*>(y.data + image * y.batch + d * y.axis[0] +
-                                        h * y.axis[1]) +
-                   first;
+        args.out =
+            reinterpret_cast<T*>(y.data + image * y.batch + d * y.axis[0] + h * y.axis[1]) + first;
         kernels_.channel_lanes(args);
         interrupt_.work_done(worker, width_.out * width * problem_.terms());
       }
@@ -124,14 +123,13 @@ class ChannelRun {
   void look_up_rows(std::int64_t d, std::int64_t h, std::int64_t* row) const {
     const Tensor& x = operands_.x;
     for (std::int64_t i = 0; i < depth_.kernel; ++i) {
-      const std::int64_t slice = source_index(
-          problem_.border, depth_, d * depth_.stride - depth_.lo + i * depth_.dilation);
+      const std::int64_t slice = source_index(problem_.border, depth_,
+                                              d * depth_.stride - depth_.lo + i * depth_.dilation);
       for (std::int64_t j = 0; j < height_.kernel; ++j) {
         const std::int64_t source = source_index(
             problem_.border, height_, h * height_.stride - height_.lo + j * height_.dilation);
-        *row++ = slice < 0 || source < 0
-                     ? kFillRow
-                     : (slice * x.axis[0] + source * x.axis[1]) / kElement;
+        *row++ = slice < 0 || source < 0 ? kFillRow
+                                         : (slice * x.axis[0] + source * x.axis[1]) / kElement;
       }
     }
   }
@@ -201,8 +199,8 @@ void run_channels(const Problem& problem, const ChannelTiling& tiling, const Ker
       &run);
 }
 
-#define FASTCONV_INSTANTIATE(T)                                                             \
-  template void run_channels<T>(const Problem&, const ChannelTiling&, const KernelTable&,   \
+#define FASTCONV_INSTANTIATE(T)                                                           \
+  template void run_channels<T>(const Problem&, const ChannelTiling&, const KernelTable&, \
                                 const Operands&, char*, std::int64_t, int, Interrupt&);
 FASTCONV_INSTANTIATE(float)
 FASTCONV_INSTANTIATE(double)

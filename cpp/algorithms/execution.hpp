@@ -24,6 +24,9 @@ class Execution {
   // Whether two executions of the same kind read the same packed weights.
   virtual bool packs_like(const Execution& other) const = 0;
 
+  // True where `run` needs no packed weights: it reads operands.weights as they lie.
+  virtual bool reads_in_place(const Weights& /*w*/) const { return false; }
+
   virtual std::int64_t scratch_bytes() const = 0;  // of one worker
   // Sets operands.unsuitable[n] where the algorithm would not be accurate for image n, whose output
   // is then undefined.

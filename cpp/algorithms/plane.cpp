@@ -10,6 +10,7 @@
 #include "algorithms/channels.hpp"
 #include "algorithms/rolling.hpp"
 #include "core/border.hpp"
+#include "core/rounding.hpp"
 #include "pack/convert.hpp"
 #include "runtime/thread_pool.hpp"
 
@@ -28,10 +29,6 @@ constexpr std::int64_t kMostRows = 128;  // of a band in place, whose ends are s
 constexpr std::int64_t kTaskMacs = 128 << 10;
 
 constexpr std::int64_t kNoRoom = -(std::int64_t{1} << 62);  // rows may step backwards
-
-std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-std::int64_t round_up(std::int64_t a, std::int64_t b) { return divide_up(a, b) * b; }
-std::int64_t round_to_line(std::int64_t bytes) { return round_up(bytes, 64); }
 
 const char* accepts(const Problem& problem) {
   if (problem.in_channels != 1) return "a group has more than one input channel";
@@ -544,8 +541,7 @@ void run_as(const Problem& problem, const Tiling& tiling, const KernelTable& ker
       return run_rolling<T>(problem, tiling.plane.roll, kernels, operands, scratch, scratch_each,
                             workers, interrupt);
   }
-  PlaneRun<T> run(problem, tiling.plane, kernels, operands, scratch,
-                  scratch_each, interrupt);
+  PlaneRun<T> run(problem, tiling.plane, kernels, operands, scratch, scratch_each, interrupt);
   parallel_for(
       tiling.plane.tasks, workers,
       [](void* context, std::int64_t index, int worker) noexcept {

@@ -179,8 +179,8 @@ class RollRun {
     const Tensor& y = operands_.y;
     const char* const plane =
         x.data + image * x.batch + x.channel_offset(channel / problem_.out_channels);
-    char* const to = y.data + image * y.batch + y.channel_offset(channel) + d * y.axis[0] +
-                     t.row * y.axis[1];
+    char* const to =
+        y.data + image * y.batch + y.channel_offset(channel) + d * y.axis[0] + t.row * y.axis[1];
     const std::int64_t pitch = sums_pitch(problem_);
     RollArgs<T> args{};
     args.fill_row = t.fill;
@@ -271,8 +271,7 @@ RollTiling roll_tiling(const Problem& problem, const Machine& machine) {
   RollTiling tiling;
   const Axis& height = problem.axis[1];
   const Axis& width = problem.axis[2];
-  if (!is_rollable(problem) || machine.chain < problem.terms() ||
-      width.kernel - 1 > machine.lanes)
+  if (!is_rollable(problem) || machine.chain < problem.terms() || width.kernel - 1 > machine.lanes)
     return tiling;
   // Long rows had better be read in place four at a time (three and seven taps over 1920 columns:
   // half as fast here); and where there are few registers, staged ones from three vectors on.

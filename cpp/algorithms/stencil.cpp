@@ -1,6 +1,7 @@
 // Direct convolution with output pixels in the lanes, for few output channels: image filters,
 // depthwise and grouped layers, thin first layers (kernels/pixel_lanes.hpp), or for one with rows
 // shared between outputs (kernels/row_stencil.hpp).
+#include <algorithm>
 #include <limits>
 
 #include "algorithms/candidates.hpp"
@@ -10,23 +11,33 @@ namespace {
 
 const char* accepts(const Problem&) { return nullptr; }
 
-// One row of output channels loads a vector for each FMA; four share three loads.
+// One row of output channels loads a vector for each FMA; four share three loads. What the lanes
+// compute in vain: rows are rounded up to whole vectors and stored as they are summed, or run
+// through with the kernel's width between them and stored in a pass of its own (lanes_run_through).
 double cost(const Problem& problem, const Machine& machine) {
-  constexpr double kRowCost[] = {0.0, 1.6, 1.15 * 2, 1.15 * 3, 1.1 * 4};
+  constexpr double kRowCost[] = {0.0, 1.6, 1.15 * 2, 1.15 * 3, 1.02 * 4};
   const std::int64_t full = problem.out_channels / machine.rows;
   const std::int64_t tail = problem.out_channels % machine.rows;
   const double multiply = static_cast<double>(full) * kRowCost[machine.rows] + kRowCost[tail];
+  const double channels = static_cast<double>(problem.out_channels);
+  const double terms = static_cast<double>(problem.terms());
 
-  // What the lanes compute in vain: rows are rounded up to whole vectors, or run through with the
-  // kernel's width between them.
   const Axis& width = problem.axis[2];
   const double out = static_cast<double>(width.out);
   const double between = out + static_cast<double>((width.kernel - 1) * width.dilation) /
                                    static_cast<double>(width.stride);
   const double rounded =
       static_cast<double>((width.out + machine.lanes - 1) / machine.lanes * machine.lanes);
-  const double waste = (between < rounded ? between : rounded) / out;
-  return multiply * waste / machine.lanes;
+  const bool direct = !problem.channels_last && width.out >= machine.lanes;
+  // Rows shorter than a vector are stored with a mask.
+  const double pass = width.out >= machine.lanes ? kLanesPass : kLanesMask * machine.lanes / out;
+  const double apart = (multiply + (direct ? kLanesStore : pass) * channels / terms) * rounded;
+  const double through = (multiply + pass * channels / terms) * between;
+  double cost = std::min(apart, through) / out / machine.lanes;
+  // A pointwise layer of many channels uses what it stages but once for each output channel.
+  if (problem.taps() == 1 && problem.in_channels > 8) cost *= 1.15;
+  if (problem.channels_last) cost += kOuterTranspose * channels / terms / machine.lanes;
+  return cost;
 }
 
 Tiling tile(const Problem& problem, const Tensor& x, const Machine& machine) {

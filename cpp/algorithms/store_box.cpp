@@ -1,5 +1,7 @@
 #include "algorithms/store_box.hpp"
 
+#include <limits>
+
 #include "pack/convert.hpp"
 
 namespace fastconv {
@@ -16,10 +18,43 @@ BoxStore<T>::BoxStore(const Problem& problem, const KernelTable& kernels, const 
 // The output takes the kernels' own type and needs no step in between.
 template <class T>
 bool BoxStore<T>::output_is_plain() const {
-  constexpr std::int64_t kElement = sizeof(T);
   if (!same_storage(problem_.y_type, problem_.compute)) return false;
   if (!is_float(problem_.compute) && problem_.activation != Activation::none) return false;
   return y_.channel % kElement == 0 && y_.axis[2] % kElement == 0;
+}
+
+// What kernels do with a complete sum beside adding a bias; they leave the rest to store_row.
+template <class T>
+bool BoxStore<T>::clamps() const {
+  const Activation activation = problem_.activation;
+  return activation == Activation::none || activation == Activation::relu ||
+         activation == Activation::relu6;
+}
+
+template <class T>
+bool BoxStore<T>::takes_pixels() const {
+  return plain_output_ && clamps() && !problem_.complex && y_.axis[2] == kElement &&
+         y_.axis[1] % kElement == 0 && y_.axis[0] % kElement == 0;
+}
+
+template <class T>
+bool BoxStore<T>::takes_channels(const Tile& tile) const {
+  return plain_output_ && clamps() && has_unit_output_channels() &&
+         (tile.size[1] == 1 || y_.axis[1] == tile.size[2] * y_.axis[2]) &&
+         (tile.size[0] == 1 || y_.axis[0] == tile.size[1] * tile.size[2] * y_.axis[2]);
+}
+
+template <class T>
+T* BoxStore<T>::first_pixel(const Tile& tile, std::int64_t channel) const {
+  char* at = y_.data + tile.image * y_.batch + y_.channel_offset(channel);
+  for (int a = 0; a < 3; ++a) at += tile.origin[a] * y_.axis[a];
+  return reinterpret_cast<T*>(at);
+}
+
+template <class T>
+Finish<T> BoxStore<T>::finish(std::int64_t channel) const {
+  return {bias_ == nullptr ? nullptr : bias_ + channel, problem_.activation != Activation::none,
+          problem_.activation == Activation::relu6 ? T(6) : std::numeric_limits<T>::infinity()};
 }
 
 template <class T>
@@ -53,7 +88,6 @@ void BoxStore<T>::store(const Tile& tile, std::int64_t channel, std::int64_t cha
 // One row of pixels, all channels of the panel; `to` is the row's first pixel in channel 0.
 template <class T>
 void BoxStore<T>::store_row(StoreArgs<T> args, std::int64_t channel, char* to, T* convert) const {
-  constexpr std::int64_t kElement = sizeof(T);
   const bool along_pixels = y_.axis[2] == kElement;
   const bool along_channels = args.acc_channel == 1 && has_unit_output_channels();
   if (plain_output_ && ((along_pixels && !problem_.complex) || along_channels)) {
@@ -74,7 +108,6 @@ void BoxStore<T>::store_row(StoreArgs<T> args, std::int64_t channel, char* to, T
 
 template <class T>
 bool BoxStore<T>::has_unit_output_channels() const {
-  constexpr std::int64_t kElement = sizeof(T);
   if (!problem_.complex) return y_.channel == kElement;
   return y_.part == kElement && y_.channel == 2 * kElement;
 }

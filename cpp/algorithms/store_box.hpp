@@ -30,7 +30,24 @@ class BoxStore {
   void store(const Tile& tile, std::int64_t channel, std::int64_t channels,
              const BoxAccumulators<T>& acc, T* convert) const;
 
+  // Kernels may write their vectors to the output themselves where lanes and output run alike,
+  // nothing is to be converted and the activation is a clamp: lanes of pixels; lanes of channels,
+  // the pixels of a tile one pitch apart.
+  bool takes_pixels() const;
+  bool takes_channels(const Tile& tile) const;
+
+  // In elements: of an output pixel; from the first pixel of a box to row h of slice d.
+  T* first_pixel(const Tile& tile, std::int64_t channel) const;
+  std::int64_t row_offset(std::int64_t d, std::int64_t h) const {
+    return (d * y_.axis[0] + h * y_.axis[1]) / kElement;
+  }
+  std::int64_t pixel_pitch() const { return y_.axis[2] / kElement; }
+  std::int64_t channel_pitch() const { return y_.channel / kElement; }
+  Finish<T> finish(std::int64_t channel) const;
+
  private:
+  static constexpr std::int64_t kElement = sizeof(T);
+  bool clamps() const;
   void store_row(StoreArgs<T> args, std::int64_t channel, char* to, T* convert) const;
   bool output_is_plain() const;
   bool has_unit_output_channels() const;

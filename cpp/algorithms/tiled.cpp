@@ -3,26 +3,27 @@
 #include <algorithm>
 
 #include "algorithms/store_box.hpp"
+#include "core/rounding.hpp"
 #include "pack/stage.hpp"
 #include "runtime/thread_pool.hpp"
 
 namespace fastconv {
 namespace {
 
-std::int64_t round_to_line(std::int64_t bytes) { return (bytes + 63) / 64 * 64; }
-
 // Elements of the packed weights of one kernel call.
 std::int64_t block_elements(const Tiling& tiling) {
   return tiling.family == Family::rows ? 0 : tiling.panel * tiling.block;
 }
 
-// Scratch of one worker: staged input | accumulators | conversion buffer | weights | pixel offsets.
+// Scratch of one worker: staged input | accumulators | conversion buffer | weights | places in the
+// output | pixel offsets.
 template <class T>
 struct Scratchpad {
   T* stage;
   T* acc;
   T* convert;
   T* weights;
+  std::int64_t* place;
   std::int32_t* pixel;
 
   Scratchpad(const Tiling& tiling, char* at) {
@@ -34,6 +35,8 @@ struct Scratchpad {
     at += round_to_line(tiling.panel_elements * std::int64_t{sizeof(T)});
     weights = reinterpret_cast<T*>(at);
     at += round_to_line(block_elements(tiling) * std::int64_t{sizeof(T)});
+    place = reinterpret_cast<std::int64_t*>(at);
+    at += round_to_line(tiling.vectors * std::int64_t{sizeof(std::int64_t)});
     pixel = reinterpret_cast<std::int32_t*>(at);
   }
 };
@@ -71,14 +74,19 @@ class TiledRun {
     const Scratchpad<T> pad(tiling_, scratch_ + worker * scratch_each_);
 
     const bool one_chunk = tiling_.chunks.size() == 1;
+    const bool pixels_out = writes_pixels(tile);
+    const bool channels_out = tiling_.family == Family::outer && store_.takes_channels(tile);
     for (const Chunk& chunk : tiling_.chunks) {
       const bool last = &chunk == &tiling_.chunks.back();
       const T* const x = stage(chunk, tile, pad);
+      if (tiling_.family == Family::lanes) make_vectors(chunk, tile, pixels_out, pad);
       for (std::int64_t panel = begin; panel < end; ++panel) {
+        const bool direct =
+            pixels_out || (channels_out && shape_.channels(panel) == shape_.width(panel));
         T* const acc = pad.acc + (one_chunk ? 0 : (panel - begin) * tiling_.panel_elements);
-        multiply(chunk, tile, panel, x, acc, pad, worker);
+        multiply(chunk, tile, panel, x, acc, pad, worker, direct);
         if (interrupt_.stop_requested()) return;
-        if (last) store(tile, panel, acc, pad.convert);
+        if (last && !direct) store(tile, panel, acc, pad.convert);
       }
     }
   }
@@ -128,7 +136,7 @@ class TiledRun {
   }
 
   void multiply(const Chunk& chunk, const Tile& tile, std::int64_t panel, const T* x, T* acc,
-                const Scratchpad<T>& pad, int worker) {
+                const Scratchpad<T>& pad, int worker, bool direct) {
     const std::int64_t width = shape_.width(panel);
     const std::int64_t pixels = tile.size[0] * tile.size[1] * tile.size[2];
     if (tiling_.family == Family::rows) {
@@ -139,7 +147,6 @@ class TiledRun {
     for (std::int64_t t = 0; t < chunk.terms; t += tiling_.block) {
       const std::int64_t terms = std::min(tiling_.block, chunk.terms - t);
       const std::int64_t first = chunk.first + t;
-      const bool accumulate = first != 0;
       const std::int32_t* const tap = tiling_.tap.data() + first;
       const T* w = pad.weights;
       if (operands_.packed != nullptr) {
@@ -148,14 +155,30 @@ class TiledRun {
         pack_panel<T>(table_, problem_, *operands_.weights, shape_, tile.group, panel, first, terms,
                       pad.weights);
       }
+      const std::int64_t channel = tile.group * problem_.out_channels + panel * shape_.panel;
+      const bool complete = first + terms == problem_.terms();
       if (tiling_.family == Family::outer) {
         const bool columns = tiling_.columns_group != 0;
-        kernels_.outer[width / kernels_.lanes - 1]({x, pad.pixel, pixels, tap, terms, w, acc,
-                                                    accumulate, columns,
-                                                    upcoming(tile.group, panel, chunk, t + terms)});
+        OuterArgs<T> args{
+            x, pad.pixel, pixels,     tap,     terms,
+            w, acc,       first != 0, columns, upcoming(tile.group, panel, chunk, t + terms)};
+        if (direct) {
+          args.acc = store_.first_pixel(tile, channel);
+          args.acc_pixel = store_.pixel_pitch();
+          if (complete) args.finish = store_.finish(channel);
+        }
+        kernels_.outer[width / kernels_.lanes - 1](args);
       } else {
-        multiply_lanes(chunk, tile, x, {nullptr, 0, tap, terms, w, nullptr, 0, accumulate}, acc,
-                       width);
+        const std::int64_t vectors =
+            lanes_rows(tiling_, tile.size, kernels_.lanes).total / kernels_.lanes;
+        LanesArgs<T> args{x, pad.pixel, vectors, tap, terms, w, acc, first != 0};
+        if (direct && complete) {
+          args.out = store_.first_pixel(tile, channel);
+          args.place = pad.place;
+          args.out_channel = store_.channel_pitch();
+          args.finish = store_.finish(channel);
+        }
+        kernels_.pixel_lanes[width - 1](args);
       }
       interrupt_.work_done(worker, terms * width * pixels);
       if (interrupt_.stop_requested()) return;
@@ -185,26 +208,34 @@ class TiledRun {
             shape_.channels(panel)};
   }
 
-  void multiply_lanes(const Chunk& chunk, const Tile& tile, const T* x, LanesArgs<T> args, T* acc,
-                      std::int64_t width) const {
-    const auto kernel = kernels_.pixel_lanes[width - 1];
-    const LanesRows rows = lanes_rows(tiling_, tile.size, kernels_.lanes);
-    args.acc_pitch = rows.total;
-    const auto run = [&](std::int64_t from, std::int64_t to, std::int64_t pixels) {
-      args.x = x + from;
-      args.acc = acc + to;
-      args.pixels = pixels;
-      kernel(args);
-    };
-    if (tiling_.staging == Staging::columns)
-      return run(0, 0, tile.size[0] * tile.size[1] * tile.size[2]);
-    const Index3& step = chunk.patch.layout.axis;
-    for (std::int64_t d = 0; d < tile.size[0]; ++d) {
-      if (tiling_.flat) {
-        run(d * step[0], d * rows.slice, (tile.size[1] - 1) * rows.row + tile.size[2]);
-      } else {
-        for (std::int64_t h = 0; h < tile.size[1]; ++h)
-          run(d * step[0] + h * step[1], d * rows.slice + h * rows.row, tile.size[2]);
+  // A kernel whose lanes are pixels writes the output where rows are summed one by one.
+  bool writes_pixels(const Tile& tile) const {
+    return tiling_.family == Family::lanes && tiling_.staging == Staging::patch && !tiling_.flat &&
+           tile.size[2] >= kernels_.lanes && store_.takes_pixels();
+  }
+
+  // Where the vectors of pixels lie in what is staged, in the order of the accumulators; and in the
+  // output, where the last one of a row ends with it.
+  void make_vectors(const Chunk& chunk, const Tile& tile, bool direct,
+                    const Scratchpad<T>& pad) const {
+    const std::int64_t lanes = kernels_.lanes;
+    std::int32_t* to = pad.pixel;
+    std::int64_t* place = pad.place;
+    Index3 step = chunk.patch.layout.axis, count = tile.size;
+    if (tiling_.staging == Staging::columns) {
+      count = {1, 1, count[0] * count[1] * count[2]};
+    } else if (tiling_.flat) {
+      count = {count[0], 1, (count[1] - 1) * step[1] + count[2]};
+    }
+    for (std::int64_t d = 0; d < count[0]; ++d) {
+      for (std::int64_t h = 0; h < count[1]; ++h) {
+        const std::int64_t row = d * step[0] + h * step[1];
+        const std::int64_t out = direct ? store_.row_offset(d, h) : 0;
+        for (std::int64_t w = 0; w < count[2]; w += lanes) {
+          const std::int64_t at = direct ? std::min(w, count[2] - lanes) : w;
+          *to++ = static_cast<std::int32_t>(row + at);
+          if (direct) *place++ = out + at;
+        }
       }
     }
   }
@@ -273,6 +304,7 @@ std::int64_t scratch_bytes(const Tiling& tiling, int element) {
          round_to_line(tiling.acc_elements * element) +
          round_to_line(tiling.panel_elements * element) +
          round_to_line(block_elements(tiling) * element) +
+         round_to_line(tiling.vectors * std::int64_t{sizeof(std::int64_t)}) +
          round_to_line(tiling.pixels() * std::int64_t{sizeof(std::int32_t)});
 }
 

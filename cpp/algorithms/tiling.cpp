@@ -5,12 +5,10 @@
 #include <limits>
 
 #include "algorithms/offsets.hpp"
+#include "core/rounding.hpp"
 
 namespace fastconv {
 namespace {
-
-std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-std::int64_t round_up(std::int64_t a, std::int64_t b) { return divide_up(a, b) * b; }
 
 // Boxes smaller than this re-read the weights too often to be worth a smaller patch: rather is the
 // reduction cut (measured on Zen 3 with half a megabyte of L2: 8 % over eleven layers for 256
@@ -295,18 +293,23 @@ class Builder {
         slice_rows = std::max(slice_rows, chunk.patch.layout.length[1]);
       }
       // Running rows through as one computes the columns between them in vain; running them one by
-      // one rounds each up to whole vectors.
+      // one rounds each up to whole vectors, which the kernel then stores itself: that is worth as
+      // much as so many terms.
+      constexpr std::int64_t kPass = 6;
+      const std::int64_t terms = problem_.terms();
       const std::int64_t through =
           round_up((tiling_.box[1] - 1) * row + tiling_.box[2], machine_.lanes);
       const std::int64_t apart = tiling_.box[1] * round_up(tiling_.box[2], machine_.lanes);
-      tiling_.flat =
-          tiling_.family == Family::lanes && tiling_.chunks.size() == 1 && through <= apart;
+      const bool stored = !problem_.channels_last && tiling_.box[2] >= machine_.lanes;
+      tiling_.flat = tiling_.family == Family::lanes && tiling_.chunks.size() == 1 &&
+                     (stored ? through * (terms + kPass) < apart * terms : through <= apart);
     }
     // Whole vectors are read past the last pixel.
     tiling_.stage_elements = round_up(tiling_.stage_elements + 2 * machine_.lanes, line);
     std::int64_t positions = tiling_.pixels();
     if (tiling_.family != Family::outer)
       positions = lanes_rows(tiling_, tiling_.box, machine_.lanes).total;
+    if (tiling_.family == Family::lanes) tiling_.vectors = positions / machine_.lanes;
     tiling_.panel_elements = round_up(positions * tiling_.panel, line);
     tiling_.acc_elements =
         tiling_.panel_elements * (tiling_.chunks.size() > 1 ? tiling_.panels_per_task : 1);

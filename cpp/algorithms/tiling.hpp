@@ -25,15 +25,17 @@ enum class Family : std::uint8_t {
 
 // The numbers of the machine and its kernels that a tiling depends on.
 struct Machine {
-  int lanes;     // elements of one vector
-  int out_vecs;  // outer: widest panel in vectors
-  int rows;      // lanes: widest panel in channels
-  int pixels;    // outer: pixels of a tile
-  int chain;     // terms of one sum, at most
-  int element;   // bytes
+  int lanes;           // elements of one vector
+  int out_vecs;        // outer: widest panel in vectors
+  int rows;            // lanes: widest panel in channels
+  int pixels;          // outer: pixels of a tile
+  int chain;           // terms of one sum, at most
+  int column_vecs[2];  // columns: vectors of a panel, or 0
+  int element;         // bytes
   std::int64_t l1;
   std::int64_t l2;
   int threads;
+  bool halved = false;  // outer: a tile of one vector is two of half the length
 };
 
 // A contiguous range of the reduction (in the order channel, kd, kh, kw) that is staged at once.
@@ -75,6 +77,7 @@ struct Tiling {
   std::int64_t stage_elements = 0;
   std::int64_t acc_elements = 0;
   std::int64_t panel_elements = 0;  // of one panel's accumulators, and of the conversion buffer
+  std::int64_t vectors = 0;         // lanes: of pixels, in a box
   std::int64_t columns_group = 0;   // stage_columns: pixels that lie side by side, or 0: all
   std::int64_t columns_pitch = 0;
 
@@ -87,8 +90,8 @@ struct Tiling {
   }
 };
 
-// Rows of pixels as the lanes and rows families lay them out: `runs` of `length` positions (a
-// multiple of the vector), pixel (d, h, w) at d * slice + h * row + w.
+// Accumulators as the lanes and rows families lay them out, whole vectors: pixel (d, h, w) at
+// d * slice + h * row + w.
 struct LanesRows {
   std::int64_t row = 0;
   std::int64_t slice = 0;

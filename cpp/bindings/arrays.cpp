@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cstdlib>
 #include <limits>
+#include <memory>
 #include <vector>
 
 #include "bindings/options.hpp"
+#include "runtime/result_memory.hpp"
 
 namespace fastconv::bindings {
 namespace {
@@ -243,7 +245,38 @@ py::array readable_copy(const py::array& x, const Types& types) {
   return x.attr("astype")(dtype, "C").cast<py::array>();
 }
 
+Strides contiguous_strides(const Shape& shape, std::int64_t element) {
+  Strides strides(shape.size());
+  for (std::size_t i = shape.size(); i-- > 0;) {
+    strides[i] = element;
+    element *= std::max<std::int64_t>(shape[i], 1);
+  }
+  return strides;
+}
+
+namespace {
+
+// Memory of the library's own (runtime/result_memory.hpp).
+py::array large_array(const py::dtype& dtype, const Shape& shape, std::size_t bytes) {
+  struct Result {
+    void* data;
+    std::size_t bytes;
+  };
+  auto result = std::make_unique<Result>(Result{acquire_result(bytes), bytes});
+  const py::capsule owner(result.get(), [](void* p) {
+    const std::unique_ptr<Result> owned(static_cast<Result*>(p));
+    release_result(owned->data, owned->bytes);
+  });
+  const Result& memory = *result.release();
+  return py::array(dtype, shape, contiguous_strides(shape, dtype.itemsize()), memory.data, owner);
+}
+
+}  // namespace
+
 py::array empty_array(const py::dtype& dtype, const Shape& shape) {
+  std::size_t bytes = static_cast<std::size_t>(dtype.itemsize());
+  for (const std::int64_t n : shape) bytes *= static_cast<std::size_t>(n);
+  if (bytes >= kLeastResultKept) return large_array(dtype, shape, bytes);
   // NumPy's own allocation: a py::array of a shape would compute and re-check the strides.
   auto& api = py::detail::npy_api::get();
   const std::vector<py::ssize_t> lengths(shape.begin(), shape.end());

@@ -50,6 +50,11 @@ bool is_readable(const py::array& x, const Types& types);
 // A C-contiguous copy that it can read.
 py::array readable_copy(const py::array& x, const Types& types);
 
+using Strides = std::vector<py::ssize_t>;
+
+// Byte strides of a C-contiguous array.
+Strides contiguous_strides(const Shape& shape, std::int64_t element);
+
 // An uninitialised C-contiguous array.
 py::array empty_array(const py::dtype& dtype, const Shape& shape);
 

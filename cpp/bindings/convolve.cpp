@@ -46,7 +46,7 @@ class Spec {
       if (latest_ && latest_->serves(given, kernels, threads)) prepared = latest_;
     }
     if (!prepared) {
-      prepared = prepare(options_, given, fill_value, dtype, kernels, threads);
+      prepared = prepare(options_, given, fill_value, dtype, kernels, threads, Packing::each_call);
       if (plain) {
         const std::lock_guard<std::mutex> lock(mutex_);
         latest_ = prepared;
@@ -112,8 +112,8 @@ py::dict explain(const Spec& spec, const Shape& x_shape, const py::object& x_dty
                  const py::object& dtype) {
   Given given{described_array(x_dtype, x_shape), described_array(w_dtype, w_shape), std::nullopt};
   if (has_bias && !w_shape.empty()) given.bias = described_array(w_dtype, {w_shape[0]});
-  return describe(
-      *prepare(spec.options(), given, py::int_(0), dtype, active_kernels(), max_threads()));
+  return describe(*prepare(spec.options(), given, py::int_(0), dtype, active_kernels(),
+                           max_threads(), Packing::each_call));
 }
 
 // Weights bound to options: packed once for each order that some call needs, plans remembered for
@@ -156,8 +156,8 @@ class Layer {
 
   py::dict explain(const Shape& x_shape, const py::object& x_dtype) const {
     const Given given{described_array(x_dtype, x_shape), w_, bias_};
-    return describe(
-        *prepare(spec_->options(), given, fill_value_, dtype_, active_kernels(), max_threads()));
+    return describe(*prepare(spec_->options(), given, fill_value_, dtype_, active_kernels(),
+                             max_threads(), Packing::once));
   }
 
  private:
@@ -190,7 +190,8 @@ class Layer {
         if (ready->prepared->serves(given, kernels, threads)) return ready;
     }
     auto made = std::make_shared<Ready>();
-    made->prepared = prepare(spec_->options(), given, fill_value_, dtype_, kernels, threads);
+    made->prepared =
+        prepare(spec_->options(), given, fill_value_, dtype_, kernels, threads, Packing::once);
     made->parameters = as_parameters(given, made->prepared->types);
     made->packed = packed_for(*made);
     if (made->packed == nullptr) {

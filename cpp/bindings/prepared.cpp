@@ -90,7 +90,7 @@ bool Prepared::serves(const Given& given, const KernelTable& table, int thread_c
 
 std::shared_ptr<const Prepared> prepare(const Options& options, const Given& given,
                                         const py::object& fill_value, const py::object& dtype,
-                                        const KernelTable& kernels, int threads) {
+                                        const KernelTable& kernels, int threads, Packing packing) {
   const py::dtype x = given.x.dtype(), w = given.w.dtype();
   const ElementType x_type = element_type("x", x);
   element_type("w", w);
@@ -103,6 +103,7 @@ std::shared_ptr<const Prepared> prepare(const Options& options, const Given& giv
   Problem problem = make_problem(options, p->x_shape, p->w_shape, given.bias ? &bias : nullptr);
   set_types(problem, p->types, x_type);
   problem.fill = fill_of(fill_value, p->types);
+  problem.keeps_weights = packing == Packing::once;
   p->y_shape = output_shape(options, problem, p->x_shape, problem.complex);
   p->x_strides.assign(given.x.strides(), given.x.strides() + given.x.ndim());
   p->x_number = x.num();
@@ -119,15 +120,6 @@ std::shared_ptr<const Prepared> prepare(const Options& options, const Given& giv
       problem, tensor_of(nullptr, strides.data(), strides.size(), options, element), kernels,
       threads);
   return p;
-}
-
-Strides contiguous_strides(const Shape& shape, std::int64_t element) {
-  Strides strides(shape.size());
-  for (std::size_t i = shape.size(); i-- > 0;) {
-    strides[i] = element;
-    element *= std::max<std::int64_t>(shape[i], 1);
-  }
-  return strides;
 }
 
 Parameters as_parameters(const Given& given, const Types& types) {

@@ -11,8 +11,6 @@
 
 namespace fastconv::bindings {
 
-using Strides = std::vector<py::ssize_t>;
-
 // The arrays of a call before any conversion.
 struct Given {
   py::array x;
@@ -37,13 +35,13 @@ struct Prepared {
   bool serves(const Given& given, const KernelTable& table, int thread_count) const;
 };
 
+// How often the weights of a call are packed.
+enum class Packing : std::uint8_t { each_call, once };
+
 // Checks shapes and types and makes the plan. `dtype` is None or what the caller gave.
 std::shared_ptr<const Prepared> prepare(const Options& options, const Given& given,
                                         const py::object& fill_value, const py::object& dtype,
-                                        const KernelTable& kernels, int threads);
-
-// Byte strides of a C-contiguous array.
-Strides contiguous_strides(const Shape& shape, std::int64_t element);
+                                        const KernelTable& kernels, int threads, Packing packing);
 
 // Weights that the engine can read, and the bias in the compute type.
 struct Parameters {

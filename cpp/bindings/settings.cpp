@@ -4,6 +4,7 @@
 
 #include "core/cpu.hpp"
 #include "kernels/dispatch.hpp"
+#include "runtime/result_memory.hpp"
 #include "runtime/scratch.hpp"
 #include "runtime/thread_pool.hpp"
 
@@ -54,8 +55,12 @@ void register_settings(py::module_& module) {
         std::to_string(PYBIND11_VERSION_MAJOR) + "." + std::to_string(PYBIND11_VERSION_MINOR);
     return info;
   });
-  module.def("scratch_bytes", [] { return Scratch::cached_bytes(); });
-  module.def("release_scratch", [] { Scratch::release_cached(); });
+  // Of the calling thread, and a result's.
+  module.def("kept_bytes", [] { return Scratch::cached_bytes() + kept_result_bytes(); });
+  module.def("release_memory", [] {
+    Scratch::release_cached();
+    release_kept_result();
+  });
 }
 
 }  // namespace fastconv::bindings

@@ -225,6 +225,20 @@ bool cpu_supports(Isa isa) {
   return false;
 }
 
+bool halves_512_bit_vectors() {
+#ifdef FASTCONV_X86
+  static const bool halves = [] {
+    constexpr std::uint32_t kAuth = 0x68747541;  // of "AuthenticAMD"
+    if (cpuid(0).ebx != kAuth) return false;
+    const std::uint32_t version = cpuid(1).eax;
+    return (version >> 8 & 0xf) == 0xf && (version >> 20 & 0xff) == 0xa;  // family 0xf + 0xa
+  }();
+  return halves;
+#else
+  return false;
+#endif
+}
+
 std::vector<std::pair<std::string, bool>> cpu_features() {
   const Features& f = features();
   return {{"avx", f.avx},

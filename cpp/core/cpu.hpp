@@ -21,6 +21,9 @@ std::optional<Isa> isa_from_name(std::string_view name);
 // system saves their registers.
 bool cpu_supports(Isa isa);
 
+// True on processors that compute 512-bit vectors in two halves (AMD family 19h, Zen 4).
+bool halves_512_bit_vectors();
+
 // Every feature that the library asks about, in a fixed order, by its usual lower-case name. Those
 // of the other architectures are listed as absent.
 std::vector<std::pair<std::string, bool>> cpu_features();

@@ -46,7 +46,9 @@ struct Problem {
   bool saturate = false;  // integer output rounds half to even and clips
   bool complex = false;
   bool has_bias = false;
-  DType x_type = DType::f32;  // of one real number
+  bool keeps_weights = false;  // packed once for many calls, so that packing costs nothing
+  bool channels_last = false;  // as the caller lays out tensors; strides may say otherwise
+  DType x_type = DType::f32;   // of one real number
   DType y_type = DType::f32;
   Compute compute = Compute::f32;
   std::array<Scalar, 2> fill = {};  // border value: real part, imaginary part

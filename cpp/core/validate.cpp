@@ -147,6 +147,7 @@ Problem make_problem(const Options& options, const Shape& x, const Shape& w, con
   p.flip = options.flip;
   p.saturate = options.saturate;
   p.has_bias = bias != nullptr;
+  p.channels_last = options.channels_last;
   for (int i = 0; i < options.rank; ++i) {
     const int a = 3 - options.rank + i;
     Axis& axis = p.axis[a];

@@ -18,6 +18,14 @@ struct Upcoming {
   std::int64_t runs = 0;
 };
 
+// What follows a complete sum in kernels that write the output themselves.
+template <class T>
+struct Finish {
+  const T* bias = nullptr;  // of the first output channel, or null
+  bool clamp = false;       // to [0, most]
+  T most = T(0);
+};
+
 // Lanes are output channels: acc[p][o] += x[pixel[p] + tap[t]] * w[t][o], summed over t.
 template <class T>
 struct OuterArgs {
@@ -33,20 +41,28 @@ struct OuterArgs {
   // within a tile and tap[t + 1] == tap[t] + pixels of a tile, as stage_columns leaves them.
   bool columns = false;
   Upcoming upcoming = {};
+  // acc may be the output itself, and the last block of terms then adds bias and a clamp.
+  std::int64_t acc_pixel = 0;  // from one pixel to the next; 0: out_vecs * lanes
+  Finish<T> finish = {};
 };
 
-// Lanes are output pixels: acc[o][p] += w[t][o] * x[p + tap[t]], summed over t. Reads and writes
-// whole vectors: x and acc must be readable up to the next multiple of `lanes`.
+// Lanes are output pixels: acc[o][i] += w[t][o] * x[vector[i] + tap[t]], summed over t, where a
+// position i is a vector of neighbouring pixels. Reads whole vectors.
 template <class T>
 struct LanesArgs {
   const T* x;
-  std::int64_t pixels;
+  const std::int32_t* vector;  // offset of each vector of pixels
+  std::int64_t vectors;
   const std::int32_t* tap;
   std::int64_t taps;
   const T* w;  // [taps][rows]
-  T* acc;      // [rows][acc_pitch]
-  std::int64_t acc_pitch;
+  T* acc;      // [rows][vectors][lanes]
   bool accumulate;
+  // Where the sums are complete and their vectors lie whole in the output, it takes them instead.
+  T* out = nullptr;
+  const std::int64_t* place = nullptr;  // of each vector in `out`
+  std::int64_t out_channel = 0;
+  Finish<T> finish = {};
 };
 
 // Kernel rows of one channel, kernel slice and row phase: they touch neighbouring rows of the
@@ -155,10 +171,10 @@ struct ChannelArgs {
   std::int64_t stride;
   std::int64_t inside, inside_end;  // padded columns that are not of the border:
   std::int64_t column_pitch;        // these lie so far apart
-  const T* fill;      // as many fill values as there are channels
-  const T* w;         // [kernel_rows][kernel_columns][channels]
-  const T* bias;      // [channels] or null
-  std::int64_t vecs;  // channels, in vectors: 1, 2 or 4
+  const T* fill;                    // as many fill values as there are channels
+  const T* w;                       // [kernel_rows][kernel_columns][channels]
+  const T* bias;                    // [channels] or null
+  std::int64_t vecs;                // channels, in vectors: 1, 2 or 4
   Activation activation;
   T* out;
   std::int64_t out_pixel;
@@ -194,6 +210,65 @@ struct SpreadArgs {
   std::int64_t pitch;
 };
 
+// Lines that the next call reads first, asked for one by one while this one multiplies: tile q of
+// the call asks for `count` of them, from at + q % parts * count * step + q / parts * pitch on,
+// `step` bytes apart, until all `columns` are through.
+struct Ahead {
+  const char* at = nullptr;
+  std::int64_t step = 0;
+  std::int64_t count = 0;
+  std::int64_t parts = 1;
+  std::int64_t pitch = 0;
+  std::int64_t columns = 0;
+};
+
+// Lanes are output pixels, many output channels: out[r][p] = sum over t of w[r][t] * x[t][p], for
+// the `pixels` of one panel and the `rest_pixels` behind them.
+template <class T>
+struct ColumnArgs {
+  const T* x;  // [terms][vectors of the panel * lanes]
+  std::int64_t terms;
+  const T* w;
+  std::int64_t w_pitch;
+  std::int64_t rows;
+  T* out;
+  std::int64_t out_pitch;
+  std::int64_t pixels;
+  const T* rest;  // [rest_pixels][rest_pitch], terms side by side
+  std::int64_t rest_pitch;
+  std::int64_t rest_pixels;
+  bool accumulate;  // add to out, or overwrite it
+  bool relu;
+  const T* bias;  // [rows] or null
+  Ahead ahead;
+};
+
+// Pixels of a panel that lie side by side in a patch or a row, a vector of them or fewer.
+struct Piece {
+  std::int32_t from;
+  std::int32_t to;
+  std::int32_t count;
+};
+
+// A panel of columns: to[t * to_pitch + p]. With taps, pieces of a patch, tap[t] being a term's
+// offset; whole vectors are read and written, over what follows: terms and pieces go in rising
+// order, and behind the last there is room for a vector. Without, term t is at
+// from + t * from_pitch, where not an element more is read: pieces of every `step`-th (1 or 2)
+// element, or, if there are none, `pixels` side by side.
+template <class T>
+struct GatherArgs {
+  const T* from;
+  std::int64_t from_pitch;
+  std::int64_t pixels;
+  const std::int32_t* tap;  // or null
+  const Piece* piece;
+  std::int64_t pieces;
+  std::int64_t step;
+  std::int64_t terms;
+  T* to;
+  std::int64_t to_pitch;
+};
+
 // Rows of weights to kernel order: to[t * to_pitch + r] = from[r * from_pitch + t], and zeros in
 // to[t * to_pitch + rows .. to_pitch).
 template <class T>
@@ -206,13 +281,14 @@ struct PackArgs {
   std::int64_t to_pitch;
 };
 
-// Winograd's transforms (kernels/winograd.hpp). `frequency` separates the products of a tile,
-// (m + 2)^2 of them; a block is one vector of tiles (planes) or of channels (channels last).
+// Winograd's transforms (kernels/winograd.hpp). `frequency` separates the products of a tile, the
+// points of its rows times those of its columns; a block is one vector of tiles (planes) or of
+// channels (channels last).
 template <class T>
 struct WinogradInputArgs {
   const T* x;
-  const std::int64_t* column;  // [m + 2] offsets of the tile's columns
-  std::int64_t row;            // from one row of a tile to the next
+  const std::int64_t* row;     // [points] offsets of the tile's rows
+  const std::int64_t* column;  // [points] and of its columns
   std::int64_t blocks;         // vectors: writes whole ones, reads whole ones
   T* v;
   std::int64_t frequency;
@@ -231,27 +307,31 @@ struct WinogradOutputArgs {
 
 template <class T>
 struct WinogradWeightsArgs {
-  const T* w;  // [channels][3][3][width]
+  const T* w;
+  const std::int64_t* tap;  // [taps of rows][taps of columns] offsets, or -1: no weight there
+  std::int64_t channel;     // from one channel to the next
   std::int64_t channels;
   std::int64_t width;
-  T* u;  // [frequency][channels][width]
-  std::int64_t frequency;
-  T* sums;  // [2][width], added to: of magnitudes, of squares
+  T* const* u;  // [frequency] -> [channels][width], or null: not needed
+  T* sums;      // [2][width], added to: of magnitudes, of squares
 };
 
 template <class T>
 struct MagnitudesArgs {
   const T* x;
   std::int64_t count;
-  T* sums;  // [3][lanes]: of magnitudes, of squares, of elements that are not 0
+  T* sums;  // [3][lanes], added to: of magnitudes, of squares, of elements that are not 0
 };
 
+// A row into phases: element i goes to to[i % phases * pitch + i / phases]. Up to a vector behind
+// each phase is overwritten.
 template <class T>
 struct SplitArgs {
   const T* from;
-  std::int64_t count;  // of each phase
+  std::int64_t count;
   T* to;
   std::int64_t pitch;  // from one phase to the next
+  T* sums;             // MagnitudesArgs
 };
 
 }  // namespace fastconv

@@ -1,7 +1,7 @@
 // Depthwise layers with channels last: each channel is filtered by a kernel of its own, and lanes
 // are channels.
 //
-//                 w[0]       w[1]       <- Vecs vectors of channels, loaded once a tap
+//                 w[0]       w[1]       <- Vecs vectors of channels, each loaded once a tap
 //   pixel 0    acc[0][0]  acc[0][1]
 //   pixel 1    acc[1][0]  acc[1][1]     each += w times what the tap sees of this pixel
 //
@@ -48,9 +48,9 @@ FASTCONV_INLINE void channel_store(const ChannelArgs<typename V::value_type>& a,
 
 // Inside: no pixel sees a border column.
 template <class V, int Pixels, int Vecs, bool Inside>
-FASTCONV_INLINE void channel_tile(const ChannelArgs<typename V::value_type>& a,
-                                  std::int64_t first) {
-  static_assert(Pixels * Vecs + Vecs + 1 + V::product_registers <= V::registers, "the tile spills");
+FASTCONV_NOINLINE void channel_tile(const ChannelArgs<typename V::value_type>& a,
+                                    std::int64_t first) {
+  static_assert(Pixels * Vecs + 2 + V::product_registers <= V::registers, "the tile spills");
   using T = typename V::value_type;
   V acc[Pixels][Vecs];
   FASTCONV_UNROLL
@@ -71,23 +71,22 @@ FASTCONV_INLINE void channel_tile(const ChannelArgs<typename V::value_type>& a,
     }
     FASTCONV_NO_UNROLL
     for (std::int64_t v = 0; v < a.kernel_columns; ++v) {
-      V wv[Vecs];
-      FASTCONV_UNROLL
-      for (int i = 0; i < Vecs; ++i) {
-        V loaded = V::load(w + i * V::lanes);
-        if constexpr (Pixels > 1) FASTCONV_IN_REGISTER(loaded.v);
-        wv[i] = loaded;
-      }
+      const T* x[Pixels];
       FASTCONV_UNROLL
       for (int p = 0; p < Pixels; ++p) {
-        const T* x = line + p * pixel;
+        x[p] = line + p * pixel;
         if constexpr (!Inside) {
           const std::int64_t at = column[p * a.stride];
-          x = row == kFillRow || at == kFillRow ? a.fill : line + at;
+          x[p] = row == kFillRow || at == kFillRow ? a.fill : line + at;
         }
+      }
+      FASTCONV_UNROLL
+      for (int i = 0; i < Vecs; ++i) {
+        V weight = V::load(w + i * V::lanes);
+        if constexpr (Pixels > 1) FASTCONV_IN_REGISTER(weight.v);
         FASTCONV_UNROLL
-        for (int i = 0; i < Vecs; ++i)
-          acc[p][i] = V::fma(wv[i], V::load(x + i * V::lanes), acc[p][i]);
+        for (int p = 0; p < Pixels; ++p)
+          acc[p][i] = V::fma(weight, V::load(x[p] + i * V::lanes), acc[p][i]);
       }
       line += Inside ? step : 0;
       column += a.dilation;
@@ -102,8 +101,8 @@ FASTCONV_INLINE void channel_tile(const ChannelArgs<typename V::value_type>& a,
 // do in rolling.hpp, so that a tap's input is loaded once for all of them. `w_pitch` is from one
 // tap to the next.
 template <class V, int Vecs, int Stride>
-FASTCONV_INLINE void channel_roll(const ChannelArgs<typename V::value_type>& a,
-                                  std::int64_t w_pitch) {
+FASTCONV_NOINLINE void channel_roll(const ChannelArgs<typename V::value_type>& a,
+                                    std::int64_t w_pitch) {
   using T = typename V::value_type;
   constexpr int kSums = 2 / Stride + 1;
   V held[9][Vecs];
@@ -139,8 +138,7 @@ FASTCONV_INLINE void channel_roll(const ChannelArgs<typename V::value_type>& a,
           }
         }
       }
-      if (phase == 0 && j >= kSums - 1)
-        channel_store<V, Vecs>(a, j - (kSums - 1), sum[kSums - 1]);
+      if (phase == 0 && j >= kSums - 1) channel_store<V, Vecs>(a, j - (kSums - 1), sum[kSums - 1]);
     }
     FASTCONV_UNROLL
     for (int m = kSums - 1; m > 0; --m) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/channel_lanes.hpp"
+#include "kernels/column_product.hpp"
 #include "kernels/outer_product.hpp"
 #include "kernels/pixel_lanes.hpp"
 #include "kernels/plane.hpp"
@@ -15,10 +16,17 @@
 
 namespace fastconv::FASTCONV_ISA_NAMESPACE {
 
-template <class V, int M>
-constexpr WinogradKernels<typename V::value_type> make_winograd() {
-  return {M, &winograd_input<V, M>, &winograd_output<V, M>, &winograd_weights<V, M>,
-          &split_phases<typename V::value_type, M>};
+template <class F>
+constexpr bool is_shape(const WinogradAxisShape& shape) {
+  return shape.outputs == F::outputs && shape.taps == F::taps && shape.points == F::points;
+}
+
+template <class V, WinogradTile Tile, class H, class W>
+constexpr void set_winograd(KernelSet<typename V::value_type>& set) {
+  constexpr WinogradShape kShape = kWinogradShapes[static_cast<int>(Tile)];
+  static_assert(is_shape<H>(kShape.rows) && is_shape<W>(kShape.columns));
+  set.winograd[static_cast<int>(Tile)] = {&winograd_input<V, H, W>, &winograd_output<V, H, W>,
+                                          &winograd_weights<V, H, W>};
 }
 
 template <class V, int Size>
@@ -68,9 +76,21 @@ constexpr KernelSet<typename V::value_type> make_set() {
   set.spread = &spread_rows<V, kOuterPixels>;
   set.every_second = &every_second<V>;
   if constexpr (kIsFloat<V>) {
-    set.winograd[0] = make_winograd<V, 2>();
-    set.winograd[1] = make_winograd<V, 4>();
+    set_winograd<V, WinogradTile::f23_f23, F23, F23>(set);
+    set_winograd<V, WinogradTile::f43_f43, F43, F43>(set);
+    set_winograd<V, WinogradTile::f11_f23, F11, F23>(set);
+    set_winograd<V, WinogradTile::f11_f43, F11, F43>(set);
+    set.column_product[0] = &column_product<V, kColumnVecs<V>[0]>;
+    set.column_product[1] = &column_product<V, kColumnVecs<V>[1]>;
+    set.column_vecs[0] = kColumnVecs<V>[0];
+    set.column_vecs[1] = kColumnVecs<V>[1];
+    set.column_rows[0] = kColumnRows<V, kColumnVecs<V>[0]>;
+    set.column_rows[1] = kColumnRows<V, kColumnVecs<V>[1]>;
+    set.gather = &gather_columns<V>;
     set.magnitudes = &magnitudes<V>;
+    set.split[1] = &split_phases<V, 1>;
+    set.split[2] = &split_phases<V, 2>;
+    set.split[4] = &split_phases<V, 4>;
   }
   return set;
 }

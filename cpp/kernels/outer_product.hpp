@@ -15,6 +15,7 @@
 #include <cstdint>
 
 #include "kernels/args.hpp"
+#include "kernels/store.hpp"
 #include "kernels/unroll.hpp"
 #include "simd/inline.hpp"
 
@@ -84,19 +85,39 @@ FASTCONV_INLINE void outer_tile(const OuterArgs<typename V::value_type>& a, std:
     }
     if (a.taps % 2 != 0) term(*tap, w);
   }
-  T* const out = a.acc + first * kWidth;
+  const std::int64_t pitch = a.acc_pixel != 0 ? a.acc_pixel : kWidth;
+  T* out = a.acc + first * pitch;
   if (a.accumulate) {
+    const T* sums = out;
     FASTCONV_UNROLL
-    for (int p = 0; p < Pixels; ++p) {
+    for (int p = 0; p < Pixels; ++p, sums += pitch) {
       FASTCONV_UNROLL
-      for (int o = 0; o < OutVecs; ++o)
-        acc[p][o] = V::add(V::load(out + p * kWidth + o * V::lanes), acc[p][o]);
+      for (int o = 0; o < OutVecs; ++o) acc[p][o] = V::add(V::load(sums + o * V::lanes), acc[p][o]);
+    }
+  }
+  if (a.finish.bias != nullptr) {
+    FASTCONV_UNROLL
+    for (int o = 0; o < OutVecs; ++o) {
+      const V bias = V::load(a.finish.bias + o * V::lanes);
+      FASTCONV_UNROLL
+      for (int p = 0; p < Pixels; ++p) acc[p][o] = V::add(acc[p][o], bias);
+    }
+  }
+  if constexpr (kIsFloat<V>) {
+    if (a.finish.clamp) {
+      FASTCONV_UNROLL
+      for (int p = 0; p < Pixels; ++p) {
+        FASTCONV_UNROLL
+        for (int o = 0; o < OutVecs; ++o)
+          acc[p][o] =
+              V::at_most(V::at_least(acc[p][o], V::zero()), V::load_broadcast(&a.finish.most));
+      }
     }
   }
   FASTCONV_UNROLL
-  for (int p = 0; p < Pixels; ++p) {
+  for (int p = 0; p < Pixels; ++p, out += pitch) {
     FASTCONV_UNROLL
-    for (int o = 0; o < OutVecs; ++o) acc[p][o].store(out + p * kWidth + o * V::lanes);
+    for (int o = 0; o < OutVecs; ++o) acc[p][o].store(out + o * V::lanes);
   }
 }
 

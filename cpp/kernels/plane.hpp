@@ -118,9 +118,10 @@ FASTCONV_INLINE void plane_square(V (&acc)[Rows][Vecs], const typename V::value_
   }
 }
 
+// A function of its own: inlined, one beside the other, GCC 12 spilled dozens of sums a tile.
 template <class V, int Rows, int Vecs, PlaneKernel Kernel>
-FASTCONV_INLINE void plane_tile(const PlaneArgs<typename V::value_type>& a, std::int64_t first,
-                                std::int64_t end) {
+FASTCONV_NOINLINE void plane_tile(const PlaneArgs<typename V::value_type>& a, std::int64_t first,
+                                  std::int64_t end) {
   static_assert(Rows == 1 ? Vecs + 2 <= V::registers : Rows * Vecs + Vecs + 1 <= V::registers,
                 "the tile spills");
   using T = typename V::value_type;
@@ -190,7 +191,7 @@ FASTCONV_INLINE void plane_tile(const PlaneArgs<typename V::value_type>& a, std:
 
 // What is too long to be inlined into every tile acts on the rows once they are stored.
 template <class V>
-void plane_activate(const PlaneArgs<typename V::value_type>& a) {
+FASTCONV_NOINLINE void plane_activate(const PlaneArgs<typename V::value_type>& a) {
   for (std::int64_t r = 0; r < a.rows; ++r) {
     typename V::value_type* const out = a.out + r * a.out_pitch;
     for (std::int64_t i = 0; i < a.pixels; i += V::lanes) {
@@ -204,7 +205,10 @@ void plane_activate(const PlaneArgs<typename V::value_type>& a) {
 template <class V, int Rows, PlaneKernel Kernel>
 FASTCONV_INLINE void plane_rows(const PlaneArgs<typename V::value_type>& a) {
   // One row shares no loads; ten sums hide the latency of each other.
-  constexpr int kWide = Rows == 1 ? 10 : 3, kMiddle = Rows == 1 ? 5 : 3;
+  // The product of integers takes a register; kernels of any size have none left for it.
+  constexpr int kVecs =
+      Kernel == PlaneKernel::any && Rows * 3 + 4 + V::product_registers > V::registers ? 2 : 3;
+  constexpr int kWide = Rows == 1 ? 10 : kVecs, kMiddle = Rows == 1 ? 5 : kVecs;
   std::int64_t left = (a.pixels + V::lanes - 1) / V::lanes;
   if (a.pixels < V::lanes) {
     plane_tile<V, Rows, 1, Kernel>(a, 0, 0);

@@ -32,8 +32,10 @@ inline constexpr bool kRolls = kIsFloat<V> && V::fused && Size - 1 <= V::lanes;
 // Most vectors of a strip: sums, two vectors and the one cut out of them, a weight and the fill
 // value are in registers, and of 3 x 3 all weights where there are 32.
 template <class V, int Size>
-inline constexpr int kRollVecs = V::registers == 32 ? (Size == 3 ? 4 : Size == 5 ? 3 : 2)
-                                                    : (Size == 3 ? 2 : 1);
+inline constexpr int kRollVecs = V::registers == 32 ? (Size == 3   ? 4
+                                                       : Size == 5 ? 3
+                                                                   : 2)
+                                                    : 1;
 
 // What one vector of output columns sees of a row.
 template <class V, int Size, int Stride>
@@ -164,23 +166,23 @@ struct RollWeights {
   }
 };
 
-// Row `row` of the kernel times the columns of some vectors.
-template <class V, int Size, int Count>
-FASTCONV_INLINE void roll_row(V* sum, const V (&x)[Count][Size],
-                              const RollWeights<V, Size>& weights, int row) {
-  FASTCONV_UNROLL
-  for (int v = 0; v < Size; ++v) {
-    const V weight = weights.get(row * Size + v);
-    FASTCONV_UNROLL
-    for (int n = 0; n < Count; ++n) sum[n] = V::fma(weight, x[n][v], sum[n]);
-  }
-}
-
 template <class V, int Size, int Stride, int N>
 FASTCONV_INLINE void roll_all_columns(const V (&part)[4], V (&x)[Size]) {
   if constexpr (N < Size) {
     x[N] = roll_column<V, Size, Stride, N>(part);
     roll_all_columns<V, Size, Stride, N + 1>(part, x);
+  }
+}
+
+// Makes GCC have the sums by now. It would compute some where they are used, such as in the branch
+// that stores them, and keep all columns of a row until then.
+template <class V, int Vecs>
+FASTCONV_INLINE void roll_settle(V (&sum)[Vecs]) {
+  FASTCONV_UNROLL
+  for (int i = 0; i < Vecs; ++i) {
+    V settled = sum[i];
+    FASTCONV_IN_REGISTER(settled.v);
+    sum[i] = settled;
   }
 }
 
@@ -209,10 +211,61 @@ FASTCONV_INLINE void roll_columns(V (&sum)[Sums][Vecs], const V (&part)[Vecs][4]
         const V weight = weights.get((m * Stride + Phase) * Size + N);
         FASTCONV_UNROLL
         for (int i = 0; i < Vecs; ++i) sum[m][i] = V::fma(weight, x[i], sum[m][i]);
+        if constexpr (V::registers < 32) roll_settle(sum[m]);
       }
     }
-    roll_columns<V, Size, Stride, Vecs, Sums, Inside, Phase, N + 1>(sum, part, row, first,
-                                                                    weights);
+    roll_columns<V, Size, Stride, Vecs, Sums, Inside, Phase, N + 1>(sum, part, row, first, weights);
+  }
+}
+
+// Row `row` of the kernel from column `first` on, times so many columns of some vectors.
+template <class V, int Size, int Columns, int Count>
+FASTCONV_INLINE void roll_row(V* sum, const V (&x)[Count][Columns],
+                              const RollWeights<V, Size>& weights, int row, int first) {
+  FASTCONV_UNROLL
+  for (int v = 0; v < Columns; ++v) {
+    const V weight = weights.get(row * Size + first + v);
+    FASTCONV_UNROLL
+    for (int n = 0; n < Count; ++n) sum[n] = V::fma(weight, x[n][v], sum[n]);
+  }
+}
+
+// The same for the kernel rows of sums `low` to `high`, of vectors from `i` on.
+template <class V, int Size, int Stride, int Phase, int Vecs, int Sums, int Columns, int Count>
+FASTCONV_INLINE void roll_some(V (&sum)[Sums][Vecs], int i, const V (&x)[Count][Columns],
+                               const RollWeights<V, Size>& weights, int first, int low, int high) {
+  static_assert(Sums <= 7, "the cases below");
+  switch (high) {
+#define FASTCONV_CASE(M)                                                                    \
+  case M:                                                                                   \
+    if constexpr (M < Sums && M * Stride + Phase < Size)                                    \
+      roll_row<V, Size, Columns, Count>(&sum[M][i], x, weights, M * Stride + Phase, first); \
+    if (low == M) break;                                                                    \
+    [[fallthrough]];
+    FASTCONV_CASE(6)
+    FASTCONV_CASE(5)
+    FASTCONV_CASE(4)
+    FASTCONV_CASE(3)
+    FASTCONV_CASE(2)
+    FASTCONV_CASE(1)
+#undef FASTCONV_CASE
+    default:
+      roll_row<V, Size, Columns, Count>(&sum[0][i], x, weights, Phase, first);
+  }
+}
+
+// All columns of them, one at a time: 16 registers do not hold a row of them.
+template <class V, int Size, int Stride, int Phase, int N, int Vecs, int Sums>
+FASTCONV_INLINE void roll_some_columns(V (&sum)[Sums][Vecs], int i, const V (&part)[1][4],
+                                       const RollWeights<V, Size>& weights, int low, int high) {
+  if constexpr (N < Size) {
+    V column = roll_column<V, Size, Stride, N>(part[0]);
+    FASTCONV_IN_REGISTER(column.v);
+    const V x[1][1] = {{column}};
+    // Or GCC would go through all columns in each case, and have all of them ready before.
+    FASTCONV_OPAQUE_POINTER(high);
+    roll_some<V, Size, Stride, Phase, Vecs, Sums, 1, 1>(sum, i, x, weights, N, low, high);
+    roll_some_columns<V, Size, Stride, Phase, N + 1>(sum, i, part, weights, low, high);
   }
 }
 
@@ -232,7 +285,7 @@ template <class V, int Size, int Stride, int Vecs, int Sums, RollPart Part, Roll
           int Phase>
 FASTCONV_INLINE void roll_input_row(V (&sum)[Sums][Vecs], const RollStrip<V, Vecs>& s,
                                     const RollColumns<V, Size, Stride> (&columns)[Vecs],
-                                    const RollWeights<V, Size>& given, V fill,
+                                    const RollWeights<V, Size>& given, V given_fill,
                                     const RollArgs<typename V::value_type>& a, std::int64_t slot,
                                     int low, int high) {
   using T = typename V::value_type;
@@ -246,8 +299,17 @@ FASTCONV_INLINE void roll_input_row(V (&sum)[Sums][Vecs], const RollStrip<V, Vec
   for (int i = 0; i < Vecs; ++i)
     rows[i] = Form == RollForm::bands && i > 0 ? look_up(slot + s.slot[i]) : row;
   RollWeights<V, Size> weights = given;
-  // GCC would keep weights for the rows to come, and spill sums.
+  const RollColumns<V, Size, Stride>* column = columns;
+  // GCC would keep weights for the rows to come, and spill sums; of 16 registers masks and the fill
+  // value are too many as well.
   if constexpr (!kHoldsWeights<V, Size>) FASTCONV_OPAQUE_POINTER(weights.at);
+  V fill = given_fill;
+  if constexpr (V::registers < 32) {
+    FASTCONV_OPAQUE_POINTER(column);
+    const T* fill_at = a.fill_row;
+    FASTCONV_OPAQUE_POINTER(fill_at);
+    fill = V::load_broadcast(fill_at);
+  }
   constexpr bool kInside = Form == RollForm::inside;
   if constexpr (kInside) {
     // The strip that is next, in so many streams that hardware does not follow them.
@@ -261,13 +323,13 @@ FASTCONV_INLINE void roll_input_row(V (&sum)[Sums][Vecs], const RollStrip<V, Vec
   } else if constexpr (Part == RollPart::whole && Size > 3) {
     V part[Vecs][4];
     FASTCONV_UNROLL
-    for (int i = 0; i < Vecs; ++i) roll_load<V, Size, Stride>(columns[i], rows[i], fill, part[i]);
+    for (int i = 0; i < Vecs; ++i) roll_load<V, Size, Stride>(column[i], rows[i], fill, part[i]);
     roll_columns<V, Size, Stride, Vecs, Sums, false, Phase, 0>(sum, part, row, s.first, weights);
   } else if constexpr (Part == RollPart::whole) {
     FASTCONV_UNROLL
     for (int i = 0; i < Vecs; ++i) {
       V part[4], x[Size];
-      roll_load<V, Size, Stride>(columns[i], rows[i], fill, part);
+      roll_load<V, Size, Stride>(column[i], rows[i], fill, part);
       roll_all_columns<V, Size, Stride, 0>(part, x);
       FASTCONV_UNROLL
       for (int v = 0; v < Size; ++v) {
@@ -282,30 +344,18 @@ FASTCONV_INLINE void roll_input_row(V (&sum)[Sums][Vecs], const RollStrip<V, Vec
     constexpr int kShare = Vecs == 2 && V::registers == 32 ? 2 : 1;
     FASTCONV_UNROLL
     for (int i = 0; i < Vecs; i += kShare) {
-      V x[kShare][Size];
+      V part[kShare][4];
       FASTCONV_UNROLL
-      for (int n = 0; n < kShare; ++n) {
-        V part[4];
-        roll_load<V, Size, Stride>(columns[i + n], rows[i + n], fill, part);
-        roll_all_columns<V, Size, Stride, 0>(part, x[n]);
-      }
-      static_assert(Sums <= 7, "the cases below");
-      switch (high) {
-#define FASTCONV_CASE(M)                                                         \
-  case M:                                                                        \
-    if constexpr (M < Sums && M * Stride + Phase < Size)                         \
-      roll_row<V, Size, kShare>(&sum[M][i], x, weights, M * Stride + Phase);     \
-    if (low == M) break;                                                         \
-    [[fallthrough]];
-        FASTCONV_CASE(6)
-        FASTCONV_CASE(5)
-        FASTCONV_CASE(4)
-        FASTCONV_CASE(3)
-        FASTCONV_CASE(2)
-        FASTCONV_CASE(1)
-#undef FASTCONV_CASE
-        default:
-          roll_row<V, Size, kShare>(&sum[0][i], x, weights, Phase);
+      for (int n = 0; n < kShare; ++n)
+        roll_load<V, Size, Stride>(column[i + n], rows[i + n], fill, part[n]);
+      if constexpr (V::registers == 32) {
+        V x[kShare][Size];
+        FASTCONV_UNROLL
+        for (int n = 0; n < kShare; ++n) roll_all_columns<V, Size, Stride, 0>(part[n], x[n]);
+        roll_some<V, Size, Stride, Phase, Vecs, Sums, Size, kShare>(sum, i, x, weights, 0, low,
+                                                                    high);
+      } else {
+        roll_some_columns<V, Size, Stride, Phase, 0>(sum, i, part, weights, low, high);
       }
     }
   }
@@ -328,12 +378,13 @@ FASTCONV_INLINE void roll_step(V (&sum)[Sums][Vecs], const RollStrip<V, Vecs>& s
                           (Form == RollForm::bands ? s.from_at[i] : s.first[i]));
   }
   roll_input_row<V, Size, Stride, Vecs, Sums, Part, Form, 0>(sum, s, columns, weights, fill, a,
-                                                               j * Stride, low, high);
+                                                             j * Stride, low, high);
+  roll_settle(sum[Sums - 1]);
   if (j >= Sums - 1)
     roll_store<V, Vecs, Form == RollForm::bands>(a, s, j - (Sums - 1), sum[Sums - 1]);
   if constexpr (Stride == 2)
     roll_input_row<V, Size, Stride, Vecs, Sums, Part, Form, 1>(sum, s, columns, weights, fill, a,
-                                                                 j * Stride + 1, low, high);
+                                                               j * Stride + 1, low, high);
   FASTCONV_UNROLL
   for (int m = Sums - 1; m > 0; --m) {
     FASTCONV_UNROLL
@@ -341,11 +392,16 @@ FASTCONV_INLINE void roll_step(V (&sum)[Sums][Vecs], const RollStrip<V, Vecs>& s
   }
 }
 
+// Sums of rows above and below the output are computed in vain where a kernel has three rows, for a
+// branch that is mispredicted costs as much.
+template <int Size>
+inline constexpr bool kSkipsRows = Size > 3;
+
 // All rows of a strip of columns.
 template <class V, int Size, int Stride, int Vecs, RollForm Form>
-FASTCONV_INLINE void roll_strip(const RollArgs<typename V::value_type>& a,
-                                const RollStrip<V, Vecs>& s,
-                                const RollColumns<V, Size, Stride> (&columns)[Vecs]) {
+FASTCONV_NOINLINE void roll_strip(const RollArgs<typename V::value_type>& a,
+                                  const RollStrip<V, Vecs>& s,
+                                  const RollColumns<V, Size, Stride> (&columns)[Vecs]) {
   constexpr int kSums = (Size - 1) / Stride + 1;
   const RollWeights<V, Size> weights = RollWeights<V, Size>::load(s.w);
   const V fill = V::load_broadcast(a.fill_row);
@@ -357,11 +413,10 @@ FASTCONV_INLINE void roll_strip(const RollArgs<typename V::value_type>& a,
   }
   const std::int64_t steps = s.rows + kSums - 1;
   std::int64_t j = 0;
-  // Sums of rows above and below the output are computed in vain where a kernel has three rows: a
-  // branch that is mispredicted costs as much.
-  const std::int64_t first_whole = Size == 3 ? 0 : kSums - 1;
-  const std::int64_t whole = Size == 3 ? steps : s.rows;
-  if constexpr (Size > 3) {
+  constexpr bool kSkips = kSkipsRows<Size>;
+  const std::int64_t first_whole = kSkips ? kSums - 1 : 0;
+  const std::int64_t whole = kSkips ? s.rows : steps;
+  if constexpr (kSkips) {
     FASTCONV_NO_UNROLL
     for (; j < first_whole && j < steps; ++j)
       roll_step<V, Size, Stride, Vecs, kSums, RollPart::some, Form>(sum, s, columns, weights, fill,
@@ -371,7 +426,7 @@ FASTCONV_INLINE void roll_strip(const RollArgs<typename V::value_type>& a,
   for (; j < whole; ++j)
     roll_step<V, Size, Stride, Vecs, kSums, RollPart::whole, Form>(sum, s, columns, weights, fill,
                                                                    a, j);
-  if constexpr (Size > 3) {
+  if constexpr (kSkips) {
     FASTCONV_NO_UNROLL
     for (; j < steps; ++j)
       roll_step<V, Size, Stride, Vecs, kSums, RollPart::some, Form>(sum, s, columns, weights, fill,
@@ -382,8 +437,8 @@ FASTCONV_INLINE void roll_strip(const RollArgs<typename V::value_type>& a,
 template <class V, int Size, int Stride, int Vecs>
 FASTCONV_INLINE void roll_vectors(const RollArgs<typename V::value_type>& a, std::int64_t first,
                                   const RollStrip<V, 1>& plane) {
-  RollStrip<V, Vecs> s{plane.x,       plane.w, plane.bias, plane.from, plane.out,
-                       plane.out_end, a.rows,  {},         {},         {},        {}};
+  RollStrip<V, Vecs> s{plane.x, plane.w, plane.bias, plane.from, plane.out, plane.out_end,
+                       a.rows,  {},      {},         {},         {}};
   FASTCONV_UNROLL
   for (int i = 0; i < Vecs; ++i) {
     const std::int64_t at = first + i * V::lanes;
@@ -394,8 +449,7 @@ FASTCONV_INLINE void roll_vectors(const RollArgs<typename V::value_type>& a, std
   for (int i = 0; i < Vecs; ++i)
     columns[i] = RollColumns<V, Size, Stride>::make(s.first[i], a.border, a.width);
   if constexpr (Stride == 1 && Vecs == kRollVecs<V, Size>) {
-    if (s.first[0] >= a.border &&
-        s.first[Vecs - 1] - a.border + V::lanes + Size - 1 <= a.width)
+    if (s.first[0] >= a.border && s.first[Vecs - 1] - a.border + V::lanes + Size - 1 <= a.width)
       return roll_strip<V, Size, Stride, Vecs, RollForm::inside>(a, s, columns);
   }
   roll_strip<V, Size, Stride, Vecs, RollForm::edges>(a, s, columns);
@@ -409,8 +463,8 @@ FASTCONV_INLINE void roll_plane(const RollArgs<typename V::value_type>& a,
   for (std::int64_t first = 0; left > 0;) {
     // No single vector is left for the end where there are more.
     const std::int64_t taken = left >= kMost && left != kMost + 1 ? kMost
-                               : left > kMost ? (left + 1) / 2
-                                              : left;
+                               : left > kMost                     ? (left + 1) / 2
+                                                                  : left;
     if (taken == 1) {
       roll_vectors<V, Size, Stride, 1>(a, first, plane);
     } else if constexpr (kMost >= 2) {
@@ -434,8 +488,8 @@ template <class V, int Size, int Stride>
 FASTCONV_INLINE void roll_bands(const RollArgs<typename V::value_type>& a,
                                 const RollStrip<V, 1>& plane,
                                 const RollColumns<V, Size, Stride>& column) {
-  RollStrip<V, 2> s{plane.x,       plane.w,           plane.bias, plane.from, plane.out,
-                    plane.out_end, (a.rows + 1) / 2, {},         {},         {},        {}};
+  RollStrip<V, 2> s{plane.x,          plane.w, plane.bias, plane.from, plane.out, plane.out_end,
+                    (a.rows + 1) / 2, {},      {},         {},         {}};
   const std::int64_t second = a.rows - s.rows;
   s.slot[1] = second * Stride;
   s.from_at[1] = second * a.from_pitch;

@@ -152,6 +152,19 @@ void store_tile(const StoreArgs<typename V::value_type>& args) {
     } else {
       store_transposed<V, false>(a);
     }
+  } else if (a.acc_pixel == 1) {
+    // Few channels to channels last, or any other strides.
+    constexpr std::int64_t kRun = 64;
+    T row[kRun];
+    for (std::int64_t c = 0; c < a.channels; ++c) {
+      for (std::int64_t p = 0; p < a.pixels; p += kRun) {
+        const std::int64_t run = a.pixels - p < kRun ? a.pixels - p : kRun;
+        store_row<V, false>(a.acc + c * a.acc_channel + p, row, run,
+                            a.bias != nullptr ? a.bias + c : nullptr, a.activation);
+        T* const to = a.out + c * a.out_channel + p * a.out_pixel;
+        for (std::int64_t i = 0; i < run; ++i) to[i * a.out_pixel] = row[i];
+      }
+    }
   } else {
     for (std::int64_t c = 0; c < a.channels; ++c) {
       for (std::int64_t p = 0; p < a.pixels; ++p) {

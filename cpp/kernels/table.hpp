@@ -8,15 +8,26 @@
 
 namespace fastconv {
 
-// The transforms of F(m x m, 3 x 3); null for integers.
+// The transforms of one kind of tile, rows x columns (kernels/winograd.hpp); null for integers.
 template <class T>
 struct WinogradKernels {
-  int tile;  // m
   void (*input)(const WinogradInputArgs<T>&);
   void (*output)(const WinogradOutputArgs<T>&);
   void (*weights)(const WinogradWeightsArgs<T>&);
-  void (*split)(const SplitArgs<T>&);  // a row into m
 };
+
+// F<outputs><taps> of the rows, then of the columns.
+enum class WinogradTile : std::uint8_t { f23_f23, f43_f43, f11_f23, f11_f43 };
+inline constexpr int kWinogradTiles = 4;
+
+struct WinogradAxisShape {
+  int outputs, taps, points;
+};
+struct WinogradShape {
+  WinogradAxisShape rows, columns;
+};
+inline constexpr WinogradShape kWinogradShapes[kWinogradTiles] = {
+    {{2, 3, 4}, {2, 3, 4}}, {{4, 3, 6}, {4, 3, 6}}, {{1, 1, 1}, {2, 3, 4}}, {{1, 1, 1}, {4, 3, 6}}};
 
 enum class PlaneKernel : std::uint8_t {
   any,          // of any size, stride and dilation
@@ -33,6 +44,7 @@ struct KernelSet {
   static constexpr int kStencilRows = 4;
   static constexpr int kPlaneKernels = 5;
   static constexpr int kRollSizes = 3;
+  static constexpr int kMaxPhases = 4;
 
   int lanes;     // of one vector
   int pixels;    // rows of the outer-product tile
@@ -41,9 +53,16 @@ struct KernelSet {
   // Terms that may be summed in one chain. Where a multiply-add rounds twice (no FMA instruction),
   // short chains keep the error below that of one long chain of fused ones.
   int chain;
+  // outer[0] is a tile of two vectors half as long (dispatch.cpp).
+  bool halved;
 
-  void (*outer[kMaxOutVecs])(const OuterArgs<T>&);           // [vectors - 1]
-  void (*pixel_lanes[kMaxRows])(const LanesArgs<T>&);        // [rows - 1]
+  void (*outer[kMaxOutVecs])(const OuterArgs<T>&);     // [vectors - 1]
+  void (*pixel_lanes[kMaxRows])(const LanesArgs<T>&);  // [rows - 1]
+  // Null for integers.
+  void (*column_product[2])(const ColumnArgs<T>&);  // of column_vecs[i] vectors
+  int column_vecs[2];
+  int column_rows[2];
+  void (*gather)(const GatherArgs<T>&);
   void (*row_stencil[kStencilRows])(const StencilArgs<T>&);  // [output rows - 1]
   void (*plane[kPlaneKernels])(const PlaneArgs<T>&);         // [PlaneKernel]
   void (*plane_stage)(const PlaneStageArgs<T>&);
@@ -56,8 +75,9 @@ struct KernelSet {
   void (*spread)(const SpreadArgs<T>&);                            // into groups of `pixels`
   void (*every_second)(const T* from, T* to, std::int64_t count);  // to[i] = from[2 * i]
 
-  WinogradKernels<T> winograd[2];  // m = 2, 4
+  WinogradKernels<T> winograd[kWinogradTiles];  // [WinogradTile]
   void (*magnitudes)(const MagnitudesArgs<T>&);
+  void (*split[kMaxPhases + 1])(const SplitArgs<T>&);  // [phases]: 1, 2, 4
 };
 
 struct HalfKernels {

@@ -1,16 +1,16 @@
-// Winograd's minimal filtering for kernels of 3 x 3: an output tile of m x m from m + 2 products a
-// side instead of 3 m, so (m + 2)^2 products for 9 m^2.
+// Winograd's minimal filtering: m outputs of r taps from m + r - 1 products instead of m r, along
+// each axis of a tile. For m = 2, r = 3 that makes 16 products of 36.
 //
-//   d (m+2 x m+2) --input--> V = B' d B
+//   d (points) --input-----> V = B' d B
 //                                       U * V, summed over channels --output--> A' M A (m x m)
-//   g (3 x 3) --weights----> U = G g G'
+//   g (taps) --weights-----> U = G g G'
 //
 // S. Winograd, Arithmetic Complexity of Computations, 1980; as layers: A. Lavin, S. Gray, Fast
 // Algorithms for Convolutional Neural Networks, 2016. The matrices are Cook and Toom's for the
 // points named below and infinity, scaled so that B has only exact coefficients.
 //
-// The sum over channels is kernels/outer_product.hpp. Every output reads no input but its own nine
-// a channel: rows 0 to 2 of the products see d0 to d2, and so on.
+// The sum over channels is kernels/outer_product.hpp. Larger kernels, and those of a stride, are
+// sums of such blocks (algorithms/winograd_layout.hpp).
 #pragma once
 
 #include <cstdint>
@@ -28,12 +28,19 @@ struct Matrix {
   double at[Rows][Cols];
 };
 
-template <int M>
-struct Winograd;
+// One axis of a tile: `outputs` outputs of a block of `taps` kernel taps. The first point is 0, the
+// last infinity: a block whose first or last weight is zero by construction has no product there.
+struct F11 {  // a plain multiplication
+  static constexpr int outputs = 1, taps = 1, points = 1;
+  static constexpr Matrix<1, 1> input = {{{1}}};
+  static constexpr Matrix<1, 1> weights = {{{1}}};
+  static constexpr Matrix<1, 1> output = {{{1}}};
+};
 
-// Points 0, 1, -1.
-template <>
-struct Winograd<2> {
+// Points 0, 1, -1. Every output reads no input but its own three: rows 0 to 2 of the products see
+// d0 to d2, and rows 1 to 3 see d1 to d3. So where a window holds zeros alone, the result is zero.
+struct F23 {
+  static constexpr int outputs = 2, taps = 3, points = 4;
   static constexpr Matrix<4, 4> input = {{{1, 0, -1, 0},  //
                                           {0, 1, 1, 0},
                                           {0, -1, 1, 0},
@@ -49,8 +56,8 @@ struct Winograd<2> {
 // Points 0, 1, -1, 1/2, -2: of those with exact coefficients, the set of least error (B. Barabasz,
 // A. Anderson, K. M. Soodhalter, D. Gregg, Error Analysis and Improving the Accuracy of Winograd
 // Convolution for Deep Neural Networks, 2020).
-template <>
-struct Winograd<4> {
+struct F43 {
+  static constexpr int outputs = 4, taps = 3, points = 6;
   static constexpr Matrix<6, 6> input = {{{1, -1.5, -2, 1.5, 1, 0},
                                           {0, -1, 0.5, 2.5, 1, 0},
                                           {0, 1, -2.5, 0.5, 1, 0},
@@ -119,127 +126,171 @@ FASTCONV_INLINE void multiply_rows(const V* x, V* to) {
   }
 }
 
-// B' d B for lanes x blocks tiles (or channels) side by side.
-template <class V, int M>
+// B' d B for lanes x blocks tiles (or channels) side by side. H is the axis of rows, W of columns.
+template <class V, class H, class W>
 void winograd_input(const WinogradInputArgs<typename V::value_type>& a) {
   using T = typename V::value_type;
-  constexpr int kPoints = M + 2;
-  const T* column[kPoints];
-  for (int j = 0; j < kPoints; ++j) column[j] = a.x + a.column[j];
+  const T* column[W::points];
+  for (int j = 0; j < W::points; ++j) column[j] = a.x + a.column[j];
   for (std::int64_t b = 0; b < a.blocks; ++b) {
     const std::int64_t at = b * V::lanes;
-    V half[kPoints * kPoints];
+    V half[H::points * W::points];
     FASTCONV_UNROLL
-    for (int j = 0; j < kPoints; ++j) {
-      V d[kPoints];
+    for (int j = 0; j < W::points; ++j) {
+      V d[H::points];
       FASTCONV_UNROLL
-      for (int i = 0; i < kPoints; ++i) d[i] = V::load(column[j] + i * a.row + at);
-      multiply_rows<V, Winograd<M>::input, 1, kPoints>(d, half + j);
+      for (int i = 0; i < H::points; ++i) d[i] = V::load(column[j] + a.row[i] + at);
+      multiply_rows<V, H::input, 1, W::points>(d, half + j);
     }
     T* to = a.v + at;
     FASTCONV_UNROLL
-    for (int i = 0; i < kPoints; ++i) {
-      V v[kPoints];
-      multiply_rows<V, Winograd<M>::input, 1, 1>(half + i * kPoints, v);
+    for (int i = 0; i < H::points; ++i) {
+      V v[W::points];
+      multiply_rows<V, W::input, 1, 1>(half + i * W::points, v);
       FASTCONV_UNROLL
-      for (int j = 0; j < kPoints; ++j, to += a.frequency) v[j].store(to);
+      for (int j = 0; j < W::points; ++j, to += a.frequency) v[j].store(to);
     }
   }
 }
 
 // A' M A: from the products of a panel of output channels to its pixels.
-template <class V, int M>
+template <class V, class H, class W>
 void winograd_output(const WinogradOutputArgs<typename V::value_type>& a) {
   using T = typename V::value_type;
-  constexpr int kPoints = M + 2;
   for (std::int64_t t = 0; t < a.tiles; ++t) {
     for (std::int64_t o = 0; o < a.width; o += V::lanes) {
       const T* from = a.m + t * a.width + o;
-      V half[M * kPoints];
+      V half[H::outputs * W::points];
       FASTCONV_UNROLL
-      for (int j = 0; j < kPoints; ++j) {
-        V m[kPoints];
+      for (int j = 0; j < W::points; ++j) {
+        V m[H::points];
         FASTCONV_UNROLL
-        for (int i = 0; i < kPoints; ++i) m[i] = V::load(from + (i * kPoints + j) * a.frequency);
-        multiply_rows<V, Winograd<M>::output, 1, kPoints>(m, half + j);
+        for (int i = 0; i < H::points; ++i)
+          m[i] = V::load(from + (i * W::points + j) * a.frequency);
+        multiply_rows<V, H::output, 1, W::points>(m, half + j);
       }
       T* const to = a.acc + a.tile[t] * a.width + o;
       FASTCONV_UNROLL
-      for (int i = 0; i < M; ++i) {
-        V y[M];
-        multiply_rows<V, Winograd<M>::output, 1, 1>(half + i * kPoints, y);
+      for (int i = 0; i < H::outputs; ++i) {
+        V y[W::outputs];
+        multiply_rows<V, W::output, 1, 1>(half + i * W::points, y);
         FASTCONV_UNROLL
-        for (int j = 0; j < M; ++j) y[j].store(to + (i * a.row + j) * a.width);
+        for (int j = 0; j < W::outputs; ++j) y[j].store(to + (i * a.row + j) * a.width);
       }
     }
   }
 }
 
 // G g G' for every channel of a panel in kernel order.
-template <class V, int M>
+template <class V, class H, class W>
 void winograd_weights(const WinogradWeightsArgs<typename V::value_type>& a) {
   using T = typename V::value_type;
-  constexpr int kPoints = M + 2;
   for (std::int64_t c = 0; c < a.channels; ++c) {
     for (std::int64_t o = 0; o < a.width; o += V::lanes) {
       V sum = V::load(a.sums + o), squares = V::load(a.sums + a.width + o);
-      const T* from = a.w + c * 9 * a.width + o;
-      V half[kPoints * 3];
+      const T* from = a.w + c * a.channel + o;
+      V half[H::points * W::taps];
       FASTCONV_UNROLL
-      for (int j = 0; j < 3; ++j) {
-        V g[3];
+      for (int j = 0; j < W::taps; ++j) {
+        V g[H::taps];
         FASTCONV_UNROLL
-        for (int i = 0; i < 3; ++i) {
-          g[i] = V::load(from + (i * 3 + j) * a.width);
+        for (int i = 0; i < H::taps; ++i) {
+          const std::int64_t at = a.tap[i * W::taps + j];
+          g[i] = at >= 0 ? V::load(from + at) : V::zero();
           sum = V::add(sum, V::abs(g[i]));
           squares = V::fma(g[i], g[i], squares);
         }
-        multiply_rows<V, Winograd<M>::weights, 1, 3>(g, half + j);
+        multiply_rows<V, H::weights, 1, W::taps>(g, half + j);
       }
       sum.store(a.sums + o);
       squares.store(a.sums + a.width + o);
-      T* to = a.u + c * a.width + o;
+      const std::int64_t to = c * a.width + o;
       FASTCONV_UNROLL
-      for (int i = 0; i < kPoints; ++i) {
-        V u[kPoints];
-        multiply_rows<V, Winograd<M>::weights, 1, 1>(half + i * 3, u);
+      for (int i = 0; i < H::points; ++i) {
+        V u[W::points];
+        multiply_rows<V, W::weights, 1, 1>(half + i * W::taps, u);
         FASTCONV_UNROLL
-        for (int j = 0; j < kPoints; ++j, to += a.frequency) u[j].store(to);
+        for (int j = 0; j < W::points; ++j) {
+          T* const row = a.u[i * W::points + j];
+          if (row != nullptr) u[j].store(row + to);
+        }
       }
     }
   }
 }
 
-// Sum of magnitudes, of squares, and the number that is not 0, each lane by lane: they tell whether
-// the rounding errors of sums and differences stay small beside every result.
+// What is_even (algorithms/winograd.cpp) asks of some numbers, lane by lane: whether the rounding
+// errors of sums and differences stay small beside every result.
 template <class V>
-void magnitudes(const MagnitudesArgs<typename V::value_type>& a) {
+struct Magnitudes {
   using T = typename V::value_type;
-  // Brings every normal number but the very smallest to 1 or above.
-  const V large = V::broadcast(static_cast<T>(sizeof(T) == 4 ? 0x1p100 : 0x1p960));
-  const V one = V::broadcast(T(1));
   V sum = V::zero(), squares = V::zero(), count = V::zero();
-  const auto take = [&](V x) {
+
+  // Brings every normal number but the very smallest to 1 or above.
+  static FASTCONV_INLINE V large() {
+    return V::broadcast(static_cast<T>(sizeof(T) == 4 ? 0x1p100 : 0x1p960));
+  }
+  FASTCONV_INLINE void take(V x, V large, V one) {
     const V magnitude = V::abs(x);
     sum = V::add(sum, magnitude);
     squares = V::fma(x, x, squares);
     count = V::add(count, V::min(one, V::mul(magnitude, large)));
-  };
+  }
+  FASTCONV_INLINE void add_to(T* sums) const {
+    V::add(V::load(sums), sum).store(sums);
+    V::add(V::load(sums + V::lanes), squares).store(sums + V::lanes);
+    V::add(V::load(sums + 2 * V::lanes), count).store(sums + 2 * V::lanes);
+  }
+};
+
+template <class V>
+void magnitudes(const MagnitudesArgs<typename V::value_type>& a) {
+  using T = typename V::value_type;
+  Magnitudes<V> m;
+  const V large = Magnitudes<V>::large(), one = V::broadcast(T(1));
   std::int64_t i = 0;
-  for (; i + V::lanes <= a.count; i += V::lanes) take(V::load(a.x + i));
-  if (i < a.count) take(V::load(a.x + i, static_cast<int>(a.count - i)));
-  sum.store(a.sums);
-  squares.store(a.sums + V::lanes);
-  count.store(a.sums + 2 * V::lanes);
+  for (; i + V::lanes <= a.count; i += V::lanes) m.take(V::load(a.x + i), large, one);
+  if (i < a.count) m.take(V::load(a.x + i, static_cast<int>(a.count - i)), large, one);
+  m.add_to(a.sums);
 }
 
-// A row into m rows: to[j * pitch + i] = from[i * m + j]. Lets tiles lie side by side in lanes.
-template <class T, int Phases>
-void split_phases(const SplitArgs<T>& a) {
-  for (std::int64_t i = 0; i < a.count; ++i) {
+// A row into `Phases` rows, which lets tiles lie side by side in lanes, and its magnitudes on the
+// way. Whole vectors are written.
+template <class V, int Phases>
+void split_phases(const SplitArgs<typename V::value_type>& a) {
+  static_assert(Phases == 1 || Phases == 2 || Phases == 4);
+  using T = typename V::value_type;
+  Magnitudes<V> m;
+  const V large = Magnitudes<V>::large(), one = V::broadcast(T(1));
+  // Loads of vector p of a step; zeros behind the end.
+  const auto step = [&](std::int64_t i, auto load) {
+    V x[Phases];
     FASTCONV_UNROLL
-    for (int j = 0; j < Phases; ++j) a.to[j * a.pitch + i] = a.from[i * Phases + j];
+    for (int p = 0; p < Phases; ++p) {
+      x[p] = load(i + p * V::lanes);
+      m.take(x[p], large, one);
+    }
+    if constexpr (Phases == 2) V::unzip(x[0], x[1]);
+    if constexpr (Phases == 4) {
+      V::unzip(x[0], x[1]);
+      V::unzip(x[2], x[3]);
+      V::unzip(x[0], x[2]);
+      V::unzip(x[1], x[3]);
+    }
+    FASTCONV_UNROLL
+    for (int p = 0; p < Phases; ++p) x[p].store(a.to + p * a.pitch + i / Phases);
+  };
+  std::int64_t i = 0;
+  for (; i + Phases * V::lanes <= a.count; i += Phases * V::lanes)
+    step(i, [&](std::int64_t at) { return V::load(a.from + at); });
+  if (i < a.count) {
+    step(i, [&](std::int64_t at) {
+      const std::int64_t left = a.count - at;
+      if (left >= V::lanes) return V::load(a.from + at);
+      return left > 0 ? V::load(a.from + at, static_cast<int>(left)) : V::zero();
+    });
   }
+  m.add_to(a.sums);
 }
 
 }  // namespace fastconv::FASTCONV_ISA_NAMESPACE

@@ -6,6 +6,7 @@
 
 #include "core/border.hpp"
 #include "pack/convert.hpp"
+#include "simd/inline.hpp"
 
 namespace fastconv {
 
@@ -23,6 +24,13 @@ PatchAxis PatchAxis::make(const Axis& axis, std::int64_t k0, std::int64_t k1) {
 }
 
 namespace {
+
+// With a constant step the compiler shuffles whole vectors: a stride of 3 or 4, or as many channels
+// last (3 -> 4 channels, 3 x 3, stride 3, of 224 x 224 on Zen 4: 112 -> 84 us).
+template <class T, int Step>
+void copy_every(const T* from, std::int64_t n, T* to) {
+  for (std::int64_t i = 0; i < n; ++i) to[i] = from[i * Step];
+}
 
 // `count` elements of padded rows (an axis of the source): first, first + step, ...
 template <class T>
@@ -44,8 +52,15 @@ class RowReader {
         step_(step),
         every_second_(kernels.set<T>().every_second) {
     constexpr std::int64_t kElement = sizeof(T);
-    if (same_storage(problem.x_type, problem.compute) && stride_ == kElement && step <= 2)
+    if (!same_storage(problem.x_type, problem.compute) || stride_ % kElement != 0) return;
+    const std::int64_t elements = step * stride_ / kElement;
+    if (stride_ == kElement && step <= 2) {
       kind_ = step == 1 ? Kind::copy : Kind::every_second;
+    } else if (elements == 3) {
+      kind_ = Kind::every_third;
+    } else if (elements == 4) {
+      kind_ = Kind::every_fourth;
+    }
   }
 
   Span span(std::int64_t first, std::int64_t count) const {
@@ -62,21 +77,34 @@ class RowReader {
   // `row` is the first element of the source row, or null where the whole row is border.
   void read(const char* row, T fill, const Span& span, std::int64_t count, T* to,
             std::int64_t to_stride) const {
+    edges(row, fill, span, count, to, to_stride);
+    if (row != nullptr && span.beyond > span.inside)
+      copy(row + span.offset, span.beyond - span.inside, to + span.inside * to_stride, to_stride);
+  }
+
+  // Nothing but the border.
+  void edges(const char* row, T fill, const Span& span, std::int64_t count, T* to,
+             std::int64_t to_stride) const {
     if (row == nullptr) return fill_range(fill, 0, count, to, to_stride);
     if (span.inside > 0) border(row, fill, span.from, 0, span.inside, to, to_stride);
-    if (span.beyond > span.inside)
-      copy(row + span.offset, span.beyond - span.inside, to + span.inside * to_stride, to_stride);
     if (span.beyond < count) border(row, fill, span.from, span.beyond, count, to, to_stride);
   }
 
+  // Neighbouring elements of the compute type.
+  bool copies() const { return kind_ == Kind::copy; }
+
  private:
-  enum class Kind : std::uint8_t { convert, copy, every_second };
+  enum class Kind : std::uint8_t { convert, copy, every_second, every_third, every_fourth };
 
   void copy(const char* from, std::int64_t n, T* to, std::int64_t to_stride) const {
     if (kind_ == Kind::copy && to_stride == 1) {
       std::memcpy(to, from, static_cast<std::size_t>(n) * sizeof(T));
     } else if (kind_ == Kind::every_second && to_stride == 1) {
       every_second_(reinterpret_cast<const T*>(from), to, n);
+    } else if (kind_ == Kind::every_third && to_stride == 1) {
+      copy_every<T, 3>(reinterpret_cast<const T*>(from), n, to);
+    } else if (kind_ == Kind::every_fourth && to_stride == 1) {
+      copy_every<T, 4>(reinterpret_cast<const T*>(from), n, to);
     } else {
       read_row<T>(kernels_, problem_.x_type, from, step_ * stride_, to, to_stride, n);
     }
@@ -124,27 +152,101 @@ void for_each_row(const Problem& problem, const Tensor& x, const Patch& patch, c
                   Row row) {
   const auto& [pd, ph, pw] = patch.axis;
   const PatchLayout& layout = patch.layout;
+  // The phases of one source row one after the other, while it is in L1 (of the same: 84 -> 53 us).
   std::int64_t block = 0;
   for (std::int64_t fd = 0; fd < pd.phases; ++fd) {
-    for (std::int64_t fh = 0; fh < ph.phases; ++fh) {
-      for (std::int64_t fw = 0; fw < pw.phases; ++fw, block += layout.phase) {
-        const std::int64_t column = (tile.origin[2] + pw.first) * pw.stride + pw.residue(fw);
-        for (std::int64_t d = 0; d < tile.size[0] + pd.extent; ++d) {
-          bool filled_d = false;
-          const std::int64_t slice =
-              axis_offset(problem, x, 0,
-                          (tile.origin[0] + pd.first + d) * pd.stride + pd.residue(fd), filled_d);
-          for (std::int64_t h = 0; h < tile.size[1] + ph.extent; ++h) {
-            bool filled = filled_d;
-            const std::int64_t line =
-                axis_offset(problem, x, 1,
-                            (tile.origin[1] + ph.first + h) * ph.stride + ph.residue(fh), filled);
-            row(block + d * layout.axis[0] + h * layout.axis[1],
-                filled ? nullptr : x.data + tile.image * x.batch + slice + line, column);
-          }
+    for (std::int64_t fh = 0; fh < ph.phases; ++fh, block += pw.phases * layout.phase) {
+      for (std::int64_t d = 0; d < tile.size[0] + pd.extent; ++d) {
+        bool filled_d = false;
+        const std::int64_t slice = axis_offset(
+            problem, x, 0, (tile.origin[0] + pd.first + d) * pd.stride + pd.residue(fd), filled_d);
+        for (std::int64_t h = 0; h < tile.size[1] + ph.extent; ++h) {
+          bool filled = filled_d;
+          const std::int64_t line = axis_offset(
+              problem, x, 1, (tile.origin[1] + ph.first + h) * ph.stride + ph.residue(fh), filled);
+          const char* const from = filled ? nullptr : x.data + tile.image * x.batch + slice + line;
+          const std::int64_t to = block + d * layout.axis[0] + h * layout.axis[1];
+          for (std::int64_t fw = 0; fw < pw.phases; ++fw)
+            row(to + fw * layout.phase, from,
+                (tile.origin[2] + pw.first) * pw.stride + pw.residue(fw));
         }
       }
     }
+  }
+}
+
+// A patch of planes with a horizontal stride of 2, both phases of a row at once: whole planes a
+// call, where `layout.room` leaves space for whole vectors. False where the problem is another one.
+template <class T>
+bool stage_by_two(const KernelTable& kernels, const Problem& problem, const Tensor& x,
+                  const Patch& patch, const Tile& tile, T* to) {
+  constexpr std::int64_t kElement = sizeof(T);
+  const auto& [pd, ph, pw] = patch.axis;
+  const auto& [depth, height, width] = problem.axis;
+  const PatchLayout& layout = patch.layout;
+  if (pw.stride != 2 || pw.phases != 2 || layout.room < kernels.set<T>().lanes || problem.complex ||
+      !same_storage(problem.x_type, problem.compute) || x.axis[2] != kElement ||
+      x.axis[1] % kElement != 0 || depth.in != 1 || depth.out != 1 || depth.kernel != 1 ||
+      depth.lo != 0 || (problem.padded() && problem.border != Border::constant))
+    return false;
+  // Padded columns [base, base + 2 * count), of which [inside, beyond) are in x.
+  const std::int64_t count = tile.size[2] + pw.extent;
+  const std::int64_t base = (tile.origin[2] + pw.first) * 2;
+  const std::int64_t inside = std::clamp(width.lo, base, base + 2 * count);
+  const std::int64_t beyond = std::clamp(width.lo + width.in, inside, base + 2 * count);
+  const std::int64_t skipped = inside - base;
+  const std::int64_t first = skipped / 2, second = layout.phase + skipped / 2;
+  const std::int64_t even = skipped % 2 == 0 ? first : second;
+  const std::int64_t odd = skipped % 2 == 0 ? second : first + 1;
+  const T fill = scalar_as<T>(problem.fill[0]);
+  const std::int64_t rows = tile.size[1] + ph.extent;
+  const char* const plane = x.data + tile.image * x.batch;
+  for (std::int64_t c = 0; c < patch.channels; ++c) {
+    const char* const channel =
+        plane + x.channel_offset(tile.group * problem.in_channels + patch.first_channel + c);
+    T* block = to + c * layout.channel;
+    for (std::int64_t f = 0; f < ph.phases; ++f, block += 2 * layout.phase) {
+      // Rows [top, bottom) of this phase are in x.
+      const std::int64_t source =
+          (tile.origin[1] + ph.first) * ph.stride + ph.residue(f) - height.lo;
+      const auto rows_to = [&](std::int64_t bound) {
+        return std::clamp<std::int64_t>((bound - source + ph.stride - 1) / ph.stride, 0, rows);
+      };
+      const std::int64_t top = source >= 0 ? 0 : rows_to(0);
+      const std::int64_t bottom = source >= height.in ? 0 : rows_to(height.in);
+      if (bottom > top && beyond > inside)
+        kernels.set<T>().plane_stage(
+            {reinterpret_cast<const T*>(channel + (source + top * ph.stride) * x.axis[1] +
+                                        (inside - width.lo) * kElement),
+             ph.stride * x.axis[1] / kElement, bottom - top, beyond - inside, 2, even, odd, fill,
+             block + top * layout.axis[1], layout.axis[1]});
+      for (std::int64_t h = 0; h < rows; ++h) {
+        const bool border = h < top || h >= bottom;
+        T* const row = block + h * layout.axis[1];
+        const auto put = [&](std::int64_t begin, std::int64_t end) {
+          for (std::int64_t i = begin; i < end; ++i) row[i % 2 * layout.phase + i / 2] = fill;
+        };
+        put(0, border ? 2 * count : skipped);
+        if (!border) put(beyond - base, 2 * count);
+      }
+    }
+  }
+  return true;
+}
+
+// to[c * to_pitch + i] = from[i * from_pitch + c]: pixels whose channels lie side by side become
+// rows of one channel, a block of pixels at a time, so that a line is read but once.
+template <class T>
+void separate_channels(const KernelSet<T>& kernels, const T* from, std::int64_t from_pitch,
+                       std::int64_t pixels, std::int64_t channels, T* to, std::int64_t to_pitch) {
+  if (channels % kernels.lanes == 0)
+    return kernels.store(
+        {from, from_pitch, 1, pixels, channels, to, 1, to_pitch, nullptr, Activation::none});
+  constexpr std::int64_t kBlock = 16;
+  for (std::int64_t p = 0; p < pixels; p += kBlock) {
+    const std::int64_t end = std::min(p + kBlock, pixels);
+    for (std::int64_t c = 0; c < channels; ++c)
+      for (std::int64_t i = p; i < end; ++i) to[c * to_pitch + i] = from[i * from_pitch + c];
   }
 }
 
@@ -159,6 +261,7 @@ void stage_patch(const KernelTable& kernels, const Problem& problem, const Tenso
   const std::int64_t step = patch.axis[2].stride;
   const T fill[2] = {scalar_as<T>(problem.fill[0]), scalar_as<T>(problem.fill[1])};
   if (layout.channel != 1) {
+    if (stage_by_two<T>(kernels, problem, x, patch, tile, to)) return;
     // Where the rows of a plane lie is the same for all channels, found once for so many rows.
     const RowReader<T> reader(kernels, problem, x, step);
     struct Row {
@@ -168,8 +271,26 @@ void stage_patch(const KernelTable& kernels, const Problem& problem, const Tenso
     };
     std::array<Row, 64> rows;
     std::size_t count = 0;
+    constexpr std::int64_t kElement = sizeof(T);
+    const bool separate = same_storage(problem.x_type, problem.compute) && !problem.complex &&
+                          patch.channels > 1 && x.channel == kElement &&
+                          x.axis[2] % kElement == 0 && layout.axis[2] == 1;
+    const auto separate_row = [&](const Row& r) {
+      T* const line = to + r.offset;
+      for (std::int64_t c = 0; c < patch.channels; ++c)
+        reader.edges(r.from == nullptr ? nullptr : r.from + x.channel_offset(first + c), fill[0],
+                     r.span, columns, line + c * layout.channel, 1);
+      const std::int64_t inside = r.span.beyond - r.span.inside;
+      if (r.from == nullptr || inside <= 0) return;
+      separate_channels(
+          kernels.set<T>(),
+          reinterpret_cast<const T*>(r.from + x.channel_offset(first) + r.span.offset),
+          step * x.axis[2] / kElement, inside, patch.channels, line + r.span.inside,
+          layout.channel);
+    };
     const auto copy_rows = [&] {
-      for (std::int64_t c = 0; c < patch.channels; ++c) {
+      for (std::size_t i = 0; separate && i < count; ++i) separate_row(rows[i]);
+      for (std::int64_t c = 0; !separate && c < patch.channels; ++c) {
         const std::int64_t channel = x.channel_offset(first + c);
         const T value = fill[problem.complex ? (patch.first_channel + c) & 1 : 0];
         T* const plane = to + c * layout.channel;
@@ -289,6 +410,8 @@ void stage_columns(const KernelTable& kernels, const Problem& problem, const Ten
 
 namespace {
 
+constexpr std::int64_t kMostPrefetched = 2048;  // bytes of a row: further ones come by themselves
+
 // Calls row(index of the row, source row without its channel or null).
 template <class Row>
 void for_each_lattice_row(const Problem& problem, const Tensor& x, std::int64_t image,
@@ -308,17 +431,51 @@ void for_each_lattice_row(const Problem& problem, const Tensor& x, std::int64_t 
 
 }  // namespace
 
-template <class T>
-void stage_lattice(const KernelTable& kernels, const Problem& problem, const Tensor& x,
-                   std::int64_t image, std::int64_t channel, const Lattice& lattice, T* to) {
-  const RowReader<T> reader(kernels, problem, x, lattice.step[2]);
-  const auto span = reader.span(lattice.first[2], lattice.count[2]);
-  const T fill = scalar_as<T>(problem.fill[problem.complex ? channel & 1 : 0]);
-  const std::int64_t offset = x.channel_offset(channel);
+void locate_rows(const Problem& problem, const Tensor& x, std::int64_t image,
+                 const Lattice& lattice, std::int64_t* offset) {
   for_each_lattice_row(problem, x, image, lattice, [&](std::int64_t index, const char* row) {
-    reader.read(row == nullptr ? nullptr : row + offset, fill, span, lattice.count[2],
-                to + index * lattice.count[2], 1);
+    offset[index] = row == nullptr ? kFilledRow : row - x.data;
   });
+}
+
+template <class T>
+void lattice_rows(const KernelTable& kernels, const Problem& problem, const Tensor& x,
+                  const Lattice& lattice, const std::int64_t* offset, std::int64_t channel,
+                  T* buffer, const T** rows) {
+  const RowReader<T> reader(kernels, problem, x, lattice.step[2]);
+  const std::int64_t count = lattice.count[2];
+  const auto span = reader.span(lattice.first[2], count);
+  const bool in_place = reader.copies() && span.inside == 0 && span.beyond == count;
+  const T fill = scalar_as<T>(problem.fill[problem.complex ? channel & 1 : 0]);
+  const char* const plane = x.data + x.channel_offset(channel);
+  for (std::int64_t i = 0; i < lattice.count[0] * lattice.count[1]; ++i, buffer += count) {
+    if (in_place && offset[i] != kFilledRow) {
+      rows[i] = reinterpret_cast<const T*>(plane + offset[i] + span.offset);
+      continue;
+    }
+    reader.read(offset[i] == kFilledRow ? nullptr : plane + offset[i], fill, span, count, buffer,
+                1);
+    rows[i] = buffer;
+  }
+}
+
+void prefetch_rows(const Problem& problem, const Tensor& x, const Lattice& lattice,
+                   const std::int64_t* offset, std::int64_t channel) {
+  const Axis& width = problem.axis[2];
+  const auto clip = [&](std::int64_t position) {
+    return std::clamp<std::int64_t>(position - width.lo, 0, width.in - 1) * x.axis[2];
+  };
+  const std::int64_t last = lattice.first[2] + (lattice.count[2] - 1) * lattice.step[2];
+  std::int64_t begin = clip(lattice.first[2]), end = clip(last);
+  if (begin > end) std::swap(begin, end);
+  if (end - begin > kMostPrefetched) return;
+  const char* const plane = x.data + x.channel_offset(channel);
+  for (std::int64_t i = 0; i < lattice.count[0] * lattice.count[1]; ++i) {
+    if (offset[i] == kFilledRow) continue;
+    const char* const row = plane + offset[i];
+    for (std::int64_t at = begin; at < end; at += 64) FASTCONV_PREFETCH(row + at);
+    FASTCONV_PREFETCH(row + end);
+  }
 }
 
 template <class T>
@@ -346,15 +503,15 @@ void stage_lattice_channels_last(const KernelTable& kernels, const Problem& prob
   });
 }
 
-#define FASTCONV_INSTANTIATE(T)                                                                   \
-  template void stage_patch<T>(const KernelTable&, const Problem&, const Tensor&, const Patch&,   \
-                               const Tile&, T*);                                                  \
-  template void stage_columns<T>(const KernelTable&, const Problem&, const Tensor&, const Tile&,  \
-                                 std::int64_t, std::int64_t, std::int64_t, std::int64_t, T*);     \
-  template void stage_lattice<T>(const KernelTable&, const Problem&, const Tensor&, std::int64_t, \
-                                 std::int64_t, const Lattice&, T*);                               \
-  template void stage_lattice_channels_last<T>(const KernelTable&, const Problem&, const Tensor&, \
-                                               std::int64_t, std::int64_t, const Lattice&,        \
+#define FASTCONV_INSTANTIATE(T)                                                                    \
+  template void stage_patch<T>(const KernelTable&, const Problem&, const Tensor&, const Patch&,    \
+                               const Tile&, T*);                                                   \
+  template void stage_columns<T>(const KernelTable&, const Problem&, const Tensor&, const Tile&,   \
+                                 std::int64_t, std::int64_t, std::int64_t, std::int64_t, T*);      \
+  template void lattice_rows<T>(const KernelTable&, const Problem&, const Tensor&, const Lattice&, \
+                                const std::int64_t*, std::int64_t, T*, const T**);                 \
+  template void stage_lattice_channels_last<T>(const KernelTable&, const Problem&, const Tensor&,  \
+                                               std::int64_t, std::int64_t, const Lattice&,         \
                                                std::int64_t, T*);
 FASTCONV_INSTANTIATE(float)
 FASTCONV_INSTANTIATE(double)

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <limits>
 
 #include "core/problem.hpp"
 #include "kernels/table.hpp"
@@ -40,6 +41,7 @@ struct PatchLayout {
   std::int64_t phase = 0;
   Index3 axis = {};
   Index3 length = {};
+  std::int64_t room = 0;  // elements behind the rows of a phase that staging may overwrite
 };
 
 struct Patch {
@@ -83,10 +85,22 @@ struct Lattice {
   Index3 count = {1, 1, 1};
 };
 
-// One real channel, counted over all groups, densely: to[d][h][w].
+// Where the count[0] * count[1] rows of a lattice lie in x, whatever the channel: byte offsets, or
+// kFilledRow where the whole row shows the fill value.
+inline constexpr std::int64_t kFilledRow = std::numeric_limits<std::int64_t>::min();
+void locate_rows(const Problem& problem, const Tensor& x, std::int64_t image,
+                 const Lattice& lattice, std::int64_t* offset);
+
+// The rows of one real channel, counted over all groups: rows[i] points into x where the row can be
+// read as it lies, or else to a copy, i * count[2] elements into `buffer`.
 template <class T>
-void stage_lattice(const KernelTable& kernels, const Problem& problem, const Tensor& x,
-                   std::int64_t image, std::int64_t channel, const Lattice& lattice, T* to);
+void lattice_rows(const KernelTable& kernels, const Problem& problem, const Tensor& x,
+                  const Lattice& lattice, const std::int64_t* offset, std::int64_t channel,
+                  T* buffer, const T** rows);
+
+// Asks for the rows of a channel: they lie a plane apart, where no processor expects them.
+void prefetch_rows(const Problem& problem, const Tensor& x, const Lattice& lattice,
+                   const std::int64_t* offset, std::int64_t channel);
 
 // All channels of a group, where they lie side by side in x: to[d][h][w][pitch], zeros after the
 // last channel.

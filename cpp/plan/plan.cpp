@@ -12,8 +12,8 @@ namespace fastconv {
 namespace {
 
 // In order of preference: the first of equal cost wins, and the last accepts everything.
-constexpr const Candidate* kCandidates[] = {&winograd, &direct,      &plane,    &row_stencil,
-                                            &stencil,  &im2col_gemm, &reference};
+constexpr const Candidate* kCandidates[] = {&winograd,    &columns, &direct,      &plane,
+                                            &row_stencil, &stencil, &im2col_gemm, &reference};
 
 // Waking a worker costs microseconds; below this much work a call stays on its own thread.
 constexpr std::int64_t kInlineMacs = 500'000;
@@ -21,9 +21,17 @@ constexpr std::int64_t kInlineMacs = 500'000;
 template <class T>
 Machine describe(const KernelSet<T>& kernels, int threads) {
   const CacheSizes& caches = cache_sizes();
-  return {kernels.lanes,  kernels.out_vecs, kernels.rows,
-          kernels.pixels, kernels.chain,    static_cast<int>(sizeof(T)),
-          caches.l1d,     caches.l2,        threads};
+  return {kernels.lanes,
+          kernels.out_vecs,
+          kernels.rows,
+          kernels.pixels,
+          kernels.chain,
+          {kernels.column_vecs[0], kernels.column_vecs[1]},
+          static_cast<int>(sizeof(T)),
+          caches.l1d,
+          caches.l2,
+          threads,
+          kernels.halved};
 }
 
 Machine describe(const KernelTable& kernels, Compute compute, int threads) {
@@ -42,8 +50,8 @@ Machine describe(const KernelTable& kernels, Compute compute, int threads) {
 bool is_named(const Candidate& candidate, Algorithm algorithm) {
   switch (algorithm) {
     case Algorithm::direct:
-      return &candidate == &direct || &candidate == &plane || &candidate == &row_stencil ||
-             &candidate == &stencil;
+      return &candidate == &columns || &candidate == &direct || &candidate == &plane ||
+             &candidate == &row_stencil || &candidate == &stencil;
     case Algorithm::winograd:
       return &candidate == &winograd;
     case Algorithm::im2col:
@@ -64,12 +72,13 @@ bool is_named(const Candidate& candidate, Algorithm algorithm) {
   throw std::invalid_argument("unknown algorithm");
 }
 
-const Candidate* choose(const Problem& problem, const Machine& machine) {
+const Candidate* choose(const Problem& problem, const Tensor& x, const Machine& machine) {
   const Candidate* best = nullptr;
   double best_cost = 0;
   for (const Candidate* candidate : kCandidates) {
     if (!is_named(*candidate, problem.algorithm) || candidate->accepts(problem) != nullptr)
       continue;
+    if (candidate->suits != nullptr && !candidate->suits(problem, x)) continue;
     const double cost = candidate->cost(problem, machine);
     if (best == nullptr || cost < best_cost) {
       best = candidate;
@@ -118,7 +127,7 @@ Plan::Plan(const Problem& problem, const Tensor& x, const KernelTable& kernels, 
       machine_(describe(kernels, problem.compute,
                         multiplications(problem) < kInlineMacs ? 1 : threads)) {
   x_.data = nullptr;
-  chosen_ = choose(problem_, machine_);
+  chosen_ = choose(problem_, x, machine_);
   workers_ = machine_.threads;
   if (chosen_->tile != nullptr) {
     tiling_ = chosen_->tile(problem_, x, machine_);
@@ -173,6 +182,7 @@ bool Plan::pack(const Weights& w, void* to) const {
 }
 
 bool Plan::packs_as_it_runs(const Weights& w) const {
+  if (execution_ != nullptr) return execution_->reads_in_place(w);
   constexpr std::int64_t kMostUses = 2;
   // Kernels of planes read the caller's order.
   if (chosen_->tile != nullptr && tiling_.family == Family::plane) return is_dense(problem_, w);
@@ -243,6 +253,8 @@ std::vector<Verdict> Plan::verdicts() const {
       v.reason = "another algorithm was named";
     } else if (const char* refusal = candidate->accepts(problem_)) {
       v.reason = refusal;
+    } else if (candidate->suits != nullptr && !candidate->suits(problem_, x_)) {
+      v.reason = "the order of the input's axes";
     } else {
       const double cost = candidate->cost(problem_, machine_);
       std::snprintf(text, sizeof text,

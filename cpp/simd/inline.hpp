@@ -9,6 +9,14 @@
 #define FASTCONV_INLINE inline __attribute__((always_inline))
 #endif
 
+// A tile whose accumulators fill the registers stays a function of its own: inlined beside others,
+// GCC finds reasons to spill one of them.
+#if defined(_MSC_VER) && !defined(__clang__)
+#define FASTCONV_NOINLINE __declspec(noinline)
+#else
+#define FASTCONV_NOINLINE __attribute__((noinline))
+#endif
+
 // Unrolls the loop that follows whole. An array of vectors indexed by a loop variable stays in
 // registers only where its loops are unrolled early; GCC leaves it in memory from 8 turns on.
 #if defined(__clang__)

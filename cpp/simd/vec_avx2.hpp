@@ -123,10 +123,9 @@ struct F32 {
     const __m256i middle = _mm256_castps_si256(_mm256_permute2f128_ps(a.v, b.v, 0x21));
     if constexpr (N == 4) return {_mm256_castsi256_ps(middle)};
     if constexpr (N < 4)
-      return {_mm256_castsi256_ps(
-          _mm256_alignr_epi8(middle, _mm256_castps_si256(a.v), 4 * (N % 4)))};
-    return {
-        _mm256_castsi256_ps(_mm256_alignr_epi8(_mm256_castps_si256(b.v), middle, 4 * (N % 4)))};
+      return {
+          _mm256_castsi256_ps(_mm256_alignr_epi8(middle, _mm256_castps_si256(a.v), 4 * (N % 4)))};
+    return {_mm256_castsi256_ps(_mm256_alignr_epi8(_mm256_castps_si256(b.v), middle, 4 * (N % 4)))};
   }
   // Elements 0, 2, 4, ... of a followed by b, and elements 1, 3, 5, ...
   static FASTCONV_INLINE void unzip(F32& a, F32& b) {

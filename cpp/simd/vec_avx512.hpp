@@ -117,8 +117,8 @@ struct F32Narrow {
   static FASTCONV_INLINE F32Narrow shifted(F32Narrow a, F32Narrow b) {
     if constexpr (N == 0) return a;
     if constexpr (N == lanes) return b;
-    return {_mm256_castsi256_ps(_mm256_alignr_epi32(_mm256_castps_si256(b.v),
-                                                    _mm256_castps_si256(a.v), N % lanes))};
+    return {_mm256_castsi256_ps(
+        _mm256_alignr_epi32(_mm256_castps_si256(b.v), _mm256_castps_si256(a.v), N % lanes))};
   }
   static FASTCONV_INLINE void unzip(F32Narrow& a, F32Narrow& b) {
     const __m256 low = _mm256_permute2f128_ps(a.v, b.v, 0x20);
@@ -207,8 +207,8 @@ struct F32 {
   static FASTCONV_INLINE F32 shifted(F32 a, F32 b) {
     if constexpr (N == 0) return a;
     if constexpr (N == lanes) return b;
-    return {_mm512_castsi512_ps(_mm512_alignr_epi32(_mm512_castps_si512(b.v),
-                                                    _mm512_castps_si512(a.v), N % lanes))};
+    return {_mm512_castsi512_ps(
+        _mm512_alignr_epi32(_mm512_castps_si512(b.v), _mm512_castps_si512(a.v), N % lanes))};
   }
   // Elements 0, 2, 4, ... of a followed by b, and elements 1, 3, 5, ...
   static FASTCONV_INLINE void unzip(F32& a, F32& b) {
@@ -302,8 +302,8 @@ struct F64 {
   static FASTCONV_INLINE F64 shifted(F64 a, F64 b) {
     if constexpr (N == 0) return a;
     if constexpr (N == lanes) return b;
-    return {_mm512_castsi512_pd(_mm512_alignr_epi64(_mm512_castpd_si512(b.v),
-                                                    _mm512_castpd_si512(a.v), N % lanes))};
+    return {_mm512_castsi512_pd(
+        _mm512_alignr_epi64(_mm512_castpd_si512(b.v), _mm512_castpd_si512(a.v), N % lanes))};
   }
   // Elements 0, 2, 4, ... of a followed by b, and elements 1, 3, 5, ...
   static FASTCONV_INLINE void unzip(F64& a, F64& b) {

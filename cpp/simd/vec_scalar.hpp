@@ -159,13 +159,15 @@ struct Vec {
   }
   // Elements 0, 2, 4, ... of a followed by b, and elements 1, 3, 5, ...
   static FASTCONV_INLINE void unzip(Vec& a, Vec& b) {
-    const Vec low = a, high = b;
+    Vec even = a, odd = b;
     FASTCONV_UNROLL
     for (int i = 0; i < lanes; ++i) {
-      const int even = 2 * i < lanes ? 2 * i : 2 * i - lanes;
-      a.v[i] = 2 * i < lanes ? low.v[even] : high.v[even];
-      b.v[i] = 2 * i < lanes ? low.v[even + 1] : high.v[even + 1];
+      const int at = 2 * i < lanes ? 2 * i : 2 * i - lanes;
+      even.v[i] = 2 * i < lanes ? a.v[at] : b.v[at];
+      odd.v[i] = 2 * i < lanes ? a.v[at + 1] : b.v[at + 1];
     }
+    a = even;
+    b = odd;
   }
   static FASTCONV_INLINE void transpose(Vec (&r)[lanes]) {
     FASTCONV_UNROLL

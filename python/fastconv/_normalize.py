@@ -221,8 +221,8 @@ def as_algorithm(value: object) -> str:
     >>> as_algorithm("fft")
     Traceback (most recent call last):
         ...
-    ValueError: algorithm 'fft' is not in this version; it has 'auto', 'direct', 'im2col' or \
-'reference'
+    ValueError: algorithm 'fft' is not in this version; it has 'auto', 'direct', \
+'winograd', 'im2col' or 'reference'
     """
     if isinstance(value, str) and value in ABSENT_ALGORITHMS:
         raise ValueError(

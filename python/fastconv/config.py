@@ -190,8 +190,8 @@ def set_precision(name: str) -> None:
     ----------
     name : {"highest", "high", "medium"}
         The least precision that float32 products may have, with the meaning of torch's float32
-        matmul precision. It is a permission, not a request: 3 x 3 layers may use Winograd's
-        F(4, 3) below ``"highest"``, whose error stays below ``2**-15 * S``.
+        matmul precision. It is a permission, not a request: Winograd's F(4, 3), whose error
+        stays below ``2**-15 * S``, may be used below ``"highest"``.
 
     Examples
     --------

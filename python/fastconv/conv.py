@@ -164,7 +164,7 @@ def conv2d(
         Applied to the result; the slope of ``"leaky_relu"`` is 0.01.
     precision : {"highest", "high", "medium"}, optional
         The least precision that float32 products may have; None means `get_precision`'s. It is a
-        permission, not a request: 3 x 3 layers may use Winograd's F(4, 3) below ``"highest"``.
+        permission, not a request: Winograd's F(4, 3) may be used below ``"highest"``.
     algorithm : {"auto", "direct", "winograd", "im2col", "reference"}
         An algorithm that cannot run the call raises a ValueError that says why.
     dtype : dtype_like, optional

@@ -256,8 +256,24 @@ template <class T>
 Memory run_candidate(const Case& c, const Candidate& candidate, const KernelTable& table,
                      int threads, std::int64_t l1, std::int64_t l2) {
   const KernelSet<T>& set = table.set<T>();
-  const Machine machine{set.lanes, set.out_vecs, set.rows, set.pixels, set.chain,
-                        sizeof(T), l1,           l2,       threads};
+  const Machine machine{set.lanes,  set.out_vecs, set.rows,
+                        set.pixels, set.chain,    {set.column_vecs[0], set.column_vecs[1]},
+                        sizeof(T),  l1,           l2,
+                        threads};
+  if (candidate.execute != nullptr) {
+    const auto execution = candidate.execute(c.problem, c.operands.x, table, machine);
+    return c.output([&](Operands operands) {
+      const Memory packed(execution->packed_bytes(), 0xFF);
+      operands.weights = &c.weights;
+      if (!execution->reads_in_place(c.weights) || chance(50)) {
+        CHECK(execution->pack(c.weights, packed.data(), threads));
+        operands.packed = packed.data();
+      }
+      const Memory scratch(threads * execution->scratch_bytes(), 0xFF);
+      Interrupt interrupt(nullptr);
+      execution->run(operands, scratch.data(), threads, interrupt);
+    });
+  }
   const Tiling tiling = candidate.tile(c.problem, c.operands.x, machine);
   const PanelShape shape = panel_shape(c.problem, tiling, set.lanes);
   return c.output([&](Operands operands) {
@@ -482,7 +498,8 @@ void check_all(const Case& c) {
     compare(expected, run_plan(c, Algorithm::direct, table, threads), c, table, "direct");
     compare(expected, run_plan(c, Algorithm::im2col, table, threads), c, table, "im2col");
     compare(expected, run_plan(c, Algorithm::reference, table, threads), c, table, "reference");
-    for (const Candidate* candidate : {&direct, &plane, &row_stencil, &stencil, &im2col_gemm}) {
+    for (const Candidate* candidate :
+         {&columns, &direct, &plane, &row_stencil, &stencil, &im2col_gemm}) {
       if (candidate->accepts(c.problem) != nullptr) continue;
       const std::int64_t l1 = std::int64_t{1} << pick(8, 15), l2 = std::int64_t{1} << pick(10, 19);
       compare(expected, run_candidate(c, *candidate, table, threads, l1, l2), c, table,
@@ -570,7 +587,8 @@ void test_threads_and_batch_do_not_matter() {
 
 bool stop() { return true; }
 
-// Winograd's transforms are exact on small integers, too: any rank, dilation, groups, layout, type.
+// Winograd's transforms are exact on small integers, too: any rank, kernel, stride, dilation,
+// groups, layout, type.
 void test_winograd() {
   for (std::int64_t i = 0; i < problems / 40; ++i) {
     Case c;
@@ -579,14 +597,22 @@ void test_winograd() {
     const std::int64_t depth = chance(25) ? pick(2, 5) : 1;
     const std::int64_t kernel = pick(1, depth);
     o.groups = chance(20) ? 2 : 1;
+    const bool three = chance(40);
+    std::int64_t kh = three ? 3 : chance(20) ? 1 : pick(3, 7), kw = three ? 3 : pick(3, 7);
     o.dilation = {1, pick(1, 3), pick(1, 3)};
-    o.lo = {0, pick(0, 3), pick(0, 3)};
-    o.hi = {0, pick(0, 3), pick(0, 3)};
-    o.border = one_of({Border::constant, Border::edge, Border::wrap});
+    for (const std::size_t a : {1, 2}) {
+      if (!chance(30)) continue;
+      o.stride[a] = 2;
+      o.dilation[a] = 1;
+      (a == 1 ? kh : kw) = pick(6, 7);
+    }
+    o.lo = {pick(0, kernel - 1), pick(0, 3), pick(0, 3)};
+    o.hi = {pick(0, kernel - 1), pick(0, 3), pick(0, 3)};
+    o.border = one_of({Border::constant, Border::constant, Border::edge, Border::wrap});
     o.flip = chance(30);
-    const std::int64_t channels = pick(32, 70);
-    const Shape x = {pick(1, 2), o.groups * channels, depth, pick(9, 40), pick(9, 40)};
-    const Shape w = {o.groups * pick(1, 40), channels, kernel, 3, 3};
+    const std::int64_t channels = pick(32, 50);
+    const Shape x = {pick(1, 2), o.groups * channels, depth, pick(22, 30), pick(22, 30)};
+    const Shape w = {o.groups * pick(1, 24), channels, kernel, kh, kw};
     c.problem = make_problem(o, x, w, nullptr);
     c.problem.compute = chance(75) ? Compute::f32 : Compute::f64;
     c.problem.x_type = c.problem.y_type = c.w_type = stored_type(c.problem.compute);

@@ -1,0 +1,478 @@
+// Direct convolution with output pixels in the lanes and many output channels: the input is copied
+// a panel of pixels at a time, weights are read where they lie (kernels/column_product.hpp).
+//
+//   for each task (image, group, panels of pixels, range of output channels)      in parallel
+//     for each chunk of the reduction          256 terms or so, whole input channels
+//       stage the rows that the panels see     not where a pointwise layer is read from x itself
+//       for each panel (3 or 4 vectors)
+//         gather its columns                   [terms][pixels], in L1 and L2
+//         multiply, all output channels        adds to y, the last chunk with bias and ReLU
+//
+//   picture    |  panel  |  panel  |  panel  | rest
+//              | 4 vect. | 4 vect. | 3 vect. | one pixel: by dot products
+//
+// How an output is summed depends on the layer alone: neither on threads nor on the batch.
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <limits>
+
+#include "algorithms/candidates.hpp"
+#include "algorithms/columns_layout.hpp"
+#include "algorithms/store_box.hpp"
+#include "core/rounding.hpp"
+#include "pack/stage.hpp"
+#include "runtime/thread_pool.hpp"
+
+namespace fastconv {
+namespace {
+
+constexpr std::int64_t kMostTaps = 256;  // of one input channel, which a chunk holds whole
+constexpr std::int64_t kFewChannels = 16;
+
+template <class T>
+class ColumnRun {
+ public:
+  ColumnRun(const Problem& problem, const ColumnLayout& layout, const KernelTable& table,
+            const Operands& operands, char* scratch, Interrupt& interrupt)
+      : problem_(problem),
+        layout_(layout),
+        table_(table),
+        kernels_(table.set<T>()),
+        operands_(operands),
+        scratch_(scratch),
+        interrupt_(interrupt),
+        plain_(output_is_plain()),
+        store_(problem, table, operands.y, operands.bias) {
+    if (operands.packed != nullptr) {
+      w_ = static_cast<const T*>(operands.packed);
+      w_pitch_ = problem.terms();
+    } else {
+      w_ = reinterpret_cast<const T*>(operands.weights->data);
+      w_pitch_ = operands.weights->out / std::int64_t{sizeof(T)};
+    }
+  }
+
+  static std::int64_t scratch_elements(const ColumnLayout& l) {
+    return l.patch_elements + l.column_elements + l.rest_elements + l.sums_elements +
+           l.convert_elements;
+  }
+
+  void task(std::int64_t index, int worker) noexcept {
+    if (interrupt_.stop_requested()) return;
+    Task task = make_task(index);
+    T* at = reinterpret_cast<T*>(scratch_) + worker * scratch_elements(layout_);
+    task.patch = at;
+    task.columns = at += layout_.patch_elements;
+    task.rest = at += layout_.column_elements;
+    task.sums = at += layout_.rest_elements;
+    task.convert = at + layout_.sums_elements;
+
+    // The next task is likely this thread's, or another's, which finds its input in L3.
+    const bool more = index + 1 < layout_.tasks(problem_);
+    const Task following = make_task(more ? index + 1 : index);
+    for (std::size_t i = 0; i < layout_.chunks.size(); ++i) {
+      const ColumnChunk& chunk = layout_.chunks[i];
+      const bool last_chunk = i + 1 == layout_.chunks.size();
+      const ColumnChunk& next_chunk = layout_.chunks[last_chunk ? 0 : i + 1];
+      const Task* const next = !last_chunk ? &task : more ? &following : nullptr;
+      if (layout_.source == ColumnSource::patch)
+        stage_patch<T>(table_, problem_, operands_.x, chunk.patch, task.tile, task.patch);
+      for (std::int64_t panel = task.first_panel; panel < task.last_panel; ++panel) {
+        Ahead ahead;
+        if (layout_.source != ColumnSource::patch) {
+          if (panel + 1 < task.last_panel) {
+            ahead = panel_ahead(task, chunk, panel + 1, chunk.terms);
+          } else if (next != nullptr) {
+            ahead = panel_ahead(*next, next_chunk, next->first_panel, chunk.terms);
+          }
+        } else if (next != nullptr) {
+          ahead = patch_ahead(*next, next_chunk, panel - task.first_panel,
+                              task.last_panel - task.first_panel, chunk.terms);
+        }
+        multiply(task, chunk, panel, ahead, worker);
+        if (interrupt_.stop_requested()) return;
+      }
+    }
+  }
+
+ private:
+  struct Task {
+    Tile tile;  // the rows staged
+    std::int64_t first_panel = 0;
+    std::int64_t last_panel = 0;
+    std::int64_t first_pixel = 0;
+    std::int64_t row = 0;  // of the group's output channels
+    std::int64_t rows = 0;
+    T* patch = nullptr;
+    T* columns = nullptr;
+    T* rest = nullptr;
+    T* sums = nullptr;
+    T* convert = nullptr;
+  };
+
+  Task make_task(std::int64_t index) const {
+    Task task;
+    const std::int64_t range = index % layout_.row_tasks;
+    index /= layout_.row_tasks;
+    const std::int64_t part = index % layout_.panel_tasks;
+    index /= layout_.panel_tasks;
+    task.first_panel = part * layout_.panels_per_task;
+    task.last_panel = std::min(task.first_panel + layout_.panels_per_task, layout_.panels.total());
+    task.first_pixel = layout_.first_pixel(part);
+    task.tile = rows_of(problem_, task.first_pixel, layout_.last_pixel(part));
+    task.tile.group = index % problem_.groups;
+    task.tile.image = index / problem_.groups;
+    task.row = range * layout_.rows_per_task;
+    task.rows = std::min(layout_.rows_per_task, problem_.out_channels - task.row);
+    return task;
+  }
+
+  const char* channel_of(const Task& task, const ColumnChunk& chunk) const {
+    const Tensor& x = operands_.x;
+    return x.data + task.tile.image * x.batch +
+           x.channel_offset(task.tile.group * problem_.in_channels + chunk.patch.first_channel);
+  }
+
+  // What a call of `terms` terms asks for on behalf of a later gathering from x.
+  Ahead panel_ahead(const Task& task, const ColumnChunk& chunk, std::int64_t panel,
+                    std::int64_t terms) const {
+    const ColumnPanels& panels = layout_.panels;
+    const std::int64_t from = offset_in_x(panels.first(panel));
+    const std::int64_t bytes = offset_in_x(panels.first(panel + 1) - 1) - from;
+    if (bytes < 0) return {};
+    const std::int64_t count = std::max<std::int64_t>(terms / 2, 1);
+    return {channel_of(task, chunk) + from,
+            operands_.x.channel,
+            count,
+            divide_up(chunk.terms, count),
+            64,
+            bytes / 64 + 1};
+  }
+
+  // Where in a channel of x the only tap of a pixel lies, in bytes.
+  std::int64_t offset_in_x(std::int64_t pixel) const {
+    const auto& [depth, height, width] = problem_.axis;
+    const Tensor& x = operands_.x;
+    return pixel / width.out / height.out * depth.stride * x.axis[0] +
+           pixel / width.out % height.out * height.stride * x.axis[1] +
+           pixel % width.out * width.stride * x.axis[2];
+  }
+
+  // On behalf of a later patch: its share of channels, of several calls this one.
+  Ahead patch_ahead(const Task& task, const ColumnChunk& chunk, std::int64_t call,
+                    std::int64_t calls, std::int64_t terms) const {
+    const Tensor& x = operands_.x;
+    const auto& [depth, height, width] = problem_.axis;
+    if (depth.in > 1 || x.axis[1] <= 0 || x.axis[1] > 4 * width.in * std::int64_t{sizeof(T)})
+      return {};
+    const std::int64_t top = task.tile.origin[1] * height.stride - height.lo;
+    const std::int64_t bottom =
+        top + (task.tile.size[1] - 1) * height.stride + (height.kernel - 1) * height.dilation + 1;
+    const std::int64_t from = std::clamp<std::int64_t>(top, 0, height.in);
+    const std::int64_t bytes = (std::clamp<std::int64_t>(bottom, 0, height.in) - from) * x.axis[1];
+    if (bytes <= 0) return {};
+    const std::int64_t lines = bytes / 64 + 1;
+    const std::int64_t count = std::min(lines, std::max<std::int64_t>(terms / 2, 1));
+    const std::int64_t begin = chunk.patch.channels * call / calls;
+    return {channel_of(task, chunk) + begin * x.channel + from * x.axis[1],
+            64,
+            count,
+            divide_up(lines, count),
+            x.channel,
+            chunk.patch.channels * (call + 1) / calls - begin};
+  }
+
+  // The kernel writes y itself: its own type, planes dense, nothing but bias and ReLU.
+  bool output_is_plain() const {
+    constexpr std::int64_t kElement = sizeof(T);
+    const Tensor& y = operands_.y;
+    if (!same_storage(problem_.y_type, problem_.compute) || y.channel % kElement != 0) return false;
+    if (problem_.activation != Activation::none && problem_.activation != Activation::relu)
+      return false;
+    std::int64_t expected = kElement;
+    for (int a = 2; a >= 0; --a) {
+      if (problem_.axis[a].out > 1 && y.axis[a] != expected) return false;
+      expected *= problem_.axis[a].out;
+    }
+    return true;
+  }
+
+  void multiply(const Task& task, const ColumnChunk& chunk, std::int64_t panel, const Ahead& ahead,
+                int worker) {
+    const ColumnPanels& panels = layout_.panels;
+    const int kind = panels.kind(panel);
+    const std::int64_t first = panels.first(panel);
+    const std::int64_t channel = task.tile.group * problem_.out_channels + task.row;
+    const bool last = &chunk == &layout_.chunks.back();
+    ColumnArgs<T> args{};
+    args.x = task.columns;
+    args.terms = chunk.terms;
+    args.w = w_ + channel * w_pitch_ + chunk.first;
+    args.w_pitch = w_pitch_;
+    args.rows = task.rows;
+    args.pixels = panels.first(panel + 1) - first;
+    args.rest = task.rest;
+    args.rest_pitch = layout_.rest_pitch;
+    args.rest_pixels = panel + 1 == panels.total() ? panels.rest : 0;
+    args.accumulate = chunk.first != 0;
+    args.ahead = ahead;
+    if (layout_.source != ColumnSource::patch) {
+      gather_in_place(task, chunk, first, panels.width[kind], args);
+    } else {
+      gather_from_patch(task, chunk, first, panels.width[kind], args);
+    }
+    if (plain_) {
+      const Tensor& y = operands_.y;
+      args.out =
+          reinterpret_cast<T*>(y.data + task.tile.image * y.batch + channel * y.channel) + first;
+      args.out_pitch = y.channel / std::int64_t{sizeof(T)};
+      args.relu = last && problem_.activation == Activation::relu;
+      if (last && operands_.bias != nullptr)
+        args.bias = static_cast<const T*>(operands_.bias) + channel;
+    } else {
+      args.out = task.sums + (first - task.first_pixel);
+      args.out_pitch = layout_.sums_pitch;
+    }
+    kernels_.column_product[kind](args);
+    if (!plain_ && last) store(task, channel, first, args.pixels + args.rest_pixels);
+    interrupt_.work_done(worker, chunk.terms * task.rows * (args.pixels + args.rest_pixels));
+  }
+
+  void gather_in_place(const Task& task, const ColumnChunk& chunk, std::int64_t first,
+                       std::int64_t width, const ColumnArgs<T>& args) const {
+    constexpr std::int64_t kElement = sizeof(T);
+    const auto at = [&](std::int64_t p) { return offset_in_x(first + p) / kElement; };
+    std::array<Piece, kMostPanelPixels> piece;
+    GatherArgs<T> g{};
+    g.from = reinterpret_cast<const T*>(channel_of(task, chunk));
+    g.from_pitch = operands_.x.channel / kElement;
+    g.pixels = args.pixels;
+    g.terms = chunk.terms;
+    g.to = task.columns;
+    g.to_pitch = width;
+    if (layout_.source == ColumnSource::plane) {
+      g.from += first;
+    } else {
+      const std::int64_t row = problem_.axis[2].out;
+      for (std::int64_t p = 0; p < args.pixels;) {
+        const std::int64_t count =
+            std::min<std::int64_t>({kernels_.lanes, args.pixels - p, row - (first + p) % row});
+        piece[static_cast<std::size_t>(g.pieces++)] = {static_cast<std::int32_t>(at(p)),
+                                                       static_cast<std::int32_t>(p),
+                                                       static_cast<std::int32_t>(count)};
+        p += count;
+      }
+      g.piece = piece.data();
+      g.step = row == 1 ? 1 : problem_.axis[2].stride;
+    }
+    kernels_.gather(g);
+    const T* const plane = reinterpret_cast<const T*>(channel_of(task, chunk));
+    for (std::int64_t p = 0; p < args.rest_pixels; ++p)
+      for (std::int64_t t = 0; t < chunk.terms; ++t)
+        task.rest[p * layout_.rest_pitch + t] = plane[t * g.from_pitch + at(args.pixels + p)];
+  }
+
+  void gather_from_patch(const Task& task, const ColumnChunk& chunk, std::int64_t first,
+                         std::int64_t width, const ColumnArgs<T>& args) const {
+    std::array<Piece, kMostPanelPixels> piece;
+    GatherArgs<T> g{};
+    const Index3& step = chunk.patch.layout.axis;
+    const std::int64_t row = problem_.axis[2].out;
+    const bool rows_follow =
+        step[1] == row && (task.tile.size[0] == 1 || step[0] == problem_.axis[1].out * row);
+    for (std::int64_t p = 0; p < args.pixels;) {
+      const std::int64_t row_end = problem_.axis[2].out - (first + p) % problem_.axis[2].out;
+      std::int64_t count = std::min<std::int64_t>(kernels_.lanes, args.pixels - p);
+      if (!rows_follow) count = std::min(count, row_end);
+      piece[static_cast<std::size_t>(g.pieces++)] = {
+          static_cast<std::int32_t>(position(task, chunk, first + p)), static_cast<std::int32_t>(p),
+          static_cast<std::int32_t>(count)};
+      p += count;
+    }
+    g.from = task.patch;
+    g.tap = layout_.tap.data();
+    g.piece = piece.data();
+    g.terms = chunk.terms;
+    g.to = task.columns;
+    g.to_pitch = width;
+    kernels_.gather(g);
+    for (std::int64_t p = 0; p < args.rest_pixels; ++p) {
+      const T* const from = task.patch + position(task, chunk, first + args.pixels + p);
+      for (std::int64_t t = 0; t < chunk.terms; ++t)
+        task.rest[p * layout_.rest_pitch + t] = from[layout_.tap[static_cast<std::size_t>(t)]];
+    }
+  }
+
+  // Where a pixel of the image lies in the patch.
+  std::int64_t position(const Task& task, const ColumnChunk& chunk, std::int64_t pixel) const {
+    const std::int64_t height = problem_.axis[1].out, width = problem_.axis[2].out;
+    const Index3& step = chunk.patch.layout.axis;
+    return (pixel / width / height - task.tile.origin[0]) * step[0] +
+           (pixel / width % height - task.tile.origin[1]) * step[1] + pixel % width -
+           task.tile.origin[2];
+  }
+
+  // Pixels [first, first + count), a row at a time.
+  void store(const Task& task, std::int64_t channel, std::int64_t first, std::int64_t count) const {
+    const std::int64_t height = problem_.axis[1].out, width = problem_.axis[2].out;
+    for (std::int64_t p = first; p < first + count;) {
+      Tile tile = task.tile;
+      tile.origin = {p / width / height, p / width % height, p % width};
+      tile.size = {1, 1, std::min(width - tile.origin[2], first + count - p)};
+      const BoxAccumulators<T> from{task.sums + (p - task.first_pixel), 1, layout_.sums_pitch, 0,
+                                    0};
+      store_.store(tile, channel, task.rows, from, task.convert);
+      p += tile.size[2];
+    }
+  }
+
+  const Problem& problem_;
+  const ColumnLayout& layout_;
+  const KernelTable& table_;
+  const KernelSet<T>& kernels_;
+  const Operands& operands_;
+  char* const scratch_;
+  Interrupt& interrupt_;
+  const bool plain_;
+  const BoxStore<T> store_;
+  const T* w_;
+  std::int64_t w_pitch_;
+};
+
+class ColumnExecution final : public Execution {
+ public:
+  ColumnExecution(const Problem& problem, const Tensor& x, const KernelTable& kernels,
+                  const Machine& machine)
+      : problem_(problem),
+        kernels_(kernels),
+        layout_(make_column_layout(problem_, x, machine)),
+        element_(machine.element) {}
+
+  std::int64_t tasks() const override { return layout_.tasks(problem_); }
+
+  // One channel behind the other, its terms side by side.
+  std::int64_t packed_bytes() const override {
+    return packed_elements(problem_, rows()) * element_;
+  }
+  bool packs_like(const Execution&) const override { return true; }
+  bool reads_in_place(const Weights& w) const override { return is_dense(problem_, w); }
+
+  bool pack(const Weights& w, void* to, int workers) const override {
+    if (problem_.compute == Compute::f32) {
+      pack_as<float>(w, to, workers);
+    } else {
+      pack_as<double>(w, to, workers);
+    }
+    return true;
+  }
+
+  std::int64_t scratch_bytes() const override {
+    return ColumnRun<float>::scratch_elements(layout_) * element_;
+  }
+
+  void run(const Operands& operands, char* scratch, int workers,
+           Interrupt& interrupt) const override {
+    if (problem_.compute == Compute::f32) {
+      run_as<float>(operands, scratch, workers, interrupt);
+    } else {
+      run_as<double>(operands, scratch, workers, interrupt);
+    }
+  }
+
+ private:
+  PanelShape rows() const { return {problem_.out_channels, 1, 1}; }
+
+  template <class T>
+  void pack_as(const Weights& w, void* to, int workers) const {
+    struct Job {
+      const ColumnExecution& self;
+      const Weights& w;
+      T* to;
+    } job{*this, w, static_cast<T*>(to)};
+    parallel_for(
+        problem_.groups * problem_.out_channels, workers,
+        [](void* context, std::int64_t index, int) noexcept {
+          const Job& j = *static_cast<const Job*>(context);
+          const Problem& problem = j.self.problem_;
+          T* const row = j.to + index * problem.terms();
+          if (is_dense(problem, j.w)) {
+            std::memcpy(row, j.w.data + index * j.w.out,
+                        static_cast<std::size_t>(problem.terms()) * sizeof(T));
+          } else {
+            pack_panel<T>(j.self.kernels_, problem, j.w, j.self.rows(),
+                          index / problem.out_channels, index % problem.out_channels, 0,
+                          problem.terms(), row);
+          }
+        },
+        &job);
+  }
+
+  template <class T>
+  void run_as(const Operands& operands, char* scratch, int workers, Interrupt& interrupt) const {
+    ColumnRun<T> run(problem_, layout_, kernels_, operands, scratch, interrupt);
+    parallel_for(
+        tasks(), workers,
+        [](void* context, std::int64_t index, int worker) noexcept {
+          static_cast<ColumnRun<T>*>(context)->task(index, worker);
+        },
+        &run);
+  }
+
+  const Problem problem_;
+  const KernelTable& kernels_;
+  const ColumnLayout layout_;
+  const std::int64_t element_;
+};
+
+const char* accepts(const Problem& problem) {
+  if (!is_float(problem.compute)) return "integers";
+  if (problem.complex) return "complex numbers";
+  if (problem.taps() > kMostTaps) return "many taps";
+  if (problem.axis[2].interleave != 1) return "interleaved channels";
+  return nullptr;
+}
+
+bool suits(const Problem& problem, const Tensor& x) {
+  return !has_unit_channels(problem, x) || problem.in_channels == 1;
+}
+
+// The product, lanes computed in vain included, and the copies, of which all output channels share
+// one. The factors are measured against outer_product (docs/tuning.md): it packs weights, stages
+// strided patches just as well, and reads a patch without a copy for each tap.
+double cost(const Problem& problem, const Machine& machine) {
+  if (machine.column_vecs[0] == 0 || machine.chain < kColumnTerms ||
+      problem.out_channels < kFewChannels)
+    return std::numeric_limits<double>::infinity();
+  const ColumnPanels panels = make_column_panels(problem.out_pixels(), machine);
+  const double lanes = machine.lanes, pixels = static_cast<double>(panels.pixels);
+  const double computed =
+      static_cast<double>(panels.count[0] * panels.width[0] + panels.count[1] * panels.width[1]) +
+      1.5 * static_cast<double>(panels.rest);
+  const double vectors = static_cast<double>(problem.out_channels) / lanes;
+  const double multiply = vectors * computed / pixels;
+  if (!needs_column_patch(problem)) return 0.92 * multiply + 1.5 / lanes;
+  if (column_patch_of_a_panel(problem, panels) * machine.element > machine.l2 / 2)
+    return std::numeric_limits<double>::infinity();
+  const double width = static_cast<double>(problem.axis[2].out);
+  const double batch = static_cast<double>(std::max<std::int64_t>(problem.batch, 1));
+  const double packing = 4.0 * vectors / (batch * pixels);
+  double copies = 3.0 / lanes + 6.0 / width;
+  if (problem.taps() == 1) {
+    copies = 0.8 / lanes + 1.0 / width;
+  } else if (problem.axis[2].stride > 1) {
+    copies = 2.0 / lanes + 1.0 / width;
+  }
+  return 0.96 * multiply + copies - packing;
+}
+
+std::unique_ptr<const Execution> execute(const Problem& problem, const Tensor& x,
+                                         const KernelTable& kernels, const Machine& machine) {
+  return std::make_unique<const ColumnExecution>(problem, x, kernels, machine);
+}
+
+}  // namespace
+
+const Candidate columns = {"direct", "column_product", accepts, cost, nullptr, execute, suits};
+
+}  // namespace fastconv

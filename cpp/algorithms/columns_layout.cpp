@@ -1,0 +1,243 @@
+#include "algorithms/columns_layout.hpp"
+
+#include <cmath>
+#include <limits>
+
+#include "core/rounding.hpp"
+
+namespace fastconv {
+namespace {
+
+// Output channels are dealt out to threads in multiples of this: whole tiles of any height.
+constexpr std::int64_t kRowGranule = 24;
+
+}  // namespace
+
+ColumnPanels make_column_panels(std::int64_t pixels, const Machine& machine) {
+  ColumnPanels p;
+  p.pixels = pixels;
+  const std::int64_t lanes = machine.lanes, wide = machine.column_vecs[0];
+  // A few pixels behind the last whole vector, in a picture where one vector matters.
+  constexpr std::int64_t kFewVectors = 32;
+  const std::int64_t over = pixels % lanes;
+  if (pixels >= 3 * lanes && pixels < kFewVectors * lanes && over * 4 <= lanes) p.rest = over;
+  const std::int64_t vectors = divide_up(pixels - p.rest, lanes);
+  // As few narrow panels as fill up the last wide one.
+  const std::int64_t narrow = (wide - vectors % wide) % wide;
+  p.width[0] = wide * lanes;
+  p.width[1] = (wide - 1) * lanes;
+  if (narrow * (wide - 1) <= vectors) {
+    p.count[1] = narrow;
+    p.count[0] = (vectors - narrow * (wide - 1)) / wide;
+  } else {
+    p.count[1] = divide_up(vectors, wide - 1);
+  }
+  return p;
+}
+
+Tile rows_of(const Problem& problem, std::int64_t first, std::int64_t last) {
+  const std::int64_t height = problem.axis[1].out, width = problem.axis[2].out;
+  const std::int64_t top = first / width, bottom = (last - 1) / width;
+  Tile tile;
+  tile.origin = {top / height, 0, 0};
+  tile.size = {bottom / height - top / height + 1, height, width};
+  if (tile.size[0] == 1) {
+    tile.origin[1] = top % height;
+    tile.size[1] = bottom - top + 1;
+  }
+  if (top == bottom) {
+    tile.origin[2] = first % width;
+    tile.size[2] = last - first;
+  }
+  return tile;
+}
+
+bool needs_column_patch(const Problem& problem) {
+  bool strided = false;
+  for (const Axis& a : problem.axis) strided = strided || (a.stride != 1 && a.out > 1);
+  return problem.taps() != 1 || problem.padded() || strided;
+}
+
+std::int64_t column_patch_of_a_panel(const Problem& problem, const ColumnPanels& panels) {
+  const auto& [depth, height, width] = problem.axis;
+  const auto positions = [](const Axis& axis, std::int64_t out) {
+    return std::min(out, axis.out) * std::min(axis.stride, axis.kernel) +
+           (axis.kernel - 1) * axis.dilation;
+  };
+  const std::int64_t channels =
+      std::min(problem.in_channels, std::max<std::int64_t>(kColumnTerms / problem.taps(), 1));
+  const std::int64_t pixels = panels.width[0];
+  const std::int64_t rows = depth.out > 1 ? height.out : pixels / width.out + 2;
+  const bool one_row = depth.out == 1 && height.out == 1;
+  return channels * positions(depth, pixels / (height.out * width.out) + 2) *
+         positions(height, rows) * positions(width, one_row ? pixels : width.out);
+}
+
+namespace {
+
+ColumnSource source_of(const Problem& problem, const Tensor& x, std::int64_t element) {
+  if (problem.taps() != 1 || problem.padded() || !same_storage(problem.x_type, problem.compute))
+    return ColumnSource::patch;
+  if (x.channel % element != 0 || x.batch % element != 0) return ColumnSource::patch;
+  bool dense = true;
+  double span = 0;
+  std::int64_t expected = element;
+  for (int a = 2; a >= 0; --a) {
+    const Axis& axis = problem.axis[a];
+    if (axis.out > 1) {
+      if (x.axis[a] % element != 0) return ColumnSource::patch;
+      dense = dense && x.axis[a] == expected && axis.stride == 1;
+      span += std::abs(static_cast<double>(x.axis[a])) * static_cast<double>(axis.in);
+    }
+    expected *= axis.out;
+  }
+  if (dense) return ColumnSource::plane;
+  const Axis& width = problem.axis[2];
+  const bool rows = width.out == 1 || (x.axis[2] == element && width.stride <= 2);
+  return rows && span < std::numeric_limits<std::int32_t>::max() ? ColumnSource::rows
+                                                                 : ColumnSource::patch;
+}
+
+class Builder {
+ public:
+  Builder(const Problem& problem, const Tensor& x, const Machine& machine)
+      : problem_(problem), machine_(machine) {
+    layout_.source = source_of(problem, x, machine.element);
+    layout_.panels = make_column_panels(problem.out_pixels(), machine);
+  }
+
+  ColumnLayout build() {
+    choose_chunks();
+    choose_tasks();
+    finish();
+    return std::move(layout_);
+  }
+
+ private:
+  void choose_chunks() {
+    const std::int64_t taps = problem_.taps();
+    const std::int64_t most = std::max<std::int64_t>(kColumnTerms / taps, 1);
+    const std::int64_t step =
+        divide_up(problem_.in_channels, divide_up(problem_.in_channels, most));
+    for (std::int64_t c = 0; c < problem_.in_channels; c += step) {
+      ColumnChunk chunk;
+      chunk.first = c * taps;
+      chunk.patch.first_channel = c;
+      chunk.patch.channels = std::min(step, problem_.in_channels - c);
+      chunk.terms = chunk.patch.channels * taps;
+      for (int a = 0; a < 3; ++a)
+        chunk.patch.axis[a] = PatchAxis::make(problem_.axis[a], 0, problem_.axis[a].kernel);
+      layout_.chunks.push_back(chunk);
+    }
+  }
+
+  // The patch of all rows that some task sees.
+  void lay_out_patch() {
+    Index3 size = {1, 1, 1};
+    for (std::int64_t task = 0; task < layout_.panel_tasks; ++task) {
+      const Tile tile = rows_of(problem_, layout_.first_pixel(task), layout_.last_pixel(task));
+      for (int a = 0; a < 3; ++a) size[a] = std::max(size[a], tile.size[a]);
+    }
+    for (ColumnChunk& chunk : layout_.chunks)
+      layout_.patch_elements = make_patch_layout(chunk.patch, size);
+  }
+
+  std::int64_t make_patch_layout(Patch& patch, const Index3& size) const {
+    PatchLayout& l = patch.layout;
+    std::int64_t phases = 1;
+    for (int a = 0; a < 3; ++a) {
+      l.length[a] = size[a] + patch.axis[a].extent;
+      phases *= patch.axis[a].phases;
+    }
+    l.axis = {l.length[1] * l.length[2], l.length[2], 1};
+    l.room = patch.axis[2].phases == 2 ? machine_.lanes : 0;
+    l.phase = l.length[0] * l.axis[0] + l.room;
+    // An odd number of cache lines, as elsewhere (tiling.cpp).
+    const std::int64_t line = 64 / machine_.element;
+    l.channel = (divide_up(l.phase * phases, line) | 1) * line;
+    return layout_.chunks.front().patch.channels * l.channel;
+  }
+
+  std::int64_t count_tasks() {
+    layout_.panel_tasks = divide_up(layout_.panels.total(), layout_.panels_per_task);
+    layout_.row_tasks = divide_up(problem_.out_channels, layout_.rows_per_task);
+    return layout_.tasks(problem_);
+  }
+
+  // What a task holds at a time stays in a half of L2: the patch of a chunk and the sums.
+  void choose_tasks() {
+    layout_.rows_per_task = problem_.out_channels;
+    const std::int64_t total = layout_.panels.total();
+    const std::int64_t budget = machine_.l2 / 2 / machine_.element;
+    const std::int64_t width = layout_.panels.width[0];
+    std::int64_t each = problem_.out_channels * width;
+    if (layout_.source == ColumnSource::patch) {
+      each += layout_.chunks.front().patch.channels * width *
+              std::min(problem_.axis[1].kernel, problem_.axis[1].stride) *
+              std::min(problem_.axis[2].kernel, problem_.axis[2].stride);
+    }
+    layout_.panels_per_task = std::clamp<std::int64_t>(budget / each, 1, total);
+    layout_.panels_per_task = divide_up(total, divide_up(total, layout_.panels_per_task));
+    const std::int64_t threads = machine_.threads;
+    while (threads > 1 && count_tasks() < 4 * threads && count_tasks() % threads != 0) {
+      if (layout_.panels_per_task > 1) {
+        layout_.panels_per_task = divide_up(layout_.panels_per_task, 2);
+        continue;
+      }
+      const std::int64_t half =
+          round_up(divide_up(problem_.out_channels, 2 * layout_.row_tasks), kRowGranule);
+      if (half >= layout_.rows_per_task) break;
+      layout_.rows_per_task = half;
+    }
+    count_tasks();
+  }
+
+  void finish() {
+    const std::int64_t lanes = machine_.lanes, line = 64 / machine_.element;
+    const std::int64_t terms = layout_.chunks.front().terms;
+    if (layout_.source == ColumnSource::patch) {
+      lay_out_patch();
+      layout_.patch_elements = round_up(layout_.patch_elements + 2 * lanes, line);
+      make_taps();
+    }
+    const std::int64_t width = layout_.panels.width[layout_.panels.count[0] == 0 ? 1 : 0];
+    layout_.column_elements = round_up(terms * width + lanes, line);
+    layout_.rest_pitch = round_up(terms, line);
+    layout_.rest_elements = layout_.panels.rest * layout_.rest_pitch;
+    std::int64_t pixels = 0;
+    for (std::int64_t task = 0; task < layout_.panel_tasks; ++task)
+      pixels = std::max(pixels, layout_.last_pixel(task) - layout_.first_pixel(task));
+    layout_.sums_pitch = (divide_up(pixels + lanes, line) | 1) * line;
+    layout_.sums_elements = layout_.rows_per_task * layout_.sums_pitch;
+    layout_.convert_elements =
+        round_up(layout_.rows_per_task * std::min(problem_.axis[2].out, pixels), line);
+  }
+
+  void make_taps() {
+    const ColumnChunk& chunk = layout_.chunks.front();
+    const auto& [pd, ph, pw] = chunk.patch.axis;
+    const PatchLayout& l = chunk.patch.layout;
+    for (std::int64_t c = 0; c < chunk.patch.channels; ++c)
+      for (std::int64_t i = 0; i < problem_.axis[0].kernel; ++i)
+        for (std::int64_t j = 0; j < problem_.axis[1].kernel; ++j)
+          for (std::int64_t k = 0; k < problem_.axis[2].kernel; ++k) {
+            const std::int64_t phase =
+                (pd.phase_of(i) * ph.phases + ph.phase_of(j)) * pw.phases + pw.phase_of(k);
+            layout_.tap.push_back(static_cast<std::int32_t>(
+                c * l.channel + phase * l.phase + pd.position_of(i) * l.axis[0] +
+                ph.position_of(j) * l.axis[1] + pw.position_of(k)));
+          }
+  }
+
+  const Problem& problem_;
+  const Machine& machine_;
+  ColumnLayout layout_;
+};
+
+}  // namespace
+
+ColumnLayout make_column_layout(const Problem& problem, const Tensor& x, const Machine& machine) {
+  return Builder(problem, x, machine).build();
+}
+
+}  // namespace fastconv

@@ -1,0 +1,368 @@
+#include "algorithms/winograd_layout.hpp"
+
+#include <algorithm>
+#include <limits>
+
+#include "core/rounding.hpp"
+
+namespace fastconv {
+namespace {
+
+// Products of an output, for each tap that a tile takes, below which a sum in order has the smaller
+// error, post-activation inputs included: 32 channels of 3 x 3, 12 of 5 x 5.
+constexpr std::int64_t kMinTermsPerTap = 32;
+// Terms of one chain: the products of a transform weigh more than those of a plain sum, so chains
+// are shorter (7 x 7 after a ReLU, 16 channels: 0.85 of the error of a sum in order with chains of
+// 256, 0.55 with 64).
+constexpr std::int64_t kMostChain = 64;
+// Tiles of a box, the bytes of their inputs (V), and of their products (M).
+constexpr std::int64_t kMinTiles = 24;
+constexpr std::int64_t kMaxTiles = 128;
+constexpr std::int64_t kMaxInputBytes = std::int64_t{7} << 19;
+constexpr std::int64_t kMaxProductBytes = std::int64_t{5} << 19;
+constexpr std::int64_t kMostTaps = 64;  // of an axis: blocks share their input with many tiles
+constexpr std::int64_t kMostPhases = KernelSet<float>::kMaxPhases;  // that a row is split into
+
+constexpr double kNever = std::numeric_limits<double>::infinity();
+
+const WinogradShape& shape_of(WinogradTile tile) { return kWinogradShapes[static_cast<int>(tile)]; }
+
+bool is_tiled(const Axis& axis) { return axis.kernel > 1; }
+
+// Of the positions phase, phase + stride, ... of a kernel.
+std::int64_t taps_of_phase(const Axis& axis, std::int64_t phase) {
+  return divide_up(axis.kernel - phase, axis.stride);
+}
+
+// The share of products that a tile makes beyond the edge of the output.
+double waste(const Axis& axis, const WinogradAxisShape& tile) {
+  const std::int64_t out = divide_up(axis.out, axis.dilation);
+  if (out < tile.outputs) return kNever;
+  return static_cast<double>(round_up(out, tile.outputs)) / static_cast<double>(out);
+}
+
+// Products, the share of tiles that is cut off, the transforms of input and output, and those of
+// the weights, once a call. The factors are measured (docs/tuning.md).
+double cost_of(const Problem& problem, const Machine& machine, WinogradTile tile) {
+  const auto& axis = problem.axis;
+  const WinogradShape& shape = shape_of(tile);
+  for (const int a : {1, 2}) {
+    const WinogradAxisShape& s = a == 1 ? shape.rows : shape.columns;
+    if ((s.outputs > 1) != is_tiled(axis[a])) return kNever;
+    if (a == 2 && axis[a].stride * s.outputs > kMostPhases) return kNever;
+  }
+  const WinogradAxis rows = WinogradAxis::make(axis[1], shape.rows);
+  const WinogradAxis columns = WinogradAxis::make(axis[2], shape.columns);
+  const bool fine = tile == WinogradTile::f43_f43 || tile == WinogradTile::f11_f43;
+  const double points = shape.rows.points * shape.columns.points;
+  const double area = shape.rows.outputs * shape.columns.outputs;
+  const double taps = static_cast<double>(axis[1].kernel * axis[2].kernel);
+  const double products = static_cast<double>(rows.products() * columns.products());
+  const double blocks = static_cast<double>(rows.blocks.size() * columns.blocks.size());
+  const double lattices = static_cast<double>(rows.lattices.size() * columns.lattices.size());
+  const double vectors = static_cast<double>(divide_up(problem.out_channels, machine.lanes));
+  const double terms = static_cast<double>(problem.in_channels * axis[0].kernel);
+  const double multiply = 1.1 * vectors * products / (taps * area);
+  const double staged = 3.0 * static_cast<double>(rows.step() * columns.step());
+  const double input = (staged + lattices * points * (fine ? 5.0 : 3.0)) / (taps * area) /
+                       machine.lanes * (axis[0].kernel > 1 ? 1.0 / 2 : 1.0);
+  const double output = points * 2.5 * vectors / (taps * area * terms);
+  // Of one image: what is chosen must not depend on the batch.
+  const double pixels = static_cast<double>(problem.out_pixels());
+  // Packing, and reading from far away.
+  const double each = (problem.keeps_weights ? 0.0 : fine ? 11.0 : 7.0) + 5.0;
+  const double weights = points * blocks * each * vectors / (taps * pixels);
+  const double cut = waste(axis[1], shape.rows) * waste(axis[2], shape.columns);
+  return cut * (multiply + input + output) + weights;
+}
+
+// F(4, 3) loses about three bits.
+WinogradTile best_tile(const Problem& problem, const Machine& machine) {
+  WinogradTile best = WinogradTile::f23_f23;
+  double least = kNever;
+  for (int t = 0; t < kWinogradTiles; ++t) {
+    const auto tile = static_cast<WinogradTile>(t);
+    if (problem.precision == Precision::highest &&
+        (tile == WinogradTile::f43_f43 || tile == WinogradTile::f11_f43))
+      continue;
+    const double cost = cost_of(problem, machine, tile);
+    if (cost >= least) continue;
+    least = cost;
+    best = tile;
+  }
+  return best;
+}
+
+class Builder {
+ public:
+  Builder(const Problem& problem, const Tensor& x, const PanelShape& panels, const Machine& machine)
+      : problem_(problem), panels_(panels), machine_(machine), line_(64 / machine.element) {
+    layout_.tile = best_tile(problem, machine);
+    layout_.channels_last = has_unit_channels(problem, x);
+    layout_.rows = WinogradAxis::make(problem.axis[1], shape_of(layout_.tile).rows);
+    layout_.columns = WinogradAxis::make(problem.axis[2], shape_of(layout_.tile).columns);
+  }
+
+  WinogradLayout build() {
+    choose_box();
+    deal_out();
+    place_input();
+    for (int kind = 0; kind < WinogradLayout::kKinds; ++kind) list_terms(kind);
+    place_weights();
+    return std::move(layout_);
+  }
+
+ private:
+  // Cycles, roughly, of a box: whole vectors of tiles are transformed, whole lines of input read,
+  // whole tiles of pixels multiplied. The weights are read once a box, so a box should be large;
+  // but as long as its products fit into L2 they are neither written to memory further away nor
+  // read from it.
+  double box_cost(const Index3& tiles) const {
+    const WinogradLayout& l = layout_;
+    const auto real = [](std::int64_t n) { return static_cast<double>(n); };
+    const std::int64_t kernel = problem_.axis[0].kernel, channels = problem_.in_channels;
+    const std::int64_t slices = tiles[0] + kernel - 1, count = tiles[0] * tiles[1] * tiles[2];
+    const std::int64_t down = tiles[1] + l.rows.most_shift;
+    const std::int64_t across = tiles[2] + l.columns.most_shift;
+    const std::int64_t vectors = divide_up(problem_.out_channels, machine_.lanes);
+    const std::int64_t products = l.rows.products() * l.columns.products() * kernel;
+    const std::int64_t inputs = channels * l.lattice_count() * slices * down * across;
+    const double stored =
+        real(channels * slices * l.lattice_count() * l.points() * down) *
+        (l.channels_last ? real(across) / machine_.lanes : real(divide_up(across, machine_.lanes)));
+    const double lines = real(channels * slices * l.rows.positions(tiles[1])) *
+                         (real(l.columns.positions(tiles[2])) / real(line_) + 1);
+    const double multiply = real(round_up(count, machine_.pixels) * products * channels * vectors);
+    const double weights = real(products * channels * vectors);
+    const bool stream =
+        products * channels * problem_.out_channels * machine_.element > machine_.l2;
+    const std::int64_t panels = std::min<std::int64_t>(panels_.panels(), 8) * panels_.panel;
+    const std::int64_t v = l.points() * inputs, m = l.points() * count * panels;
+    const bool near = (v + m) * machine_.element <= machine_.l2 * 3 / 4;
+    const double far = near ? 0.0 : 2.5 * real(v + m) / machine_.lanes;
+    return 2 * stored + 3 * lines + multiply + (stream ? 6 : 1) * weights + far;
+  }
+
+  bool fits(const Index3& tiles) const {
+    const WinogradLayout& l = layout_;
+    const std::int64_t count = tiles[0] * tiles[1] * tiles[2];
+    if (count > kMaxTiles) return false;
+    const std::int64_t inputs =
+        problem_.in_channels * l.lattice_count() * (tiles[0] + problem_.axis[0].kernel - 1) *
+        (tiles[1] + l.rows.most_shift) * (tiles[2] + l.columns.most_shift) * machine_.element;
+    return count <= kMinTiles ||
+           (inputs <= machine_.l2 / 2 && inputs * l.points() <= kMaxInputBytes);
+  }
+
+  void choose_box() {
+    WinogradLayout& l = layout_;
+    const auto& axis = problem_.axis;
+    Index3 all = {axis[0].out, 1, 1};
+    for (int a = 1; a < 3; ++a) {
+      l.phases[a] = std::min(axis[a].dilation, axis[a].out);
+      all[a] = divide_up(phase_outputs(axis[a], 0),
+                         a == 1 ? l.rows.tile.outputs : l.columns.tile.outputs);
+    }
+    const std::int64_t deepest = axis[0].kernel == 1 ? 1 : std::min(all[0], axis[0].kernel + 1);
+    double least = kNever;
+    for (std::int64_t depth = 1; depth <= deepest; ++depth) {
+      for_each_cut(all[2], [&](std::int64_t width) {
+        for_each_cut(all[1], [&](std::int64_t height) {
+          const Index3 tiles = {depth, height, width};
+          if (!fits(tiles)) return;
+          double boxes = 1;
+          for (int a = 0; a < 3; ++a) boxes *= static_cast<double>(divide_up(all[a], tiles[a]));
+          const double cost = boxes * box_cost(tiles);
+          if (cost >= least) return;
+          least = cost;
+          l.tiles = tiles;
+        });
+      });
+    }
+    l.slices = l.tiles[0] + axis[0].kernel - 1;
+    for (int a = 0; a < 3; ++a) l.boxes[a] = divide_up(all[a], l.tiles[a]);
+  }
+
+  // The sizes that cut an axis evenly, up to the largest box.
+  template <class Take>
+  static void for_each_cut(std::int64_t all, Take take) {
+    std::int64_t last = 0;
+    for (std::int64_t pieces = divide_up(all, kMaxTiles); pieces <= all; ++pieces) {
+      const std::int64_t size = divide_up(all, pieces);
+      if (size != last) take(size);
+      last = size;
+      if (size == 1) break;
+    }
+  }
+
+  void deal_out() {
+    WinogradLayout& l = layout_;
+    l.panels_per_task = panels_.panels();
+    const auto count = [&] {
+      l.panel_tasks = divide_up(panels_.panels(), l.panels_per_task);
+      return l.tasks(problem_);
+    };
+    // Boxes stay as they are: what decides about an image may not depend on the threads.
+    while (count() < 2 * machine_.threads && machine_.threads > 1 &&
+           count() % machine_.threads != 0 && l.panels_per_task > 1)
+      l.panels_per_task = divide_up(l.panels_per_task, 2);
+    count();
+    // Frequencies lie an odd number of lines apart: those of a tile would else meet in a few sets.
+    l.m_frequency = odd_lines(l.tile_count() * panels_.panel);
+    l.panels_at_once = std::clamp<std::int64_t>(
+        kMaxProductBytes / (l.points() * l.m_frequency * machine_.element), 1, l.panels_per_task);
+    l.m_elements = l.points() * l.m_frequency * l.panels_at_once;
+    l.block = std::min<std::int64_t>(kMostChain, machine_.chain);
+    l.acc_elements = l.tile_count() * l.rows.tile.outputs * l.columns.tile.outputs * panels_.panel;
+  }
+
+  std::int64_t odd_lines(std::int64_t elements) const {
+    return (divide_up(elements, line_) | 1) * line_;
+  }
+
+  // Whole vectors are read and written past the last tile, and past the last channel.
+  void place_input() {
+    WinogradLayout& l = layout_;
+    const std::int64_t slack = 2 * machine_.lanes;
+    l.patch_rows = l.rows.positions(l.tiles[1]);
+    l.patch_columns = l.columns.positions(l.tiles[2]);
+    std::int64_t patch = l.slices * l.patch_rows * l.patch_columns;
+    std::int64_t lattice = l.slices * l.grid();
+    if (l.channels_last) {
+      l.pitch = round_up(problem_.in_channels, machine_.lanes);
+      patch *= l.pitch;
+      lattice *= l.pitch;
+    } else {
+      const std::int64_t step = l.columns.step();
+      l.split = round_up(divide_up(l.patch_columns, step) + l.grid_columns() + slack, line_);
+      l.split_elements = l.slices * l.patch_rows * step * l.split;
+      lattice *= problem_.in_channels;
+    }
+    l.patch_elements = round_up(patch + slack, line_);
+    l.lattice = round_up(lattice + slack, line_);
+    l.frequency = odd_lines(l.lattice_count() * l.lattice);
+  }
+
+  static bool has_no_product(const WinogradBlock& block, int point) {
+    return (point == 1 && block.zeros_before > 0) || (point == 2 && block.zeros_behind > 0);
+  }
+
+  void list_terms(int kind) {
+    WinogradLayout& l = layout_;
+    WinogradLayout::Terms& terms = l.terms[kind];
+    const std::int64_t unit = l.channels_last ? l.pitch : 1;
+    std::int64_t rank = 0;
+    std::vector<std::int64_t> used;  // where each block's input begins
+    for (const WinogradBlock& r : l.rows.blocks) {
+      for (const WinogradBlock& c : l.columns.blocks) {
+        const bool none = has_no_product(r, kind / 3) || has_no_product(c, kind % 3);
+        terms.rank.push_back(none ? -1 : rank++);
+        if (none) continue;
+        const std::int64_t lattice =
+            r.lattice * static_cast<std::int64_t>(l.columns.lattices.size()) + c.lattice;
+        used.push_back(lattice * l.lattice + (r.shift * l.grid_columns() + c.shift) * unit);
+      }
+    }
+    const std::int64_t channels = problem_.in_channels;
+    terms.slice = static_cast<std::int64_t>(used.size()) * channels;
+    for (std::int64_t k = 0; k < problem_.axis[0].kernel; ++k)
+      for (const std::int64_t at : used)
+        for (std::int64_t c = 0; c < channels; ++c)
+          terms.tap.push_back(static_cast<std::int32_t>(
+              at + (l.channels_last ? k * l.grid() * l.pitch + c : (c * l.slices + k) * l.grid())));
+  }
+
+  void place_weights() {
+    WinogradLayout& l = layout_;
+    for (std::int64_t f = 0; f < l.points(); ++f) {
+      l.u_frequency.push_back(l.u_panel);
+      const std::int64_t terms = l.terms[l.kind(f)].slice * problem_.axis[0].kernel;
+      l.u_panel += terms * panels_.panel + line_;
+    }
+  }
+
+  const Problem& problem_;
+  const PanelShape& panels_;
+  const Machine& machine_;
+  const std::int64_t line_;
+  WinogradLayout layout_;
+};
+
+}  // namespace
+
+WinogradAxis WinogradAxis::make(const Axis& axis, const WinogradAxisShape& tile) {
+  WinogradAxis result;
+  result.tile = tile;
+  result.stride = axis.stride;
+  for (std::int64_t phase = 0; phase < std::min(axis.stride, axis.kernel); ++phase) {
+    // As even as can be: 4 taps are 2 + 2.
+    const std::int64_t taps = taps_of_phase(axis, phase);
+    std::int64_t first = 0;
+    for (std::int64_t blocks = divide_up(taps, tile.taps); blocks > 0; --blocks) {
+      const std::int64_t count = divide_up(taps - first, blocks);
+      const std::int64_t begin = std::min<std::int64_t>(first, taps - tile.taps);
+      WinogradBlock block;
+      block.offset = phase + begin * axis.stride;
+      block.zeros_before = first - begin;
+      block.zeros_behind = tile.taps - block.zeros_before - count;
+      block.shift = block.offset / result.step();
+      const std::int64_t lattice = block.offset % result.step();
+      const auto found = std::find(result.lattices.begin(), result.lattices.end(), lattice);
+      block.lattice = found - result.lattices.begin();
+      if (found == result.lattices.end()) result.lattices.push_back(lattice);
+      result.most_shift = std::max(result.most_shift, block.shift);
+      result.blocks.push_back(block);
+      first += count;
+    }
+  }
+  return result;
+}
+
+std::int64_t WinogradAxis::products() const {
+  std::int64_t sum = 0;
+  for (const WinogradBlock& block : blocks)
+    sum += tile.points - (block.zeros_before > 0 ? 1 : 0) - (block.zeros_behind > 0 ? 1 : 0);
+  return sum;
+}
+
+std::int64_t WinogradAxis::positions(std::int64_t tiles) const {
+  return step() * (tiles + most_shift - 1) + *std::max_element(lattices.begin(), lattices.end()) +
+         stride * (tile.points - 1) + 1;
+}
+
+const char* winograd_accepts(const Problem& problem) {
+  const auto& axis = problem.axis;
+  if (!is_float(problem.compute)) return "integers";
+  for (const int a : {1, 2}) {
+    if (axis[a].kernel > kMostTaps) return "the kernel is too long";
+    if (axis[a].stride > 2) return "the stride is above 2";
+    if (axis[a].stride > 1 && axis[a].dilation > 1) return "both stride and dilation";
+    if ((a == 2 || is_tiled(axis[a])) && taps_of_phase(axis[a], axis[a].stride - 1) < 3)
+      return "an axis has fewer than three taps of each phase of the stride";
+    if (axis[a].interleave != 1) return "interleaved channels";
+    if (is_tiled(axis[a]) && divide_up(axis[a].out, axis[a].dilation) < 2)
+      return "one output along an axis";
+  }
+  if (axis[0].stride != 1 || axis[0].dilation != 1) return "stride or dilation along the depth";
+  const std::int64_t taps = is_tiled(axis[1]) ? 9 : 3;
+  if (problem.terms() < kMinTermsPerTap * taps)
+    return "too few input channels: the error would exceed that of a sum in order";
+  return nullptr;
+}
+
+double winograd_cost(const Problem& problem, const Machine& machine) {
+  return cost_of(problem, machine, best_tile(problem, machine));
+}
+
+PanelShape winograd_panels(const Problem& problem, const Machine& machine) {
+  const std::int64_t vectors = divide_up(problem.out_channels, machine.lanes);
+  return {problem.out_channels, std::min<std::int64_t>(vectors, machine.out_vecs) * machine.lanes,
+          machine.lanes};
+}
+
+WinogradLayout make_winograd_layout(const Problem& problem, const Tensor& x,
+                                    const PanelShape& panels, const Machine& machine) {
+  return Builder(problem, x, panels, machine).build();
+}
+
+}  // namespace fastconv

@@ -1,0 +1,128 @@
+// How a layer is cut for Winograd's algorithm. Pure arithmetic; nothing here touches an array.
+//
+// A tile takes blocks of three taps of stride 1. Any larger kernel is a sum of such blocks, each
+// with an input of its own:
+//
+//   5 taps              a b c d e    =   a b c . .   +   . . 0 d e
+//   7 taps, stride 2    a b c d e f g =  a c 0, 0 e g of the even positions, b d f of the odd ones
+//
+// so a term of the sums is a channel and a block. A block that is filled up with a zero has no
+// product at the first or the last point: 5 x 5 taps make 49 products for four outputs, not 64. It
+// is filled up inside of the kernel, so that an output still reads nothing but its own window.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "algorithms/tiling.hpp"
+#include "core/problem.hpp"
+#include "kernels/table.hpp"
+#include "pack/weights.hpp"
+
+namespace fastconv {
+
+// Taps offset, offset + stride, ... of one axis of the kernel.
+struct WinogradBlock {
+  std::int64_t offset = 0;
+  std::int64_t zeros_before = 0;  // taps of the tile that other blocks have
+  std::int64_t zeros_behind = 0;
+  std::int64_t lattice = 0;  // which transformed input it reads
+  std::int64_t shift = 0;    // so many tiles further on
+};
+
+struct WinogradAxis {
+  WinogradAxisShape tile = {1, 1, 1};
+  std::int64_t stride = 1;
+  std::vector<WinogradBlock> blocks;
+  // Offsets below step() at which the tiles of a transformed input begin.
+  std::vector<std::int64_t> lattices;
+  std::int64_t most_shift = 0;
+
+  static WinogradAxis make(const Axis& axis, const WinogradAxisShape& tile);
+
+  std::int64_t step() const { return stride * tile.outputs; }  // input positions between tiles
+  std::int64_t products() const;                               // of a tile
+  // Input positions that so many tiles need, shifted ones included.
+  std::int64_t positions(std::int64_t tiles) const;
+};
+
+// Sizes in elements.
+struct WinogradLayout {
+  WinogradTile tile = WinogradTile::f23_f23;
+  WinogradAxis rows, columns;
+  bool channels_last = false;
+  Index3 phases = {1, 1, 1};  // of the dilation
+  Index3 tiles = {1, 1, 1};   // of a box: depth (not tiled), rows, columns
+  Index3 boxes = {1, 1, 1};   // of the largest phase
+  std::int64_t slices = 1;    // input slices of a box
+  std::int64_t panels_per_task = 1;
+  std::int64_t panel_tasks = 1;
+  std::int64_t panels_at_once = 1;
+  std::int64_t block = 1;  // terms of one kernel call, at most
+
+  // Staged input. Planes: the columns of a row are split into step() phases, `split` apart.
+  // Channels last: `pitch` from one position to the next.
+  std::int64_t pitch = 1;
+  std::int64_t patch_rows = 0;
+  std::int64_t patch_columns = 0;
+  std::int64_t split = 0;
+  std::int64_t patch_elements = 0;
+  std::int64_t split_elements = 0;
+
+  // V: [frequency][lattice][channel][slice][grid of tiles] (planes), or
+  // [frequency][lattice][slice][grid of tiles][channel].
+  std::int64_t lattice = 0;      // from one lattice to the next
+  std::int64_t frequency = 0;    // from one frequency of V to the next
+  std::int64_t m_frequency = 0;  // and of M
+  std::int64_t m_elements = 0;
+  std::int64_t acc_elements = 0;
+
+  // By the kind of a frequency: 0, or 1 and 2 for the first and last point of the columns, plus
+  // three times the same of the rows.
+  struct Terms {
+    std::vector<std::int32_t> tap;   // where each lies in V: [kernel slice][block][channel]
+    std::int64_t slice = 0;          // terms of one kernel slice
+    std::vector<std::int64_t> rank;  // of each block, rows x columns, or -1: no product
+  };
+  static constexpr int kKinds = 9;
+  Terms terms[kKinds];
+  std::vector<std::int64_t> u_frequency;  // where each begins in a panel of weights
+  std::int64_t u_panel = 0;               // elements of a panel
+
+  std::int64_t points() const { return std::int64_t{rows.tile.points} * columns.tile.points; }
+  int kind(std::int64_t frequency) const {
+    const auto of = [](std::int64_t point, int points) {
+      return points == 1 ? 0 : point == 0 ? 1 : point == points - 1 ? 2 : 0;
+    };
+    return 3 * of(frequency / columns.tile.points, rows.tile.points) +
+           of(frequency % columns.tile.points, columns.tile.points);
+  }
+  std::int64_t grid_columns() const { return tiles[2] + columns.most_shift; }
+  std::int64_t grid() const { return (tiles[1] + rows.most_shift) * grid_columns(); }
+  std::int64_t lattice_count() const {
+    return static_cast<std::int64_t>(rows.lattices.size() * columns.lattices.size());
+  }
+  std::int64_t plane() const { return tiles[1] * tiles[2]; }
+  std::int64_t tile_count() const { return tiles[0] * plane(); }
+  std::int64_t box_count() const { return boxes[0] * boxes[1] * boxes[2]; }
+  std::int64_t tasks(const Problem& p) const {
+    return p.batch * p.groups * phases[1] * phases[2] * box_count() * panel_tasks;
+  }
+};
+
+// Null, or why there is no tile for this layer.
+const char* winograd_accepts(const Problem& problem);
+
+// Vector operations a term and pixel.
+double winograd_cost(const Problem& problem, const Machine& machine);
+
+PanelShape winograd_panels(const Problem& problem, const Machine& machine);
+WinogradLayout make_winograd_layout(const Problem& problem, const Tensor& x,
+                                    const PanelShape& panels, const Machine& machine);
+
+// Outputs of one axis that belong to a phase of its dilation.
+inline std::int64_t phase_outputs(const Axis& axis, std::int64_t phase) {
+  return (axis.out - phase + axis.dilation - 1) / axis.dilation;
+}
+
+}  // namespace fastconv

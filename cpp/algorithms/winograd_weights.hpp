@@ -1,0 +1,44 @@
+// Weights for Winograd's algorithm, and whether numbers suit it.
+#pragma once
+
+#include <limits>
+
+#include "algorithms/winograd_layout.hpp"
+#include "core/problem.hpp"
+#include "kernels/table.hpp"
+#include "pack/weights.hpp"
+
+namespace fastconv {
+
+// What the magnitudes of some numbers say of the error of their sums.
+struct Spread {
+  double sum = 0;      // of magnitudes
+  double squares = 0;  // sum of squares
+  double count = 0;    // not 0
+  double elements = 0;
+};
+
+// The number of equal elements with the same two sums: 0.64 n for a normal distribution,
+// 2 n / ln(range) where magnitudes are spread evenly over decades.
+inline double equal_elements(const Spread& s) { return s.sum * s.sum / s.squares; }
+
+// Whether the weight lies on more than a few elements; false for NaN, infinities, and where squares
+// leave the range.
+template <class T>
+bool is_even(const Spread& s, double share_of_elements, double share_of_count) {
+  if (s.sum == 0) return true;
+  constexpr double kTiny = std::numeric_limits<T>::min() / std::numeric_limits<T>::epsilon();
+  constexpr double kHuge = std::numeric_limits<T>::max() / 4;
+  return s.squares > kTiny && s.squares < kHuge && s.sum < kHuge &&
+         s.count >= share_of_elements * s.elements && equal_elements(s) >= share_of_count * s.count;
+}
+
+// Of the terms of an output so many must have weight, or some output will see none but small ones.
+inline constexpr double kMinEqualTerms = 32;
+
+// Packs and transforms all weights: [group][panel][frequency][kernel slice][block][channel][width].
+// False where they do not suit the algorithm.
+bool pack_winograd(const Problem& problem, const WinogradLayout& layout, const PanelShape& shape,
+                   const KernelTable& kernels, const Weights& w, void* to, int workers);
+
+}  // namespace fastconv

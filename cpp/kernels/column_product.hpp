@@ -1,0 +1,336 @@
+// Lanes are output pixels, rows are output channels, for many of them: a matrix product in which
+// neither weights nor output change their order.
+//
+//                x0    x1    x2    x3     <- one term of a panel of columns: 4 vectors of pixels
+//   w[k  ][t]   acc   acc   acc   acc
+//   w[k+1][t]   acc   acc   acc   acc     <- broadcast from the caller's own array
+//   ...                                      (a channel's terms lie side by side)
+//
+// A panel (gather_columns) is copied once and used for every output channel. What is left over of a
+// picture of few pixels goes by the dot product, lanes being terms: one pixel costs a sixteenth of
+// a vector then, not a whole one (7 x 7 pixels: three vectors and one pixel).
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/args.hpp"
+#include "kernels/unroll.hpp"
+#include "simd/inline.hpp"
+
+namespace fastconv::FASTCONV_ISA_NAMESPACE {
+
+// Two widths, so that any number of vectors is a sum of them (but for 1, 2 and 5 of thirty-two
+// registers): accumulators, operands of a term and one weight fill the register file.
+template <class V>
+inline constexpr int kColumnVecs[2] = {V::registers >= 32 ? 4 : 3, V::registers >= 32 ? 3 : 2};
+template <class V, int Vecs>
+inline constexpr int kColumnRows =
+    (V::registers - Vecs - 1) / Vecs > 8 ? 8 : (V::registers - Vecs - 1) / Vecs;
+
+// What one tile asks for (Ahead).
+struct Requests {
+  const char* at;
+  std::int64_t step;
+  std::int64_t left;
+};
+
+FASTCONV_INLINE Requests requests_of(const Ahead& a, std::int64_t tile, const void* otherwise) {
+  if (tile >= a.parts * a.columns) return {static_cast<const char*>(otherwise), 0, 0};
+  return {a.at + tile % a.parts * a.count * a.step + tile / a.parts * a.pitch, a.step, a.count};
+}
+
+template <class V, int Vecs, int Rows>
+FASTCONV_NOINLINE void column_tile(const ColumnArgs<typename V::value_type>& a, std::int64_t row,
+                                   Requests ahead) {
+  static_assert(Rows * Vecs + Vecs + 1 <= V::registers, "the tile spills");
+  using T = typename V::value_type;
+  const T* w[Rows];
+  V acc[Rows][Vecs];
+  FASTCONV_UNROLL
+  for (int r = 0; r < Rows; ++r) {
+    w[r] = a.w + (row + r) * a.w_pitch;
+    FASTCONV_OPAQUE_POINTER(w[r]);
+  }
+  FASTCONV_UNROLL
+  for (int r = 0; r < Rows; ++r) {
+    FASTCONV_UNROLL
+    for (int v = 0; v < Vecs; ++v) acc[r][v] = V::zero();
+  }
+  T* const out = a.out + row * a.out_pitch;
+  const std::int64_t pitch = a.out_pitch;
+  // Lines of y that no cache holds are here when the sums are.
+  if (a.pixels == Vecs * V::lanes) {
+    FASTCONV_UNROLL
+    for (int r = 0; r < Rows; ++r) {
+      FASTCONV_UNROLL
+      for (int v = 0; v < Vecs; ++v) FASTCONV_PREFETCH(out + r * pitch + v * V::lanes);
+    }
+  }
+  const T* x = a.x;
+  constexpr bool kHold = V::registers < 32;  // the others' multiply-adds take registers alone
+  const auto term = [&](const T* at, std::int64_t t) {
+    V xv[Vecs];
+    FASTCONV_UNROLL
+    for (int v = 0; v < Vecs; ++v) {
+      xv[v] = V::load(at + v * V::lanes);
+      if constexpr (kHold) FASTCONV_IN_REGISTER(xv[v].v);
+    }
+    FASTCONV_UNROLL
+    for (int r = 0; r < Rows; ++r) {
+      V wv = V::load_broadcast(w[r] + t);
+      if constexpr (kHold) FASTCONV_IN_REGISTER(wv.v);
+      FASTCONV_UNROLL
+      for (int v = 0; v < Vecs; ++v) acc[r][v] = V::fma(wv, xv[v], acc[r][v]);
+    }
+  };
+  constexpr int kWidth = Vecs * V::lanes;
+  std::int64_t t = 0;
+  // Of sixteen registers GCC would spill some if there were two terms a turn.
+  constexpr int kTerms = V::registers >= 32 ? 2 : 1;
+  FASTCONV_NO_UNROLL
+  for (; t + kTerms <= a.terms; t += kTerms, x += kTerms * kWidth) {
+    FASTCONV_PREFETCH_L2(ahead.at);
+    ahead.at += --ahead.left > 0 ? ahead.step : 0;
+    term(x, t);
+    if constexpr (kTerms == 2) term(x + kWidth, t + 1);
+  }
+  if constexpr (kTerms == 2)
+    if (t < a.terms) term(x, t);
+
+  if (a.pixels == kWidth) {
+    if (a.accumulate) {
+      FASTCONV_UNROLL
+      for (int r = 0; r < Rows; ++r) {
+        FASTCONV_UNROLL
+        for (int v = 0; v < Vecs; ++v)
+          acc[r][v] = V::add(V::load(out + r * pitch + v * V::lanes), acc[r][v]);
+      }
+    }
+    if (a.bias != nullptr) {
+      FASTCONV_UNROLL
+      for (int r = 0; r < Rows; ++r) {
+        FASTCONV_UNROLL
+        for (int v = 0; v < Vecs; ++v)
+          acc[r][v] = V::add(acc[r][v], V::load_broadcast(a.bias + row + r));
+      }
+    }
+    if (a.relu) {
+      FASTCONV_UNROLL
+      for (int r = 0; r < Rows; ++r) {
+        FASTCONV_UNROLL
+        for (int v = 0; v < Vecs; ++v) acc[r][v] = V::at_least(acc[r][v], V::zero());
+      }
+    }
+    FASTCONV_UNROLL
+    for (int r = 0; r < Rows; ++r) {
+      FASTCONV_UNROLL
+      for (int v = 0; v < Vecs; ++v) acc[r][v].store(out + r * pitch + v * V::lanes);
+    }
+    return;
+  }
+  // The end of a picture: as many lanes as there are pixels.
+  T sums[Rows * kWidth];
+  FASTCONV_UNROLL
+  for (int r = 0; r < Rows; ++r) {
+    FASTCONV_UNROLL
+    for (int v = 0; v < Vecs; ++v) acc[r][v].store(sums + r * kWidth + v * V::lanes);
+  }
+  FASTCONV_NO_UNROLL
+  for (int r = 0; r < Rows; ++r) {
+    FASTCONV_NO_UNROLL
+    for (int p = 0; p < a.pixels; p += V::lanes) {
+      const int n = a.pixels - p < V::lanes ? static_cast<int>(a.pixels - p) : V::lanes;
+      T* const to = out + r * pitch + p;
+      V v = V::load(sums + r * kWidth + p);
+      if (a.accumulate) v = V::add(n == V::lanes ? V::load(to) : V::load(to, n), v);
+      if (a.bias != nullptr) v = V::add(v, V::load_broadcast(a.bias + row + r));
+      if (a.relu) v = V::at_least(v, V::zero());
+      if (n == V::lanes) {
+        v.store(to);
+      } else {
+        v.store(to, n);
+      }
+    }
+  }
+}
+
+// Pixels [first, first + Pixels) of those behind the panel.
+template <class V, int Rows, int Pixels>
+FASTCONV_NOINLINE void dot_tile(const ColumnArgs<typename V::value_type>& a, std::int64_t row,
+                                std::int64_t first) {
+  using T = typename V::value_type;
+  constexpr int kSums = Rows * Pixels;
+  const T* const x = a.rest + first * a.rest_pitch;
+  const T* w[Rows];
+  FASTCONV_UNROLL
+  for (int r = 0; r < Rows; ++r) {
+    w[r] = a.w + (row + r) * a.w_pitch;
+    FASTCONV_OPAQUE_POINTER(w[r]);
+  }
+  V acc[kSums];
+  FASTCONV_UNROLL
+  for (int i = 0; i < kSums; ++i) acc[i] = V::zero();
+  std::int64_t t = 0;
+  FASTCONV_NO_UNROLL
+  for (; t + V::lanes <= a.terms; t += V::lanes) {
+    V xv[Pixels];
+    FASTCONV_UNROLL
+    for (int p = 0; p < Pixels; ++p) xv[p] = V::load(x + p * a.rest_pitch + t);
+    FASTCONV_UNROLL
+    for (int r = 0; r < Rows; ++r) {
+      const V wv = V::load(w[r] + t);
+      FASTCONV_UNROLL
+      for (int p = 0; p < Pixels; ++p) acc[p * Rows + r] = V::fma(xv[p], wv, acc[p * Rows + r]);
+    }
+  }
+  if (t < a.terms) {
+    const int n = static_cast<int>(a.terms - t);
+    V xv[Pixels];
+    FASTCONV_UNROLL
+    for (int p = 0; p < Pixels; ++p) xv[p] = V::load(x + p * a.rest_pitch + t, n);
+    FASTCONV_UNROLL
+    for (int r = 0; r < Rows; ++r) {
+      const V wv = V::load(w[r] + t, n);
+      FASTCONV_UNROLL
+      for (int p = 0; p < Pixels; ++p) acc[p * Rows + r] = V::fma(xv[p], wv, acc[p * Rows + r]);
+    }
+  }
+  // Sums of lanes, a square at a time.
+  T sums[(kSums + V::lanes - 1) / V::lanes * V::lanes];
+  FASTCONV_UNROLL
+  for (int s = 0; s < kSums; s += V::lanes) {
+    V square[V::lanes];
+    FASTCONV_UNROLL
+    for (int i = 0; i < V::lanes; ++i) square[i] = s + i < kSums ? acc[s + i] : V::zero();
+    V::transpose(square);
+    FASTCONV_UNROLL
+    for (int step = 1; step < V::lanes; step *= 2) {
+      FASTCONV_UNROLL
+      for (int i = 0; i + step < V::lanes; i += 2 * step)
+        square[i] = V::add(square[i], square[i + step]);
+    }
+    square[0].store(sums + s);
+  }
+  T* const out = a.out + row * a.out_pitch + a.pixels + first;
+  FASTCONV_NO_UNROLL
+  for (int p = 0; p < Pixels; ++p) {
+    FASTCONV_NO_UNROLL
+    for (int r = 0; r < Rows; ++r) {
+      T& to = out[r * a.out_pitch + p];
+      V sum = V::broadcast(sums[p * Rows + r]);
+      if (a.accumulate) sum = V::add(V::broadcast(to), sum);
+      if (a.bias != nullptr) sum = V::add(sum, V::broadcast(a.bias[row + r]));
+      if (a.relu) sum = V::at_least(sum, V::zero());
+      T lanes[V::lanes];
+      sum.store(lanes);
+      to = lanes[0];
+    }
+  }
+}
+
+template <class V, int Rows>
+FASTCONV_INLINE void dot_rows(const ColumnArgs<typename V::value_type>& a, std::int64_t row) {
+  std::int64_t p = 0;
+  for (; p + 2 <= a.rest_pixels; p += 2) dot_tile<V, Rows, 2>(a, row, p);
+  if (p < a.rest_pixels) dot_tile<V, Rows, 1>(a, row, p);
+}
+
+template <class V, int Vecs, int Rows>
+FASTCONV_INLINE void column_rows(const ColumnArgs<typename V::value_type>& a, std::int64_t row,
+                                 std::int64_t tile) {
+  column_tile<V, Vecs, Rows>(a, row, requests_of(a.ahead, tile, a.x));
+  if (a.rest_pixels != 0) dot_rows<V, Rows>(a, row);
+}
+
+// Tiles of Rows and, for tails, of fewer.
+template <class V, int Vecs, int Rows>
+FASTCONV_INLINE void column_tail(const ColumnArgs<typename V::value_type>& a, std::int64_t row,
+                                 std::int64_t rows, std::int64_t tile) {
+  if (rows == Rows) return column_rows<V, Vecs, Rows>(a, row, tile);
+  if constexpr (Rows > kColumnRows<V, Vecs> / 2 && Rows > 1) {
+    column_tail<V, Vecs, Rows - 1>(a, row, rows, tile);
+  } else {
+    // Fewer channels than half a tile.
+    for (; rows != 0; --rows, ++row) column_rows<V, Vecs, 1>(a, row, tile);
+  }
+}
+
+template <class V, int Vecs>
+void column_product(const ColumnArgs<typename V::value_type>& args) {
+  const ColumnArgs<typename V::value_type> a = args;  // no store can change a copy
+  constexpr int kRows = kColumnRows<V, Vecs>;
+  std::int64_t row = 0, tile = 0;
+  for (; a.rows - row >= 2 * kRows || a.rows - row == kRows; row += kRows, ++tile)
+    column_rows<V, Vecs, kRows>(a, row, tile);
+  // Two tiles of about the same height rather than a whole one and a thin one, which would wait for
+  // its additions.
+  for (std::int64_t left = a.rows - row; left != 0; ++tile) {
+    const std::int64_t rows = left > kRows ? (left + 1) / 2 : left;
+    column_tail<V, Vecs, kRows>(a, row, rows, tile);
+    row += rows;
+    left -= rows;
+  }
+}
+
+// One term: pieces of rows in which every Step-th element counts, and not one more is read.
+template <class V, int Step>
+FASTCONV_INLINE void gather_pieces(const GatherArgs<typename V::value_type>& a,
+                                   const typename V::value_type* from, typename V::value_type* to) {
+  FASTCONV_NO_UNROLL
+  for (std::int64_t s = 0; s < a.pieces; ++s) {
+    const auto* const x = from + a.piece[s].from;
+    const int n = Step * (a.piece[s].count - 1) + 1;
+    V first = n >= V::lanes ? V::load(x) : V::load(x, n);
+    if constexpr (Step == 2) {
+      V second = V::zero();
+      if (n > V::lanes) second = V::load(x + V::lanes, n - V::lanes);
+      V::unzip(first, second);
+    }
+    first.store(to + a.piece[s].to);
+  }
+}
+
+// Terms of a panel, its pieces one behind the other. The pages of two terms are far apart, where
+// the processor's own prefetching stops: lines are asked for kAhead terms ahead.
+template <class V>
+void gather_columns(const GatherArgs<typename V::value_type>& args) {
+  using T = typename V::value_type;
+  const GatherArgs<T> a = args;  // no store can change a copy
+  constexpr int kAhead = 4;
+  if (a.tap == nullptr && a.pieces != 0) {
+    for (std::int64_t t = 0; t < a.terms; ++t) {
+      const T* const from = a.from + t * a.from_pitch;
+      T* const to = a.to + t * a.to_pitch;
+      if (a.step == 1) {
+        gather_pieces<V, 1>(a, from, to);
+      } else {
+        gather_pieces<V, 2>(a, from, to);
+      }
+    }
+    return;
+  }
+  if (a.tap == nullptr) {
+    const std::int64_t whole = a.pixels / V::lanes * V::lanes;
+    for (std::int64_t t = 0; t < a.terms; ++t) {
+      const T* const from = a.from + t * a.from_pitch;
+      T* const to = a.to + t * a.to_pitch;
+      const std::int64_t ahead = t + kAhead < a.terms ? kAhead * a.from_pitch : 0;
+      for (std::int64_t i = 0; i < whole; i += V::lanes) {
+        FASTCONV_PREFETCH(from + ahead + i);
+        V::load(from + i).store(to + i);
+      }
+      if (whole != a.pixels)
+        V::load(from + whole, static_cast<int>(a.pixels - whole)).store(to + whole);
+    }
+    return;
+  }
+  for (std::int64_t t = 0; t < a.terms; ++t) {
+    const T* const from = a.from + a.tap[t];
+    T* const to = a.to + t * a.to_pitch;
+    FASTCONV_NO_UNROLL
+    for (std::int64_t s = 0; s < a.pieces; ++s)
+      V::load(from + a.piece[s].from).store(to + a.piece[s].to);
+  }
+}
+
+}  // namespace fastconv::FASTCONV_ISA_NAMESPACE
