@@ -321,6 +321,8 @@ class OwnError(Exception):
 def handler(number, frame):
     raise OwnError
 expected = KeyboardInterrupt
+# Python's own handler is not there by itself where a shell runs this in the background.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 if caller == "handler":
     signal.signal(signal.SIGINT, handler)
     expected = OwnError

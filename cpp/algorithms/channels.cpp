@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/border.hpp"
+#include "core/rounding.hpp"
 #include "runtime/thread_pool.hpp"
 
 namespace fastconv {
@@ -11,9 +12,6 @@ namespace {
 constexpr std::int64_t kTaskMacs = 128 << 10;
 constexpr std::int64_t kMostVecs = 4;
 constexpr std::int64_t kMostTableColumns = 1 << 16;  // of the table
-
-std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-std::int64_t round_to_line(std::int64_t bytes) { return divide_up(bytes, 64) * 64; }
 
 // And one more, which kernels with a stride may look up.
 std::int64_t padded_columns(const Axis& width) {

@@ -4,6 +4,7 @@
 
 #include "algorithms/tiling.hpp"
 #include "core/border.hpp"
+#include "core/rounding.hpp"
 #include "pack/convert.hpp"
 #include "runtime/thread_pool.hpp"
 
@@ -18,9 +19,6 @@ constexpr std::int64_t kBandBytes = 16 << 10;
 constexpr std::int64_t kMinRows = 24;
 constexpr std::int64_t kMostBandBytes = 256 << 10;
 constexpr std::int64_t kMostRollColumns = 1 << 14;
-
-std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-std::int64_t round_to_line(std::int64_t bytes) { return divide_up(bytes, 64) * 64; }
 
 bool is_square(const Problem& problem) {
   const Axis& height = problem.axis[1];
