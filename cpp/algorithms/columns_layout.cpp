@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include "core/rounding.hpp"
 
@@ -164,6 +165,27 @@ class Builder {
     return layout_.tasks(problem_);
   }
 
+  // Whether the threads, each taking the next task when it is done with one, end at about the same
+  // time. Tasks may differ: that of the last pixels is often small.
+  bool is_balanced() const {
+    std::vector<std::int64_t> busy(static_cast<std::size_t>(machine_.threads));
+    std::int64_t all = 0;
+    for (std::int64_t unit = 0; unit < problem_.batch * problem_.groups; ++unit) {
+      for (std::int64_t panels = 0; panels < layout_.panel_tasks; ++panels) {
+        for (std::int64_t rows = 0; rows < layout_.row_tasks; ++rows) {
+          const std::int64_t cost =
+              (layout_.last_pixel(panels) - layout_.first_pixel(panels)) *
+              std::min(layout_.rows_per_task, problem_.out_channels - rows * layout_.rows_per_task);
+          *std::min_element(busy.begin(), busy.end()) += cost;
+          all += cost;
+        }
+      }
+    }
+    const std::int64_t last = *std::max_element(busy.begin(), busy.end());
+    constexpr double kIdle = 1.06;
+    return static_cast<double>(last * machine_.threads) <= kIdle * static_cast<double>(all);
+  }
+
   // What a task holds at a time stays in a half of L2: the patch of a chunk and the sums.
   void choose_tasks() {
     layout_.rows_per_task = problem_.out_channels;
@@ -179,7 +201,7 @@ class Builder {
     layout_.panels_per_task = std::clamp<std::int64_t>(budget / each, 1, total);
     layout_.panels_per_task = divide_up(total, divide_up(total, layout_.panels_per_task));
     const std::int64_t threads = machine_.threads;
-    while (threads > 1 && count_tasks() < 4 * threads && count_tasks() % threads != 0) {
+    while (threads > 1 && count_tasks() < 4 * threads && !is_balanced()) {
       if (layout_.panels_per_task > 1) {
         layout_.panels_per_task = divide_up(layout_.panels_per_task, 2);
         continue;

@@ -53,13 +53,15 @@ class WinogradRun {
         scratch_each_(scratch_each),
         interrupt_(interrupt) {}
 
-  static std::int64_t scratch_bytes(const WinogradLayout& l) {
+  // `rows`: elements for the weights of a panel on their way, or 0 where all are packed before.
+  static std::int64_t scratch_bytes(const WinogradLayout& l, std::int64_t rows) {
     constexpr std::int64_t kElement = sizeof(T);
     return round_to_line(l.patch_elements * kElement) + round_to_line(l.split_elements * kElement) +
            round_to_line(l.points() * l.frequency * kElement) +
            round_to_line(l.m_elements * kElement) + 2 * round_to_line(l.acc_elements * kElement) +
            2 * round_to_line(l.tile_count() * std::int64_t{sizeof(std::int32_t)}) +
-           2 * round_to_line(l.slices * l.patch_rows * std::int64_t{sizeof(std::int64_t)});
+           2 * round_to_line(l.slices * l.patch_rows * std::int64_t{sizeof(std::int64_t)}) +
+           (rows > 0 ? round_to_line(rows * kElement) + round_to_line(l.u_panel * kElement) : 0);
   }
 
   void task(std::int64_t index, int worker) noexcept {
@@ -77,8 +79,15 @@ class WinogradRun {
       unsuitable.store(1, std::memory_order_relaxed);
       return;
     }
-    for (std::int64_t p = box.first_panel; p < box.last_panel; p += layout_.panels_at_once) {
-      const std::int64_t end = std::min(p + layout_.panels_at_once, box.last_panel);
+    const bool packs = operands_.packed == nullptr;
+    const std::int64_t at_once = packs ? 1 : layout_.panels_at_once;
+    for (std::int64_t p = box.first_panel; p < box.last_panel; p += at_once) {
+      const std::int64_t end = std::min(p + at_once, box.last_panel);
+      if (packs && !pack_winograd_panel<T>(problem_, layout_, shape_, table_, *operands_.weights,
+                                           box.tile.group, p, pad.weight_rows, pad.u)) {
+        unsuitable.store(1, std::memory_order_relaxed);
+        return;
+      }
       multiply(box, p, end, pad, worker);
       if (interrupt_.stop_requested()) return;
       transform_output(box, p, end, pad);
@@ -107,6 +116,8 @@ class WinogradRun {
     std::int32_t* tile;    // of each tile in acc
     std::int64_t* offset;  // of the rows of a channel
     const T** rows;
+    T* u;  // of one panel
+    T* weight_rows;
 
     Pad(const WinogradLayout& l, char* at) {
       const auto take = [&](auto*& to, std::int64_t count) {
@@ -123,6 +134,8 @@ class WinogradRun {
       take(tile, l.tile_count());
       take(offset, l.slices * l.patch_rows);
       take(rows, l.slices * l.patch_rows);
+      take(u, l.u_panel);
+      take(weight_rows, 0);
     }
   };
 
@@ -133,8 +146,13 @@ class WinogradRun {
       index /= n;
       return i;
     };
-    box.first_panel = next(layout_.panel_tasks) * layout_.panels_per_task;
-    box.last_panel = std::min(box.first_panel + layout_.panels_per_task, shape_.panels());
+    box.last_panel = shape_.panels();
+    if (index >= layout_.whole_boxes) {
+      index -= layout_.whole_boxes;
+      box.first_panel = next(layout_.panel_tasks) * layout_.panels_per_task;
+      box.last_panel = std::min(box.first_panel + layout_.panels_per_task, box.last_panel);
+      index += layout_.whole_boxes;
+    }
     Index3 at;
     for (int a = 2; a >= 0; --a) at[a] = next(layout_.boxes[a]) * layout_.tiles[a];
     for (int a = 2; a >= 1; --a) box.phase[a] = next(layout_.phases[a]);
@@ -274,10 +292,13 @@ class WinogradRun {
     }
   }
 
-  const T* packed(std::int64_t group, std::int64_t panel, std::int64_t frequency) const {
-    return static_cast<const T*>(operands_.packed) +
-           (group * shape_.panels() + panel) * layout_.u_panel +
-           layout_.u_frequency[static_cast<std::size_t>(frequency)];
+  const T* weights(const Pad& pad, std::int64_t group, std::int64_t panel,
+                   std::int64_t frequency) const {
+    const T* const u = operands_.packed == nullptr
+                           ? pad.u
+                           : static_cast<const T*>(operands_.packed) +
+                                 (group * shape_.panels() + panel) * layout_.u_panel;
+    return u + layout_.u_frequency[static_cast<std::size_t>(frequency)];
   }
 
   // Kernel slices [first, last) that output `depth` of a box sees: those that lie in a border of
@@ -303,8 +324,8 @@ class WinogradRun {
       T* m = pad.m + f * layout_.m_frequency;
       for (std::int64_t p = first; p < last; ++p, m += layout_.points() * layout_.m_frequency) {
         const T* const next = p + 1 < last
-                                  ? packed(box.tile.group, p + 1, f)
-                                  : packed(box.tile.group, first, (f + 1) % layout_.points());
+                                  ? weights(pad, box.tile.group, p + 1, f)
+                                  : weights(pad, box.tile.group, first, (f + 1) % layout_.points());
         for (std::int64_t d = 0; d < box.tiles[0];) {
           const Slices slices = slices_of(box, d);
           std::int64_t end = d + 1;
@@ -331,7 +352,7 @@ class WinogradRun {
       return static_cast<void>(
           std::fill_n(m + begin * plane * width, (end - begin) * plane * width, T(0)));
     const std::int64_t step = divide_up(to - from, divide_up(to - from, layout_.block));
-    const T* const u = packed(box.tile.group, panel, f);
+    const T* const u = weights(pad, box.tile.group, panel, f);
     for (std::int64_t t = from; t < to; t += step) {
       const std::int64_t count = std::min(step, to - t);
       const T* const after = t + count < to ? u + (t + count) * width : next;
@@ -389,7 +410,9 @@ class WinogradExecution final : public Execution {
         kernels_(kernels),
         shape_(winograd_panels(problem, machine)),
         layout_(make_winograd_layout(problem, x, shape_, machine)),
-        element_(machine.element) {}
+        element_(machine.element),
+        packs_as_it_runs_(!problem.keeps_weights && layout_.all_boxes(problem) == 1 &&
+                          packed_bytes() > machine.l2) {}
 
   std::int64_t tasks() const override { return layout_.tasks(problem_); }
 
@@ -401,13 +424,18 @@ class WinogradExecution final : public Execution {
     return layout_.tile == static_cast<const WinogradExecution&>(other).layout_.tile;
   }
 
+  // Weights that a call uses once and that are larger than L2 are multiplied a panel at a time,
+  // while they are near. Those that do not suit are then found too late, as an image is.
+  bool reads_in_place(const Weights& /*w*/) const override { return packs_as_it_runs_; }
+
   bool pack(const Weights& w, void* to, int workers) const override {
     return pack_winograd(problem_, layout_, shape_, kernels_, w, to, workers);
   }
 
   std::int64_t scratch_bytes() const override {
-    return problem_.compute == Compute::f32 ? WinogradRun<float>::scratch_bytes(layout_)
-                                            : WinogradRun<double>::scratch_bytes(layout_);
+    const std::int64_t rows = packs_as_it_runs_ ? winograd_rows_elements(problem_, shape_) : 0;
+    return problem_.compute == Compute::f32 ? WinogradRun<float>::scratch_bytes(layout_, rows)
+                                            : WinogradRun<double>::scratch_bytes(layout_, rows);
   }
 
   void run(const Operands& operands, char* scratch, int workers,
@@ -436,6 +464,7 @@ class WinogradExecution final : public Execution {
   const PanelShape shape_;
   const WinogradLayout layout_;
   const std::int64_t element_;
+  const bool packs_as_it_runs_;
 };
 
 std::unique_ptr<const Execution> execute(const Problem& problem, const Tensor& x,

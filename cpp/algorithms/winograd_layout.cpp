@@ -1,7 +1,9 @@
 #include "algorithms/winograd_layout.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "core/rounding.hpp"
 
@@ -22,6 +24,8 @@ constexpr std::int64_t kMaxInputBytes = std::int64_t{7} << 19;
 constexpr std::int64_t kMaxProductBytes = std::int64_t{5} << 19;
 constexpr std::int64_t kMostTaps = 64;  // of an axis: blocks share their input with many tiles
 constexpr std::int64_t kMostPhases = KernelSet<float>::kMaxPhases;  // that a row is split into
+
+constexpr std::int64_t kManyTasks = 16;  // for each thread: the last ones need not be shared
 
 constexpr double kNever = std::numeric_limits<double>::infinity();
 
@@ -172,7 +176,9 @@ class Builder {
           if (!fits(tiles)) return;
           double boxes = 1;
           for (int a = 0; a < 3; ++a) boxes *= static_cast<double>(divide_up(all[a], tiles[a]));
-          const double cost = boxes * box_cost(tiles);
+          // Threads share an even number of boxes, where panels cannot be shared.
+          const bool odd = panels_.panels() == 1 && std::fmod(boxes, 2) != 0 && boxes > 1;
+          const double cost = (boxes + (odd ? 0.3 : 0.0)) * box_cost(tiles);
           if (cost >= least) return;
           least = cost;
           l.tiles = tiles;
@@ -197,20 +203,18 @@ class Builder {
 
   void deal_out() {
     WinogradLayout& l = layout_;
-    l.panels_per_task = panels_.panels();
-    const auto count = [&] {
-      l.panel_tasks = divide_up(panels_.panels(), l.panels_per_task);
-      return l.tasks(problem_);
-    };
     // Boxes stay as they are: what decides about an image may not depend on the threads.
-    while (count() < 2 * machine_.threads && machine_.threads > 1 &&
-           count() % machine_.threads != 0 && l.panels_per_task > 1)
-      l.panels_per_task = divide_up(l.panels_per_task, 2);
-    count();
+    const std::int64_t all = l.all_boxes(problem_), panels = panels_.panels();
+    const std::int64_t threads = machine_.threads, rest = all % threads;
+    l.whole_boxes = all < kManyTasks * threads ? all - rest : all;
+    l.panel_tasks = rest == 0 ? 1 : std::min(panels, threads / std::gcd(rest, threads));
+    l.panels_per_task = divide_up(panels, l.panel_tasks);
+    l.panel_tasks = divide_up(panels, l.panels_per_task);
     // Frequencies lie an odd number of lines apart: those of a tile would else meet in a few sets.
     l.m_frequency = odd_lines(l.tile_count() * panels_.panel);
-    l.panels_at_once = std::clamp<std::int64_t>(
-        kMaxProductBytes / (l.points() * l.m_frequency * machine_.element), 1, l.panels_per_task);
+    l.panels_at_once =
+        std::clamp<std::int64_t>(kMaxProductBytes / (l.points() * l.m_frequency * machine_.element),
+                                 1, l.whole_boxes > 0 ? panels : l.panels_per_task);
     l.m_elements = l.points() * l.m_frequency * l.panels_at_once;
     l.block = std::min<std::int64_t>(kMostChain, machine_.chain);
     l.acc_elements = l.tile_count() * l.rows.tile.outputs * l.columns.tile.outputs * panels_.panel;

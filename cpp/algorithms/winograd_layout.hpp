@@ -55,6 +55,9 @@ struct WinogradLayout {
   Index3 tiles = {1, 1, 1};   // of a box: depth (not tiled), rows, columns
   Index3 boxes = {1, 1, 1};   // of the largest phase
   std::int64_t slices = 1;    // input slices of a box
+  // A task is a box and all panels of weights; of the last boxes, as many as threads would not
+  // share evenly, a part of them.
+  std::int64_t whole_boxes = 0;
   std::int64_t panels_per_task = 1;
   std::int64_t panel_tasks = 1;
   std::int64_t panels_at_once = 1;
@@ -105,8 +108,11 @@ struct WinogradLayout {
   std::int64_t plane() const { return tiles[1] * tiles[2]; }
   std::int64_t tile_count() const { return tiles[0] * plane(); }
   std::int64_t box_count() const { return boxes[0] * boxes[1] * boxes[2]; }
+  std::int64_t all_boxes(const Problem& p) const {
+    return p.batch * p.groups * phases[1] * phases[2] * box_count();
+  }
   std::int64_t tasks(const Problem& p) const {
-    return p.batch * p.groups * phases[1] * phases[2] * box_count() * panel_tasks;
+    return whole_boxes + (all_boxes(p) - whole_boxes) * panel_tasks;
   }
 };
 

@@ -16,17 +16,11 @@ constexpr std::int64_t kMaxTaps = 9;
 constexpr std::int64_t kRowsAtOnce = 288;  // packed and transformed in L1 and L2
 
 template <class T>
-class WeightsJob {
+class WeightsTransform {
  public:
-  WeightsJob(const Problem& problem, const WinogradLayout& layout, const PanelShape& shape,
-             const KernelTable& kernels, const Weights& w, T* to, T* buffer)
-      : problem_(problem),
-        layout_(layout),
-        shape_(shape),
-        kernels_(kernels),
-        w_(w),
-        to_(to),
-        buffer_(buffer) {}
+  WeightsTransform(const Problem& problem, const WinogradLayout& layout, const PanelShape& shape,
+                   const KernelTable& kernels, const Weights& w)
+      : problem_(problem), layout_(layout), shape_(shape), kernels_(kernels), w_(w) {}
 
   static std::int64_t channels_at_once(const Problem& problem) {
     return std::max<std::int64_t>(kRowsAtOnce / problem.taps(), 1);
@@ -35,13 +29,10 @@ class WeightsJob {
     return channels_at_once(problem) * problem.taps() * shape.panel;
   }
 
-  // One panel of one group.
-  void task(std::int64_t index, int worker) noexcept {
-    const std::int64_t group = index / shape_.panels(), panel = index % shape_.panels();
+  // One panel of one group. `rows` has buffer_elements(). False where it does not suit.
+  bool panel(std::int64_t group, std::int64_t panel, T* rows, T* u) const {
     const std::int64_t width = shape_.width(panel), channels = shape_.channels(panel);
     const std::int64_t taps = problem_.taps(), at_once = channels_at_once(problem_);
-    T* const rows = buffer_ + worker * buffer_elements(problem_, shape_);
-    T* const u = to_ + index * layout_.u_panel;
     T sums[2 * kMaxWidth] = {};
     bool whole[kMaxWidth];
     std::fill_n(whole, channels, problem_.algorithm == Algorithm::automatic);
@@ -57,11 +48,10 @@ class WeightsJob {
       const Spread spread = {sums[k], sums[width + k], terms, terms};
       if ((whole[k] && sums[k] != 0) ||
           !is_even<T>(spread, 1, std::max(1.0 / 16, kMinEqualTerms / terms)))
-        suitable_.store(false, std::memory_order_relaxed);
+        return false;
     }
+    return true;
   }
-
-  bool suitable() const { return suitable_.load(std::memory_order_relaxed); }
 
  private:
   // Channels [first, first + count) of a panel, every kernel slice and block.
@@ -117,24 +107,33 @@ class WeightsJob {
   const PanelShape& shape_;
   const KernelTable& kernels_;
   const Weights& w_;
-  T* const to_;
-  T* const buffer_;
-  std::atomic<bool> suitable_{true};
 };
 
 template <class T>
 bool pack_as(const Problem& problem, const WinogradLayout& layout, const PanelShape& shape,
              const KernelTable& kernels, const Weights& w, void* to, int workers) {
-  const std::int64_t each = WeightsJob<T>::buffer_elements(problem, shape);
+  const std::int64_t each = WeightsTransform<T>::buffer_elements(problem, shape);
   const std::unique_ptr<T[]> buffer(new T[static_cast<std::size_t>(each * workers)]);
-  WeightsJob<T> job(problem, layout, shape, kernels, w, static_cast<T*>(to), buffer.get());
+  struct Job {
+    const WeightsTransform<T> transform;
+    const WinogradLayout& layout;
+    const PanelShape& shape;
+    T* to;
+    T* buffer;
+    std::int64_t each;
+    std::atomic<bool> suitable{true};
+  } job{
+      {problem, layout, shape, kernels, w}, layout, shape, static_cast<T*>(to), buffer.get(), each};
   parallel_for(
       problem.groups * shape.panels(), workers,
       [](void* context, std::int64_t index, int worker) noexcept {
-        static_cast<WeightsJob<T>*>(context)->task(index, worker);
+        Job& j = *static_cast<Job*>(context);
+        if (!j.transform.panel(index / j.shape.panels(), index % j.shape.panels(),
+                               j.buffer + worker * j.each, j.to + index * j.layout.u_panel))
+          j.suitable.store(false, std::memory_order_relaxed);
       },
       &job);
-  return job.suitable();
+  return job.suitable.load(std::memory_order_relaxed);
 }
 
 }  // namespace
@@ -145,5 +144,23 @@ bool pack_winograd(const Problem& problem, const WinogradLayout& layout, const P
              ? pack_as<float>(problem, layout, shape, kernels, w, to, workers)
              : pack_as<double>(problem, layout, shape, kernels, w, to, workers);
 }
+
+std::int64_t winograd_rows_elements(const Problem& problem, const PanelShape& shape) {
+  return WeightsTransform<float>::buffer_elements(problem, shape);
+}
+
+template <class T>
+bool pack_winograd_panel(const Problem& problem, const WinogradLayout& layout,
+                         const PanelShape& shape, const KernelTable& kernels, const Weights& w,
+                         std::int64_t group, std::int64_t panel, T* rows, T* u) {
+  return WeightsTransform<T>(problem, layout, shape, kernels, w).panel(group, panel, rows, u);
+}
+
+template bool pack_winograd_panel<float>(const Problem&, const WinogradLayout&, const PanelShape&,
+                                         const KernelTable&, const Weights&, std::int64_t,
+                                         std::int64_t, float*, float*);
+template bool pack_winograd_panel<double>(const Problem&, const WinogradLayout&, const PanelShape&,
+                                          const KernelTable&, const Weights&, std::int64_t,
+                                          std::int64_t, double*, double*);
 
 }  // namespace fastconv

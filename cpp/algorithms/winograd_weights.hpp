@@ -41,4 +41,11 @@ inline constexpr double kMinEqualTerms = 32;
 bool pack_winograd(const Problem& problem, const WinogradLayout& layout, const PanelShape& shape,
                    const KernelTable& kernels, const Weights& w, void* to, int workers);
 
+// One panel of them, u_panel elements, by way of `rows`, so many elements.
+std::int64_t winograd_rows_elements(const Problem& problem, const PanelShape& shape);
+template <class T>
+bool pack_winograd_panel(const Problem& problem, const WinogradLayout& layout,
+                         const PanelShape& shape, const KernelTable& kernels, const Weights& w,
+                         std::int64_t group, std::int64_t panel, T* rows, T* u);
+
 }  // namespace fastconv
