@@ -434,7 +434,12 @@ const char* accepts(const Problem& problem) {
 }
 
 bool suits(const Problem& problem, const Tensor& x) {
-  return !has_unit_channels(problem, x) || problem.in_channels == 1;
+  if (!has_unit_channels(problem, x) || (problem.in_channels == 1 && !problem.channels_last))
+    return true;
+  // Channels last are transposed on the way in and out. Where a picture is far smaller than the
+  // weights, that costs less than packing them for a kernel that would read it as it lies.
+  constexpr std::int64_t kMostPixels = 64;
+  return !problem.keeps_weights && problem.groups == 1 && problem.out_pixels() <= kMostPixels;
 }
 
 // The product, lanes computed in vain included, and the copies, of which all output channels share

@@ -28,6 +28,7 @@
 #include "algorithms/winograd_weights.hpp"
 #include "core/rounding.hpp"
 #include "pack/stage.hpp"
+#include "runtime/scratch.hpp"
 #include "runtime/thread_pool.hpp"
 
 namespace fastconv {
@@ -411,8 +412,9 @@ class WinogradExecution final : public Execution {
         shape_(winograd_panels(problem, machine)),
         layout_(make_winograd_layout(problem, x, shape_, machine)),
         element_(machine.element),
-        packs_as_it_runs_(!problem.keeps_weights && layout_.all_boxes(problem) == 1 &&
-                          packed_bytes() > machine.l2) {}
+        packs_as_it_runs_(!problem.keeps_weights && packed_bytes() > machine.l2 &&
+                          layout_.all_boxes(problem) <=
+                              (packed_bytes() > std::int64_t{Scratch::kMostCached} ? 4 : 1)) {}
 
   std::int64_t tasks() const override { return layout_.tasks(problem_); }
 
@@ -425,7 +427,8 @@ class WinogradExecution final : public Execution {
   }
 
   // Weights that a call uses once and that are larger than L2 are multiplied a panel at a time,
-  // while they are near. Those that do not suit are then found too late, as an image is.
+  // while they are near; and so are those that would need fresh memory in each call, whose pages
+  // cost more than packing again for a few boxes. Those that do not suit are then found too late, as an image is.
   bool reads_in_place(const Weights& /*w*/) const override { return packs_as_it_runs_; }
 
   bool pack(const Weights& w, void* to, int workers) const override {

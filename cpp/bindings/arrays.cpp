@@ -257,7 +257,7 @@ Strides contiguous_strides(const Shape& shape, std::int64_t element) {
 namespace {
 
 // Memory of the library's own (runtime/result_memory.hpp).
-py::array large_array(const py::dtype& dtype, const Shape& shape, std::size_t bytes) {
+py::array aligned_array(const py::dtype& dtype, const Shape& shape, std::size_t bytes) {
   struct Result {
     void* data;
     std::size_t bytes;
@@ -276,7 +276,7 @@ py::array large_array(const py::dtype& dtype, const Shape& shape, std::size_t by
 py::array empty_array(const py::dtype& dtype, const Shape& shape) {
   std::size_t bytes = static_cast<std::size_t>(dtype.itemsize());
   for (const std::int64_t n : shape) bytes *= static_cast<std::size_t>(n);
-  if (bytes >= kLeastResultKept) return large_array(dtype, shape, bytes);
+  if (bytes >= kLeastResultAligned) return aligned_array(dtype, shape, bytes);
   // NumPy's own allocation: a py::array of a shape would compute and re-check the strides.
   auto& api = py::detail::npy_api::get();
   const std::vector<py::ssize_t> lengths(shape.begin(), shape.end());
