@@ -388,7 +388,9 @@ class PlaneRun {
     args.advance = s == 1 && height_.kernel > 1 ? d : s;
     if (kernel_ == PlaneKernel::square3_by2) args.row_step = 1;
     args.kernel_rows = height_.kernel;
-    args.kernel_columns = problem_.axis[2].kernel;
+    const Axis& width = problem_.axis[2];
+    args.kernel_columns = width.kernel;
+    args.neighbours = width.stride == 1 && width.dilation == 1 && width.interleave == 1;
     args.activation = is_float(problem_.compute) ? problem_.activation : Activation::none;
     return args;
   }

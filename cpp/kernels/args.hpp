@@ -105,6 +105,7 @@ struct PlaneArgs {
   std::int64_t kernel_rows;
   std::int64_t kernel_columns;
   const std::int32_t* column;  // offset of each kernel column
+  bool neighbours;             // each column lies beside the one before it
   const T* w;                  // [kernel_rows][kernel_columns]
   const T* bias;               // one value, or null
   Activation activation;
