@@ -285,6 +285,14 @@ def test_without_out_every_result_is_new_and_dense():
     assert first.flags.writeable
 
 
+def test_large_results_begin_with_a_cache_line():
+    results = [fc.conv2d(normal(1, 16, 16), normal(n, 1, 1, 1)) for n in range(16, 33)]
+    for y in results:
+        assert y.ctypes.data % 64 == 0
+        assert y.flags.c_contiguous
+        assert y.flags.writeable
+
+
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 def test_unbatched_input_gives_unbatched_output(layout):
     x, w = normal(3, 3, 3), normal(4, 3, 2, 2)

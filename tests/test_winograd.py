@@ -254,3 +254,26 @@ def test_the_bound_holds_whatever_the_magnitudes(inputs, weights, kernel, stride
     # What underflows is no relative error: 2**-150 is half of the smallest number there is.
     bound = gamma(terms, UNIT) * s + terms * 2.0**-150
     assert (np.abs(got - conv(x, w, **options)) <= bound).all()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("boxes", [1, 3])
+def test_weights_of_a_call_are_those_of_a_plan(isa, threads, boxes):
+    """Large weights that few boxes use are transformed a panel at a time, as they are multiplied."""
+    x, w = normal(1, 256, 14, 14 * boxes), normal(272, 256, 3, 3)
+    if chosen(x, w, padding=1) != "winograd":
+        pytest.skip("this instruction set computes it directly")
+    with fc.num_threads(threads):
+        np.testing.assert_array_equal(fc.conv2d(x, w, padding=1), fc.Conv2d(w, padding=1)(x))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_large_weights_that_do_not_suit_take_the_direct_path(threads):
+    """Found while the image is computed, in the last panel."""
+    x, w = normal(1, 256, 14, 14), normal(256, 256, 3, 3)
+    w[255] *= 1e-20
+    w[255, 0, 1, 1] = 1
+    with fc.num_threads(threads):
+        got = fc.conv2d(x, w, padding=1)
+        direct = fc.conv2d(x, w, padding=1, algorithm="direct")
+    np.testing.assert_array_equal(got, direct)
