@@ -259,7 +259,7 @@ def test_the_bound_holds_whatever_the_magnitudes(inputs, weights, kernel, stride
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("boxes", [1, 3])
 def test_weights_of_a_call_are_those_of_a_plan(isa, threads, boxes):
-    """Large weights that few boxes use are transformed a panel at a time, as they are multiplied."""
+    """Large weights for few boxes are transformed a panel at a time, as they are multiplied."""
     x, w = normal(1, 256, 14, 14 * boxes), normal(272, 256, 3, 3)
     if chosen(x, w, padding=1) != "winograd":
         pytest.skip("this instruction set computes it directly")
