@@ -38,11 +38,22 @@ std::int64_t taps_of_phase(const Axis& axis, std::int64_t phase) {
   return divide_up(axis.kernel - phase, axis.stride);
 }
 
-// The share of products that a tile makes beyond the edge of the output.
+// The share of products that a tile makes beyond the edge of the output, of which each phase of the
+// dilation has its own.
 double waste(const Axis& axis, const WinogradAxisShape& tile) {
-  const std::int64_t out = divide_up(axis.out, axis.dilation);
-  if (out < tile.outputs) return kNever;
-  return static_cast<double>(round_up(out, tile.outputs)) / static_cast<double>(out);
+  if (divide_up(axis.out, axis.dilation) < tile.outputs) return kNever;
+  std::int64_t outputs = 0;
+  for (std::int64_t phase = 0; phase < std::min(axis.dilation, axis.out); ++phase)
+    outputs += round_up(phase_outputs(axis, phase), tile.outputs);
+  return static_cast<double>(outputs) / static_cast<double>(axis.out);
+}
+
+// The share of a kernel's pixels that are none, where a phase has but a few tiles.
+double idle(const Problem& problem, const Machine& machine, const WinogradShape& shape) {
+  const auto& [depth, height, width] = problem.axis;
+  const std::int64_t tiles = depth.out * divide_up(phase_outputs(height, 0), shape.rows.outputs) *
+                             divide_up(phase_outputs(width, 0), shape.columns.outputs);
+  return static_cast<double>(round_up(tiles, machine.pixels)) / static_cast<double>(tiles);
 }
 
 // Products, the share of tiles that is cut off, the transforms of input and output, and those of
@@ -66,15 +77,18 @@ double cost_of(const Problem& problem, const Machine& machine, WinogradTile tile
   const double lattices = static_cast<double>(rows.lattices.size() * columns.lattices.size());
   const double vectors = static_cast<double>(divide_up(problem.out_channels, machine.lanes));
   const double terms = static_cast<double>(problem.in_channels * axis[0].kernel);
-  const double multiply = 1.1 * vectors * products / (taps * area);
+  const double multiply = 1.1 * idle(problem, machine, shape) * vectors * products / (taps * area);
   const double staged = 3.0 * static_cast<double>(rows.step() * columns.step());
   const double input = (staged + lattices * points * (fine ? 5.0 : 3.0)) / (taps * area) /
                        machine.lanes * (axis[0].kernel > 1 ? 1.0 / 2 : 1.0);
   const double output = points * 2.5 * vectors / (taps * area * terms);
   // Of one image: what is chosen must not depend on the batch.
   const double pixels = static_cast<double>(problem.out_pixels());
-  // Packing, and reading from far away.
-  const double each = (problem.keeps_weights ? 0.0 : fine ? 11.0 : 7.0) + 5.0;
+  // Packing, and reading from far away, which each phase of the dilation does.
+  const std::int64_t phases =
+      std::min(axis[1].dilation, axis[1].out) * std::min(axis[2].dilation, axis[2].out);
+  const double pack = fine ? 11.0 : 7.0;
+  const double each = (problem.keeps_weights ? 0.0 : pack) + 5.0 * static_cast<double>(phases);
   const double weights = points * blocks * each * vectors / (taps * pixels);
   const double cut = waste(axis[1], shape.rows) * waste(axis[2], shape.columns);
   return cut * (multiply + input + output) + weights;
