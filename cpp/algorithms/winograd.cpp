@@ -428,7 +428,8 @@ class WinogradExecution final : public Execution {
 
   // Weights that a call uses once and that are larger than L2 are multiplied a panel at a time,
   // while they are near; and so are those that would need fresh memory in each call, whose pages
-  // cost more than packing again for a few boxes. Those that do not suit are then found too late, as an image is.
+  // cost more than packing again for a few boxes. Those that do not suit are then found too late,
+  // as an image is.
   bool reads_in_place(const Weights& /*w*/) const override { return packs_as_it_runs_; }
 
   bool pack(const Weights& w, void* to, int workers) const override {
