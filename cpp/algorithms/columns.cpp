@@ -460,8 +460,8 @@ double cost(const Problem& problem, const Machine& machine) {
   if (column_patch_of_a_panel(problem, panels) * machine.element > machine.l2 / 2)
     return std::numeric_limits<double>::infinity();
   const double width = static_cast<double>(problem.axis[2].out);
-  const double batch = static_cast<double>(std::max<std::int64_t>(problem.batch, 1));
-  const double packing = 4.0 * vectors / (batch * pixels);
+  // Of one image: what is chosen, and so how sums are rounded, must not depend on the batch.
+  const double packing = 4.0 * vectors / pixels;
   double copies = 3.0 / lanes + 6.0 / width;
   if (problem.taps() == 1) {
     copies = 0.8 / lanes + 1.0 / width;
