@@ -64,6 +64,24 @@ def test_results_do_not_depend_on_the_batch(isa, name, algorithm, layout):
         assert function(x[n], w, **options).tobytes() == whole[n].tobytes()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_small_pictures_do_not_depend_on_the_batch(isa, dtype, layout):
+    """Where packing weighs much, a batch must not make another kernel look cheaper."""
+    rng = np.random.default_rng(3)
+    for _ in range(60):
+        c, k = rng.integers(1, 70, 2)
+        shape, kernel = rng.integers(4, 14, 2), rng.integers(1, 5, 2)
+        stride = tuple(int(n) for n in rng.integers(1, 5, 2))
+        options = {"stride": stride, "padding": 1, "layout": layout}
+        x = rng.standard_normal((4, c, *shape)).astype(dtype)
+        w = rng.standard_normal((k, c, *np.minimum(kernel, shape))).astype(dtype)
+        x = np.moveaxis(x, 1, -1).copy() if layout == "NHWC" else x
+        whole = fc.conv2d(x, w, **options)
+        for n in range(len(x)):
+            assert fc.conv2d(x[n], w, **options).tobytes() == whole[n].tobytes()
+
+
 def test_more_threads_really_run():
     """The thread count is not ignored: the pool grows, once, to what a large call may use."""
     function, x, w, options = problem("3x3")

@@ -28,8 +28,6 @@ constexpr std::int64_t kMostColumns = 8192;
 constexpr std::int64_t kMostRows = 128;  // of a band in place, whose ends are staged
 constexpr std::int64_t kTaskMacs = 128 << 10;
 
-constexpr std::int64_t kNoRoom = -(std::int64_t{1} << 62);  // rows may step backwards
-
 const char* accepts(const Problem& problem) {
   if (problem.in_channels != 1) return "a group has more than one input channel";
   if (problem.terms() > kMostTerms) return "the sum is too long for one chain";

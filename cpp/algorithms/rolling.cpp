@@ -225,10 +225,10 @@ class RollRun {
   std::int64_t room(const Task& t, std::int64_t count) const {
     constexpr std::int64_t kElement = sizeof(T);
     const Tensor& y = operands_.y;
-    if (y.axis[1] != width_.out * kElement) return 0;
+    if (y.axis[1] != width_.out * kElement) return kNoRoom;
     const std::int64_t plane = t.rows * width_.out;
     if (count == 1) return plane;
-    return y.channel == plane * kElement ? count * plane : 0;
+    return y.channel == plane * kElement ? count * plane : kNoRoom;
   }
 
   const Problem& problem_;

@@ -113,8 +113,11 @@ struct PlaneArgs {
   std::int64_t out_pitch;
   std::int64_t rows;
   std::int64_t pixels;  // of one output row
-  std::int64_t room;    // elements after `out` that whole vectors may overwrite: later rows
+  std::int64_t room;    // elements from `out` on that whole vectors may overwrite: later rows
 };
+
+// Of the room for whole vectors. Not 0: rows may step backwards, away from its end.
+inline constexpr std::int64_t kNoRoom = -(std::int64_t{1} << 62);
 
 // Input rows to padded rows, a phase of the horizontal stride (1 or 2) after the other: column c
 // goes to to[c % 2 == 0 ? even + c / 2 : odd + c / 2], or to[even + c] with a stride of 1. Up to a

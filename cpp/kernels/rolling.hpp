@@ -204,7 +204,8 @@ FASTCONV_INLINE void roll_bands(const RollArgs<typename V::value_type>& a,
 
 template <class V, int Size, int Stride, bool Single>
 FASTCONV_INLINE void roll_planes(const RollArgs<typename V::value_type>& a) {
-  RollStrip<V, 1> plane{a.x, a.w, a.bias, a.from, a.out, a.out + a.room, a.rows, {}, {}, {}, {}};
+  const auto* const out_end = a.room == kNoRoom ? nullptr : a.out + a.room;
+  RollStrip<V, 1> plane{a.x, a.w, a.bias, a.from, a.out, out_end, a.rows, {}, {}, {}, {}};
   const RollColumns<V, Size, Stride> columns[1] = {
       RollColumns<V, Size, Stride>::make(0, a.border, a.width)};
   constexpr bool kBands = V::quick_masked_stores && V::registers == 32;

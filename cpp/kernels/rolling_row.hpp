@@ -77,7 +77,7 @@ struct RollStrip {
   const T* bias;  // null: none
   const T* from;  // null: sums start from zero
   T* out;
-  const T* out_end;  // whole vectors may be written up to here
+  const T* out_end;  // whole vectors may be written up to here; null: never
   std::int64_t rows;
   std::int64_t first[Vecs];  // output column of each vector
   // Where the vectors are the bands of one column of vectors: input rows, sums and output before
