@@ -49,13 +49,7 @@ class ChannelRun {
         scratch_each_(scratch_each),
         layout_(problem, kernels_.lanes, sizeof(T)),
         interrupt_(interrupt),
-        w_(static_cast<const T*>(operands.packed)),
-        w_pitch_(problem.terms()) {
-    if (w_ == nullptr) {
-      w_ = reinterpret_cast<const T*>(operands.weights->data);
-      w_pitch_ = operands.weights->out / kElement;
-    }
-  }
+        w_(problem, operands) {}
 
   void task(std::int64_t index, int worker) noexcept {
     char* const at = scratch_ + worker * scratch_each_;
@@ -99,7 +93,7 @@ class ChannelRun {
       while (args.vecs * lanes > problem_.groups) args.vecs /= 2;
       const std::int64_t width = args.vecs * lanes;
       const std::int64_t first = std::min(c, problem_.groups - width);
-      kernels_.pack({w_ + first * w_pitch_, w_pitch_, width, problem_.terms(), weights, width});
+      kernels_.pack({w_.row(first), w_.pitch, width, problem_.terms(), weights, width});
       if (operands_.bias != nullptr) args.bias = static_cast<const T*>(operands_.bias) + first;
       args.x = reinterpret_cast<const T*>(x.data + image * x.batch) + first;
       for (std::int64_t r = first_row; r < end_row; ++r) {
@@ -143,8 +137,7 @@ class ChannelRun {
   const std::int64_t scratch_each_;
   const ChannelScratch layout_;
   Interrupt& interrupt_;
-  const T* w_;
-  std::int64_t w_pitch_;
+  const WeightRows<T> w_;
 };
 
 }  // namespace
@@ -189,12 +182,8 @@ void run_channels(const Problem& problem, const ChannelTiling& tiling, const Ker
                   const Operands& operands, char* scratch, std::int64_t scratch_each, int workers,
                   Interrupt& interrupt) {
   ChannelRun<T> run(problem, tiling, kernels, operands, scratch, scratch_each, interrupt);
-  parallel_for(
-      tiling.tasks, workers,
-      [](void* context, std::int64_t index, int worker) noexcept {
-        static_cast<ChannelRun<T>*>(context)->task(index, worker);
-      },
-      &run);
+  parallel_for(tiling.tasks, workers,
+               [&run](std::int64_t index, int worker) noexcept { run.task(index, worker); });
 }
 
 #define FASTCONV_INSTANTIATE(T)                                                           \

@@ -43,15 +43,8 @@ class ColumnRun {
         scratch_(scratch),
         interrupt_(interrupt),
         plain_(output_is_plain()),
-        store_(problem, table, operands.y, operands.bias) {
-    if (operands.packed != nullptr) {
-      w_ = static_cast<const T*>(operands.packed);
-      w_pitch_ = problem.terms();
-    } else {
-      w_ = reinterpret_cast<const T*>(operands.weights->data);
-      w_pitch_ = operands.weights->out / std::int64_t{sizeof(T)};
-    }
-  }
+        store_(problem, table, operands.y, operands.bias),
+        w_(problem, operands) {}
 
   static std::int64_t scratch_elements(const ColumnLayout& l) {
     return l.patch_elements + l.column_elements + l.rest_elements + l.sums_elements +
@@ -208,8 +201,8 @@ class ColumnRun {
     ColumnArgs<T> args{};
     args.x = task.columns;
     args.terms = chunk.terms;
-    args.w = w_ + channel * w_pitch_ + chunk.first;
-    args.w_pitch = w_pitch_;
+    args.w = w_.row(channel) + chunk.first;
+    args.w_pitch = w_.pitch;
     args.rows = task.rows;
     args.pixels = panels.first(panel + 1) - first;
     args.rest = task.rest;
@@ -336,8 +329,7 @@ class ColumnRun {
   Interrupt& interrupt_;
   const bool plain_;
   const BoxStore<T> store_;
-  const T* w_;
-  std::int64_t w_pitch_;
+  const WeightRows<T> w_;
 };
 
 class ColumnExecution final : public Execution {
@@ -385,38 +377,23 @@ class ColumnExecution final : public Execution {
 
   template <class T>
   void pack_as(const Weights& w, void* to, int workers) const {
-    struct Job {
-      const ColumnExecution& self;
-      const Weights& w;
-      T* to;
-    } job{*this, w, static_cast<T*>(to)};
-    parallel_for(
-        problem_.groups * problem_.out_channels, workers,
-        [](void* context, std::int64_t index, int) noexcept {
-          const Job& j = *static_cast<const Job*>(context);
-          const Problem& problem = j.self.problem_;
-          T* const row = j.to + index * problem.terms();
-          if (is_dense(problem, j.w)) {
-            std::memcpy(row, j.w.data + index * j.w.out,
-                        static_cast<std::size_t>(problem.terms()) * sizeof(T));
-          } else {
-            pack_panel<T>(j.self.kernels_, problem, j.w, j.self.rows(),
-                          index / problem.out_channels, index % problem.out_channels, 0,
-                          problem.terms(), row);
-          }
-        },
-        &job);
+    const std::int64_t channels = problem_.out_channels, terms = problem_.terms();
+    parallel_for(problem_.groups * channels, workers, [&](std::int64_t index, int) noexcept {
+      T* const row = static_cast<T*>(to) + index * terms;
+      if (is_dense(problem_, w)) {
+        std::memcpy(row, w.data + index * w.out, static_cast<std::size_t>(terms) * sizeof(T));
+      } else {
+        pack_panel<T>(kernels_, problem_, w, rows(), index / channels, index % channels, 0, terms,
+                      row);
+      }
+    });
   }
 
   template <class T>
   void run_as(const Operands& operands, char* scratch, int workers, Interrupt& interrupt) const {
     ColumnRun<T> run(problem_, layout_, kernels_, operands, scratch, interrupt);
-    parallel_for(
-        tasks(), workers,
-        [](void* context, std::int64_t index, int worker) noexcept {
-          static_cast<ColumnRun<T>*>(context)->task(index, worker);
-        },
-        &run);
+    parallel_for(tasks(), workers,
+                 [&run](std::int64_t index, int worker) noexcept { run.task(index, worker); });
   }
 
   const Problem problem_;

@@ -412,10 +412,7 @@ class PlaneRun {
         stage(t, span, from);
       }
     }
-    args.w = operands_.packed != nullptr
-                 ? static_cast<const T*>(operands_.packed) + channel * problem_.terms()
-                 : reinterpret_cast<const T*>(operands_.weights->data +
-                                              channel * operands_.weights->out);
+    args.w = WeightRows<T>(problem_, operands_).row(channel);
     if (operands_.bias != nullptr) args.bias = static_cast<const T*>(operands_.bias) + channel;
     filter(t, args,
            y.data + image * y.batch + y.channel_offset(channel) + depth * y.axis[0] +
@@ -542,12 +539,8 @@ void run_as(const Problem& problem, const Tiling& tiling, const KernelTable& ker
                             workers, interrupt);
   }
   PlaneRun<T> run(problem, tiling.plane, kernels, operands, scratch, scratch_each, interrupt);
-  parallel_for(
-      tiling.plane.tasks, workers,
-      [](void* context, std::int64_t index, int worker) noexcept {
-        static_cast<PlaneRun<T>*>(context)->task(index, worker);
-      },
-      &run);
+  parallel_for(tiling.plane.tasks, workers,
+               [&run](std::int64_t index, int worker) noexcept { run.task(index, worker); });
 }
 
 }  // namespace

@@ -104,12 +104,8 @@ template <class T>
 void run_as(const Problem& problem, const KernelTable& kernels, const Operands& operands,
             int workers, Interrupt& interrupt) {
   ReferenceRun<T> run{problem, kernels, operands, interrupt};
-  parallel_for(
-      problem.batch * problem.groups * problem.out_channels * problem.axis[0].out, workers,
-      [](void* context, std::int64_t index, int worker) noexcept {
-        static_cast<ReferenceRun<T>*>(context)->task(index, worker);
-      },
-      &run);
+  parallel_for(problem.batch * problem.groups * problem.out_channels * problem.axis[0].out, workers,
+               [&run](std::int64_t index, int worker) noexcept { run.task(index, worker); });
 }
 
 }  // namespace

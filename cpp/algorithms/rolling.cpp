@@ -78,15 +78,10 @@ class RollRun {
         plain_input_(is_plain(problem.x_type, operands.x)),
         plain_output_(is_plain(problem.y_type, operands.y)),
         channels_(problem.groups * problem.out_channels),
-        w_(static_cast<const T*>(operands.packed)),
-        w_pitch_(problem.terms()) {
-    if (w_ == nullptr) {
-      w_ = reinterpret_cast<const T*>(operands.weights->data);
-      w_pitch_ = operands.weights->out / std::int64_t{sizeof(T)};
-    }
+        w_(problem, operands) {
     // Planes of one image that differ in nothing but where they begin.
     evenly_ = plain_input_ && plain_output_ && depth_.kernel == 1 && depth_.out == 1 &&
-              problem.out_channels == 1 && operands.x.part == 0 && w_pitch_ == problem.terms() &&
+              problem.out_channels == 1 && operands.x.part == 0 && w_.pitch == problem.terms() &&
               operands.x.channel % std::int64_t{sizeof(T)} == 0 &&
               operands.y.channel % std::int64_t{sizeof(T)} == 0;
   }
@@ -197,7 +192,7 @@ class RollRun {
           problem_.border, depth_, d * depth_.stride - depth_.lo + slice * depth_.dilation);
       args.x = source < 0 ? t.fill : input(t, plane + source * x.axis[0]);
       args.row = source < 0 ? t.nothing : t.table;
-      args.w = w_ + channel * w_pitch_ + slice * taps;
+      args.w = w_.row(channel) + slice * taps;
       args.from = slice == 0 ? nullptr : t.sums[(slice - 1) % 2];
       if (last && plain_output_) {
         args.out = reinterpret_cast<T*>(to);
@@ -246,8 +241,7 @@ class RollRun {
   const bool plain_input_;
   const bool plain_output_;
   const std::int64_t channels_;
-  const T* w_;
-  std::int64_t w_pitch_;
+  const WeightRows<T> w_;
   bool evenly_;
 };
 
@@ -313,12 +307,8 @@ void run_rolling(const Problem& problem, const RollTiling& tiling, const KernelT
                  const Operands& operands, char* scratch, std::int64_t scratch_each, int workers,
                  Interrupt& interrupt) {
   RollRun<T> run(problem, tiling, kernels, operands, scratch, scratch_each, interrupt);
-  parallel_for(
-      tiling.tasks, workers,
-      [](void* context, std::int64_t index, int worker) noexcept {
-        static_cast<RollRun<T>*>(context)->task(index, worker);
-      },
-      &run);
+  parallel_for(tiling.tasks, workers,
+               [&run](std::int64_t index, int worker) noexcept { run.task(index, worker); });
 }
 
 template void run_rolling<float>(const Problem&, const RollTiling&, const KernelTable&,

@@ -285,12 +285,8 @@ template <class T>
 void run_as(const Problem& problem, const Tiling& tiling, const KernelTable& kernels,
             const Operands& operands, char* scratch, int workers, Interrupt& interrupt) {
   TiledRun<T> run(problem, tiling, kernels, operands, scratch, interrupt);
-  parallel_for(
-      tiling.tasks(problem), workers,
-      [](void* context, std::int64_t index, int worker) noexcept {
-        static_cast<TiledRun<T>*>(context)->task(index, worker);
-      },
-      &run);
+  parallel_for(tiling.tasks(problem), workers,
+               [&run](std::int64_t index, int worker) noexcept { run.task(index, worker); });
 }
 
 }  // namespace

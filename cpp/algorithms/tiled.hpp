@@ -30,6 +30,21 @@ struct Operands {
   std::uint8_t* unsuitable = nullptr;  // algorithms/execution.hpp
 };
 
+// Weights in rows, one for each output channel: packed so, or where they lie.
+template <class T>
+struct WeightRows {
+  const T* data;
+  std::int64_t pitch;
+
+  WeightRows(const Problem& problem, const Operands& operands)
+      : data(static_cast<const T*>(operands.packed)), pitch(problem.terms()) {
+    if (data != nullptr) return;
+    data = reinterpret_cast<const T*>(operands.weights->data);
+    pitch = operands.weights->out / std::int64_t{sizeof(T)};
+  }
+  const T* row(std::int64_t channel) const { return data + channel * pitch; }
+};
+
 PanelShape panel_shape(const Problem& problem, const Tiling& tiling, int lanes);
 
 // Bytes that one worker needs.

@@ -455,12 +455,8 @@ class WinogradExecution final : public Execution {
   void run_as(const Operands& operands, char* scratch, int workers, Interrupt& interrupt) const {
     WinogradRun<T> run(problem_, layout_, shape_, kernels_, operands, scratch, scratch_bytes(),
                        interrupt);
-    parallel_for(
-        tasks(), workers,
-        [](void* context, std::int64_t index, int worker) noexcept {
-          static_cast<WinogradRun<T>*>(context)->task(index, worker);
-        },
-        &run);
+    parallel_for(tasks(), workers,
+                 [&run](std::int64_t index, int worker) noexcept { run.task(index, worker); });
   }
 
   const Problem problem_;

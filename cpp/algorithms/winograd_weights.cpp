@@ -114,26 +114,16 @@ bool pack_as(const Problem& problem, const WinogradLayout& layout, const PanelSh
              const KernelTable& kernels, const Weights& w, void* to, int workers) {
   const std::int64_t each = WeightsTransform<T>::buffer_elements(problem, shape);
   const std::unique_ptr<T[]> buffer(new T[static_cast<std::size_t>(each * workers)]);
-  struct Job {
-    const WeightsTransform<T> transform;
-    const WinogradLayout& layout;
-    const PanelShape& shape;
-    T* to;
-    T* buffer;
-    std::int64_t each;
-    std::atomic<bool> suitable{true};
-  } job{
-      {problem, layout, shape, kernels, w}, layout, shape, static_cast<T*>(to), buffer.get(), each};
-  parallel_for(
-      problem.groups * shape.panels(), workers,
-      [](void* context, std::int64_t index, int worker) noexcept {
-        Job& j = *static_cast<Job*>(context);
-        if (!j.transform.panel(index / j.shape.panels(), index % j.shape.panels(),
-                               j.buffer + worker * j.each, j.to + index * j.layout.u_panel))
-          j.suitable.store(false, std::memory_order_relaxed);
-      },
-      &job);
-  return job.suitable.load(std::memory_order_relaxed);
+  const WeightsTransform<T> transform(problem, layout, shape, kernels, w);
+  std::atomic<bool> suitable{true};
+  parallel_for(problem.groups * shape.panels(), workers,
+               [&](std::int64_t index, int worker) noexcept {
+                 if (!transform.panel(index / shape.panels(), index % shape.panels(),
+                                      buffer.get() + worker * each,
+                                      static_cast<T*>(to) + index * layout.u_panel))
+                   suitable.store(false, std::memory_order_relaxed);
+               });
+  return suitable.load(std::memory_order_relaxed);
 }
 
 }  // namespace

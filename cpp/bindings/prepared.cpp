@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/rounding.hpp"
 #include "kernels/dispatch.hpp"
 #include "runtime/float_status.hpp"
 #include "runtime/scratch.hpp"
@@ -65,7 +66,7 @@ bool pack_and_run(const Plan& plan, Operands operands, Interrupt& interrupt) {
     const Scratch scratch = Scratch::acquire(static_cast<std::size_t>(plan.scratch_bytes()));
     return plan.run(operands, scratch.data(), interrupt);
   }
-  const std::size_t packed_bytes = static_cast<std::size_t>((plan.packed_bytes() + 63) / 64 * 64);
+  const std::size_t packed_bytes = static_cast<std::size_t>(round_to_line(plan.packed_bytes()));
   {
     const Scratch scratch =
         Scratch::acquire(packed_bytes + static_cast<std::size_t>(plan.scratch_bytes()));

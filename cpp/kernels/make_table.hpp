@@ -84,8 +84,6 @@ constexpr KernelSet<typename V::value_type> make_set() {
     set.column_product[1] = &column_product<V, kColumnVecs<V>[1]>;
     set.column_vecs[0] = kColumnVecs<V>[0];
     set.column_vecs[1] = kColumnVecs<V>[1];
-    set.column_rows[0] = kColumnRows<V, kColumnVecs<V>[0]>;
-    set.column_rows[1] = kColumnRows<V, kColumnVecs<V>[1]>;
     set.gather = &gather_columns<V>;
     set.magnitudes = &magnitudes<V>;
     set.split[1] = &split_phases<V, 1>;

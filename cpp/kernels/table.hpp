@@ -61,7 +61,6 @@ struct KernelSet {
   // Null for integers.
   void (*column_product[2])(const ColumnArgs<T>&);  // of column_vecs[i] vectors
   int column_vecs[2];
-  int column_rows[2];
   void (*gather)(const GatherArgs<T>&);
   void (*row_stencil[kStencilRows])(const StencilArgs<T>&);  // [output rows - 1]
   void (*plane[kPlaneKernels])(const PlaneArgs<T>&);         // [PlaneKernel]

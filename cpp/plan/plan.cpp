@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "core/cpu.hpp"
+#include "core/rounding.hpp"
 #include "runtime/scratch.hpp"
 #include "runtime/thread_pool.hpp"
 
@@ -99,23 +100,13 @@ double multiplications(const Problem& problem) {
 template <class T>
 void pack_all(const Problem& problem, const KernelTable& kernels, const PanelShape& shape,
               const Weights& w, void* to, int workers) {
-  struct Job {
-    const Problem& problem;
-    const KernelTable& kernels;
-    const PanelShape& shape;
-    const Weights& w;
-    T* to;
-  } job{problem, kernels, shape, w, static_cast<T*>(to)};
-  parallel_for(
-      problem.groups * shape.panels(), workers,
-      [](void* context, std::int64_t index, int) noexcept {
-        const Job& j = *static_cast<const Job*>(context);
-        const std::int64_t group = index / j.shape.panels(), panel = index % j.shape.panels();
-        pack_panel<T>(
-            j.kernels, j.problem, j.w, j.shape, group, panel, 0, j.problem.terms(),
-            j.to + (group * j.shape.group_width() + panel * j.shape.panel) * j.problem.terms());
-      },
-      &job);
+  const std::int64_t terms = problem.terms();
+  parallel_for(problem.groups * shape.panels(), workers, [&](std::int64_t index, int) noexcept {
+    const std::int64_t group = index / shape.panels(), panel = index % shape.panels();
+    pack_panel<T>(
+        kernels, problem, w, shape, group, panel, 0, terms,
+        static_cast<T*>(to) + (group * shape.group_width() + panel * shape.panel) * terms);
+  });
 }
 
 }  // namespace
@@ -229,7 +220,7 @@ bool Plan::run_unsuitable(const Operands& operands, Interrupt& interrupt) const 
   problem.algorithm = Algorithm::direct;
   problem.batch = 1;
   const Plan plan(problem, x_, *kernels_, machine_.threads);
-  const std::size_t packed_bytes = static_cast<std::size_t>((plan.packed_bytes() + 63) / 64 * 64);
+  const std::size_t packed_bytes = static_cast<std::size_t>(round_to_line(plan.packed_bytes()));
   const Scratch scratch =
       Scratch::acquire(packed_bytes + static_cast<std::size_t>(plan.scratch_bytes()));
   plan.pack(*operands.weights, scratch.data());

@@ -7,6 +7,8 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <type_traits>
 
 namespace fastconv {
 
@@ -26,6 +28,19 @@ int workers_for(std::int64_t count);
 // Calls fn(context, i, worker) for every i in [0, count) and returns when all have ended. At most
 // `workers` threads take part; fewer where threads cannot be had. Never throws.
 void parallel_for(std::int64_t count, int workers, TaskFn fn, void* context) noexcept;
+
+// The same for task(i, worker), which must not throw.
+template <class Task>
+void parallel_for(std::int64_t count, int workers, Task&& task) noexcept {
+  using Called = std::remove_reference_t<Task>;
+  static_assert(std::is_nothrow_invocable_v<Called&, std::int64_t, int>);
+  parallel_for(
+      count, workers,
+      [](void* context, std::int64_t index, int worker) noexcept {
+        (*static_cast<Called*>(context))(index, worker);
+      },
+      std::addressof(task));
+}
 
 // Threads that this process has started, the callers' own not counted.
 int threads_started();
