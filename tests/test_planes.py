@@ -47,6 +47,33 @@ def test_rows_of_every_width(isa, dtype, size):
             check(x, w, 2, bias, stride=stride, padding=padding)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int16"])
+@pytest.mark.parametrize("stride", [3, 4, 5, 7, 16, 17])
+def test_long_strides(isa, dtype, stride):
+    """Every stride-th column is dealt out to a row of its own, whatever comes before the first."""
+    for width, size in itertools.product((stride, 40, 83, 131), (1, 2, 3, 6)):
+        x = small_integers((1, 3, 23, width), dtype, width)
+        w = small_integers((3, 1, size, size), dtype, size)
+        for padding, dilation in itertools.product((0, [(2, 3), (5, 1)]), (1, 2)):
+            if (size - 1) * dilation < width + (6 if padding else 0):
+                check(x, w, 2, stride=stride, padding=padding, dilation=dilation)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize("filters", [1, 3])
+def test_several_planes_add_to_one(isa, mode, groups, filters):
+    """Input channels and slices of a kernel with depth, in the border or not."""
+    for channels, depth, size, stride in ((2, 1, 3, 1), (1, 2, 4, 1), (3, 3, 3, 2), (2, 2, 1, 1)):
+        x = small_integers((2, groups * channels, 4, 9, 35), "float32", size)
+        w = small_integers((groups * filters, channels, depth, size, size), "float32", depth)
+        bias = small_integers(groups * filters, "float32")
+        options = {"padding": [(1, 2), (size // 2, 0), (1, 1)], "padding_mode": mode}
+        options.update(stride=(1, stride, stride), dilation=(2, 1, 1), groups=groups)
+        want = fc.conv3d(x, w, bias, algorithm="reference", **options)
+        np.testing.assert_array_equal(fc.conv3d(x, w, bias, **options), want)
+
+
 @pytest.mark.parametrize("channels", [1, 3, 8, 15, 16, 17, 24, 33, 72, 130])
 def test_numbers_of_channels(isa, channels):
     x = small_integers((2, channels, 9, 11), "float32")

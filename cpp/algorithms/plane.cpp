@@ -20,7 +20,9 @@ namespace {
 // A longer sum is cut into blocks for accuracy.
 constexpr std::int64_t kMostTerms = 256;
 constexpr std::int64_t kMostReach = 64;  // of a kernel column, and strides: what is staged in vain
-constexpr std::int64_t kMostStride = 4;
+constexpr std::int64_t kMostStride = 16;
+constexpr std::int64_t kMostSlices = 32;
+constexpr std::int64_t kMostFilters = 4;        // of one group: more had better share their loads
 constexpr std::int64_t kTile = 4;               // output rows of one kernel call
 constexpr std::int64_t kStageBytes = 16 << 10;  // half of L1
 constexpr std::int64_t kMinColumns = 512;       // of a block
@@ -28,12 +30,16 @@ constexpr std::int64_t kMostColumns = 8192;
 constexpr std::int64_t kMostRows = 128;  // of a band in place, whose ends are staged
 constexpr std::int64_t kTaskMacs = 128 << 10;
 
+// Planes whose products one output adds: input channels, and slices of a kernel with depth.
+std::int64_t slices_of(const Problem& problem) {
+  return problem.in_channels * problem.axis[0].kernel;
+}
+
 const char* accepts(const Problem& problem) {
-  if (problem.in_channels != 1) return "a group has more than one input channel";
+  if (problem.complex) return "complex numbers, whose fill value has two parts";
+  if (slices_of(problem) > kMostSlices) return "a sum runs through too many planes";
   if (problem.terms() > kMostTerms) return "the sum is too long for one chain";
-  if (is_rollable(problem)) return nullptr;
-  if (problem.out_channels != 1) return "a group has more than one output channel";
-  if (!is_single(problem)) return "the kernel or border has depth";
+  if (problem.out_channels > kMostFilters) return "a group has more than four output channels";
   const Axis& height = problem.axis[1];
   const Axis& width = problem.axis[2];
   if (height.stride > kMostStride || width.stride > kMostStride) return "the stride is too long";
@@ -44,10 +50,22 @@ const char* accepts(const Problem& problem) {
 }
 
 double cost(const Problem& problem, const Machine& machine) {
-  if (machine.chain < problem.terms() ||
-      (!is_single(problem) && roll_tiling(problem, machine).planes == 0))
-    return std::numeric_limits<double>::infinity();
-  return static_cast<double>(problem.out_channels) / machine.lanes;
+  if (machine.chain < problem.terms()) return std::numeric_limits<double>::infinity();
+  const double filters = static_cast<double>(problem.out_channels);
+  if (is_single(problem) || roll_tiling(problem, machine).planes > 0)
+    return filters / machine.lanes;
+  // Output rows share loads, but filters do not.
+  const Axis& height = problem.axis[1];
+  const std::int64_t out = problem.axis[2].out;
+  const bool shared = height.out > 1 && height.kernel > height.stride;
+  const double waste = static_cast<double>(round_up(out, machine.lanes)) / static_cast<double>(out);
+  return (problem.out_channels > 1 ? 1.8 : shared ? 1.1 : 1.65) * waste * filters / machine.lanes;
+}
+
+// Several planes, of which each is staged for itself, are better read otherwise where their columns
+// lie apart.
+bool suits(const Problem& problem, const Tensor& x) {
+  return slices_of(problem) == 1 || x.axis[2] == size_of(problem.x_type);
 }
 
 bool is_plain(const Problem& problem, const Tensor& x) {
@@ -68,6 +86,7 @@ class PlaneBuilder {
         height_(problem.axis[1]),
         width_(problem.axis[2]),
         machine_(machine),
+        slices_(slices_of(problem)),
         plain_(is_plain(problem, x)) {}
 
   PlaneTiling build() {
@@ -117,7 +136,8 @@ class PlaneBuilder {
       rows = std::min(rows, round_up(kMostRows, unit));
     } else {
       const auto fits = [&] {
-        return slots(rows) * (columns_ * width_.stride) * machine_.element <= kStageBytes;
+        return slices_ * slots(rows) * (columns_ * width_.stride) * machine_.element <=
+               kStageBytes * std::min<std::int64_t>(slices_, 4);
       };
       const auto halve = [&] { rows = round_up(divide_up(rows, 2), unit); };
       while (!fits() && rows > 2 * unit) halve();
@@ -129,7 +149,8 @@ class PlaneBuilder {
     const std::int64_t blocks = divide_up(width_.out, columns_);
     // Enough for every thread, and not too much between two looks at the clock.
     const std::int64_t enough = machine_.threads > 1 ? 4 * machine_.threads : 1;
-    const auto macs = [&] { return rows * columns_ * problem_.terms(); };
+    const std::int64_t products = problem_.out_channels * problem_.terms();
+    const auto macs = [&] { return rows * columns_ * products; };
     while (rows > unit && macs() > kTaskMacs &&
            (macs() > 32 * kTaskMacs || planes * blocks * divide_up(out, rows) < enough))
       rows = round_up(divide_up(rows, 2), unit);
@@ -185,14 +206,14 @@ class PlaneBuilder {
         std::clamp<std::int64_t>(start + positions, span.source, width_.in) - span.source;
     if (start + positions <= 0) span.columns = 0;
     span.to = span.source - start;
-    span.even = offset(span.to);
-    span.odd = offset(span.to + 1);
+    for (std::int64_t v = 0; v < width_.kernel; ++v)
+      span.phases |= std::uint32_t{1} << v * width_.dilation % s;
     for (std::int64_t p = 0; p < positions; ++p)
       if (p < span.to || p >= span.to + span.columns)
         span.border.push_back({offset(p), source_index(problem_.border, width_, start + p)});
-    // One slot more: the row of the fill value.
     span.rows_at = stage_elements_;
-    stage_elements_ += (tiling_.slots + 1) * span.pitch;
+    span.slice_pitch = tiling_.slots * span.pitch;
+    stage_elements_ += slices_ * span.slice_pitch;
     tiling_.fill_elements = std::max(tiling_.fill_elements, span.pitch);
     tiling_.spans.push_back(std::move(span));
   }
@@ -201,6 +222,7 @@ class PlaneBuilder {
   const Axis& height_;
   const Axis& width_;
   const Machine& machine_;
+  const std::int64_t slices_;
   const bool plain_;
   std::int64_t left_ = 0, right_ = 0;
   std::int64_t columns_ = 0;
@@ -214,12 +236,13 @@ constexpr std::int64_t kMostSpans = 3;  // of a block
 struct PlaneScratch {
   std::int64_t fill, stage, output, table, source, total;
 
-  PlaneScratch(const PlaneTiling& tiling, std::int64_t element) {
+  PlaneScratch(const PlaneTiling& tiling, std::int64_t slices, std::int64_t element) {
     fill = 0;
     stage = fill + round_to_line(tiling.fill_elements * element);
     output = stage + round_to_line((tiling.stage_elements + 64) * element);
     table = output + round_to_line(kTile * tiling.output_pitch * element);
-    source = table + round_to_line(kMostSpans * tiling.slots * std::int64_t{sizeof(void*)});
+    source =
+        table + round_to_line(kMostSpans * slices * tiling.slots * std::int64_t{sizeof(void*)});
     total = source + round_to_line(tiling.slots * std::int64_t{sizeof(std::int64_t)});
   }
 };
@@ -234,11 +257,9 @@ Tiling tile(const Problem& problem, const Tensor& x, const Machine& machine) {
     plane.roll = roll;
     plane.tasks = roll.tasks;
     scratch = roll_scratch_bytes(problem, roll, machine.element);
-  } else if (!is_single(problem)) {  // costs too much to be chosen
-    return make_tiling(problem, x, Staging::patch, Family::lanes, false, machine);
   } else {
     plane = PlaneBuilder(problem, x, machine).build();
-    scratch = PlaneScratch(plane, machine.element).total;
+    scratch = PlaneScratch(plane, slices_of(problem), machine.element).total;
   }
   plane.channels = channel_tiling(problem, x, machine);
   if (plane.channels.tasks > 0) {
@@ -254,15 +275,19 @@ class PlaneRun {
   PlaneRun(const Problem& problem, const PlaneTiling& tiling, const KernelTable& table,
            const Operands& operands, char* scratch, std::int64_t scratch_each, Interrupt& interrupt)
       : problem_(problem),
+        depth_(problem.axis[0]),
         height_(problem.axis[1]),
+        slices_(slices_of(problem)),
+        has_depth_border_(depth_.lo != 0 || depth_.hi != 0),
         tiling_(tiling),
         table_(table),
         kernels_(table.set<T>()),
         operands_(operands),
         scratch_(scratch),
         scratch_each_(scratch_each),
-        layout_(tiling, sizeof(T)),
+        layout_(tiling, slices_, sizeof(T)),
         interrupt_(interrupt),
+        w_(problem, operands),
         plain_input_(is_plain(problem, operands.x)),
         plain_output_(output_is_plain()),
         fill_(scalar_as<T>(problem.fill[0])),
@@ -290,22 +315,22 @@ class PlaneRun {
     t.source = reinterpret_cast<std::int64_t*>(at + layout_.source);
     prepare(t);
 
-    const std::int64_t planes = problem_.batch * problem_.groups * problem_.axis[0].out;
+    const std::int64_t planes = problem_.batch * problem_.groups * depth_.out;
     const std::int64_t end = std::min((index + 1) * tiling_.planes, planes);
-    const std::int64_t first = index * tiling_.planes, slices = problem_.axis[0].out;
-    std::int64_t depth = first % slices, channel = first / slices % problem_.groups;
-    std::int64_t image = first / slices / problem_.groups;
+    const std::int64_t first = index * tiling_.planes;
+    std::int64_t depth = first % depth_.out, group = first / depth_.out % problem_.groups;
+    std::int64_t image = first / depth_.out / problem_.groups;
     PlaneArgs<T> args = common_args();
     for (std::int64_t p = first; p < end; ++p) {
-      run_plane(t, args, image, channel, depth);
-      if (++depth == slices) {
+      run_plane(t, args, image, group, depth);
+      if (++depth == depth_.out) {
         depth = 0;
-        if (++channel == problem_.groups) {
-          channel = 0;
+        if (++group == problem_.groups) {
+          group = 0;
           ++image;
         }
       }
-      interrupt_.work_done(worker, t.rows * t.columns * problem_.terms());
+      interrupt_.work_done(worker, t.rows * t.columns * problem_.out_channels * problem_.terms());
       if (interrupt_.stop_requested()) return;
     }
   }
@@ -323,7 +348,7 @@ class PlaneRun {
     T* fill;
     T* stage;
     T* output;
-    const T** table;       // [span][slot]
+    const T** table;       // [span][slice][slot]
     std::int64_t* source;  // input row of each slot, -1: the fill value
   };
 
@@ -337,7 +362,8 @@ class PlaneRun {
 
   PlaneKernel choose_kernel() const {
     const Axis& width = problem_.axis[2];
-    if (height_.kernel != width.kernel) return PlaneKernel::any;
+    // The others would spill in a loop over slices.
+    if (height_.kernel != width.kernel || slices_ > 1) return PlaneKernel::any;
     if (height_.stride == 1) {
       if (width.kernel == 3) return PlaneKernel::square3;
       const bool neighbours = width.stride == 1 && width.dilation == 1;
@@ -355,7 +381,7 @@ class PlaneRun {
     const std::int64_t start = t.row * height_.stride - height_.lo;
     t.inside = std::clamp<std::int64_t>(-start, 0, t.slots);
     t.inside_rows = std::clamp<std::int64_t>(height_.in - start, t.inside, t.slots) - t.inside;
-    bool filled = false;
+    bool filled = has_depth_border_;
     for (std::int64_t i = 0; i < t.slots; ++i) {
       t.source[i] = source_index(problem_.border, height_, start + i);
       filled |= t.source[i] < 0;
@@ -364,16 +390,32 @@ class PlaneRun {
     for (std::int64_t s = 0; s < t.span_count; ++s) {
       const PlaneSpan& span = t.spans[s];
       if (span.in_place) continue;
-      T* const rows = t.stage + span.rows_at;
-      if (problem_.border == Border::constant) {
-        for (std::int64_t i = 0; i < t.slots; ++i)
-          for (const PlaneSpan::BorderColumn& c : span.border)
-            rows[i * span.pitch + c.offset] = fill_;
+      for (std::int64_t slice = 0; slice < slices_; ++slice) {
+        T* const rows = staged_rows(t, span, slice);
+        if (problem_.border == Border::constant) {
+          for (std::int64_t i = 0; i < t.slots; ++i)
+            for (const PlaneSpan::BorderColumn& c : span.border)
+              rows[i * span.pitch + c.offset] = fill_;
+        }
+        point_at_staged(t, s, slice);
       }
-      const T** const table = t.table + s * tiling_.slots;
-      for (std::int64_t i = 0; i < t.slots; ++i)
-        table[i] = t.source[i] < 0 ? t.fill : rows + i * span.pitch;
     }
+  }
+
+  T* staged_rows(const Task& t, const PlaneSpan& span, std::int64_t slice) const {
+    return t.stage + span.rows_at + slice * span.slice_pitch;
+  }
+
+  const T** rows_of(const Task& t, std::int64_t span, std::int64_t slice) const {
+    return t.table + (span * slices_ + slice) * tiling_.slots;
+  }
+
+  void point_at_staged(const Task& t, std::int64_t s, std::int64_t slice) const {
+    const PlaneSpan& span = t.spans[s];
+    const T* const rows = staged_rows(t, span, slice);
+    const T** const table = rows_of(t, s, slice);
+    for (std::int64_t i = 0; i < t.slots; ++i)
+      table[i] = t.source[i] < 0 ? t.fill : rows + i * span.pitch;
   }
 
   // What all kernel calls share.
@@ -385,6 +427,8 @@ class PlaneRun {
     args.row_step = dilated ? d : s;
     args.advance = s == 1 && height_.kernel > 1 ? d : s;
     if (kernel_ == PlaneKernel::square3_by2) args.row_step = 1;
+    args.slices = slices_;
+    args.slice_rows = tiling_.slots;
     args.kernel_rows = height_.kernel;
     const Axis& width = problem_.axis[2];
     args.kernel_columns = width.kernel;
@@ -393,36 +437,61 @@ class PlaneRun {
     return args;
   }
 
-  void run_plane(const Task& t, PlaneArgs<T>& args, std::int64_t image, std::int64_t channel,
+  void run_plane(const Task& t, PlaneArgs<T>& args, std::int64_t image, std::int64_t group,
                  std::int64_t depth) const {
     const Tensor& x = operands_.x;
     const Tensor& y = operands_.y;
-    const char* const from = x.data + image * x.batch + x.channel_offset(channel) +
-                             depth * problem_.axis[0].stride * x.axis[0];
-    for (std::int64_t s = 0; s < t.span_count; ++s) {
-      const PlaneSpan& span = t.spans[s];
-      if (span.in_place) {
-        const T** const table = t.table + s * tiling_.slots;
-        const std::int64_t column = (span.first - problem_.axis[2].lo) * std::int64_t{sizeof(T)};
-        for (std::int64_t i = 0; i < t.slots; ++i)
-          table[i] = t.source[i] < 0
-                         ? t.fill
-                         : reinterpret_cast<const T*>(from + t.source[i] * x.axis[1] + column);
-      } else {
-        stage(t, span, from);
-      }
+    for (std::int64_t slice = 0; slice < slices_; ++slice) {
+      const std::int64_t channel = group * problem_.in_channels + slice / depth_.kernel;
+      const std::int64_t source =
+          source_index(problem_.border, depth_,
+                       depth * depth_.stride - depth_.lo + slice % depth_.kernel * depth_.dilation);
+      const char* const from =
+          x.data + image * x.batch + x.channel_offset(channel) + source * x.axis[0];
+      for (std::int64_t s = 0; s < t.span_count; ++s) look_up(t, s, slice, source < 0, from);
     }
-    args.w = WeightRows<T>(problem_, operands_).row(channel);
-    if (operands_.bias != nullptr) args.bias = static_cast<const T*>(operands_.bias) + channel;
-    filter(t, args,
-           y.data + image * y.batch + y.channel_offset(channel) + depth * y.axis[0] +
-               t.row * y.axis[1] + t.first_column * y.axis[2]);
+    for (std::int64_t k = 0; k < problem_.out_channels; ++k) {
+      const std::int64_t channel = group * problem_.out_channels + k;
+      args.w = w_.row(channel);
+      if (operands_.bias != nullptr) args.bias = static_cast<const T*>(operands_.bias) + channel;
+      filter(t, args,
+             y.data + image * y.batch + y.channel_offset(channel) + depth * y.axis[0] +
+                 t.row * y.axis[1] + t.first_column * y.axis[2]);
+    }
   }
 
-  void stage(const Task& t, const PlaneSpan& span, const char* plane) const {
-    T* const rows = t.stage + span.rows_at;
-    if (t.inside_rows > 0)
-      stage_rows(span, plane, t.source[t.inside], t.inside_rows, rows + t.inside * span.pitch);
+  // The rows that one span sees of one slice, which begins at `from` or lies in the border.
+  void look_up(const Task& t, std::int64_t s, std::int64_t slice, bool is_border,
+               const char* from) const {
+    const PlaneSpan& span = t.spans[s];
+    const T** const table = rows_of(t, s, slice);
+    if (is_border) {
+      std::fill_n(table, t.slots, t.fill);
+    } else if (span.in_place) {
+      const Tensor& x = operands_.x;
+      from += (span.first - problem_.axis[2].lo) * std::int64_t{sizeof(T)};
+      for (std::int64_t i = 0; i < t.slots; ++i)
+        table[i] =
+            t.source[i] < 0 ? t.fill : reinterpret_cast<const T*>(from + t.source[i] * x.axis[1]);
+    } else {
+      if (has_depth_border_) point_at_staged(t, s, slice);
+      stage(t, span, from, staged_rows(t, span, slice));
+    }
+  }
+
+  void stage(const Task& t, const PlaneSpan& span, const char* plane, T* rows) const {
+    const auto stage_inside = [&](std::int64_t first, std::int64_t end) {
+      first = std::max(first, t.inside);
+      end = std::min(end, t.inside + t.inside_rows);
+      if (first < end)
+        stage_rows(span, plane, t.source[first], end - first, rows + first * span.pitch);
+    };
+    const std::int64_t s = height_.stride, seen = (height_.kernel - 1) * height_.dilation + 1;
+    if (seen >= s) {
+      stage_inside(0, t.slots);
+    } else {  // no more than the kernel sees
+      for (std::int64_t i = 0; i < t.slots; i += s) stage_inside(i, i + seen);
+    }
     if (problem_.border == Border::constant) return;
     for (std::int64_t i = 0; i < t.slots; ++i) {
       if (i == t.inside) i += t.inside_rows;
@@ -436,10 +505,10 @@ class PlaneRun {
     const std::int64_t s = problem_.axis[2].stride;
     const auto offset = [&](std::int64_t p) { return p % s * span.phase_pitch + p / s; };
     const char* from = plane + first * x.axis[1];
-    if (plain_input_ && s <= 2 && span.columns > 0) {
+    if (plain_input_ && span.columns > 0) {
       kernels_.plane_stage({reinterpret_cast<const T*>(from + span.source * x.axis[2]),
-                            x.axis[1] / std::int64_t{sizeof(T)}, count, span.columns, s, span.even,
-                            span.odd, fill_, to, span.pitch});
+                            x.axis[1] / std::int64_t{sizeof(T)}, count, span.columns, s, span.to,
+                            span.phase_pitch, span.phases, fill_, to, span.pitch});
     } else {
       for (std::int64_t r = 0; r < count; ++r) {
         for (std::int64_t c = 0; c < std::min(s, span.columns); ++c)
@@ -497,7 +566,7 @@ class PlaneRun {
     const auto kernel = kernels_.plane[static_cast<int>(kernel_)];
     for (std::int64_t s = 0; s < t.span_count; ++s) {
       const PlaneSpan& span = t.spans[s];
-      args.row = t.table + s * tiling_.slots + row * height_.stride;
+      args.row = rows_of(t, s, 0) + row * height_.stride;
       args.column = span.column.data();
       args.out = out + (span.first - t.first_column);
       args.pixels = span.pixels;
@@ -510,7 +579,10 @@ class PlaneRun {
   }
 
   const Problem& problem_;
+  const Axis& depth_;
   const Axis& height_;
+  const std::int64_t slices_;
+  const bool has_depth_border_;
   const PlaneTiling& tiling_;
   const KernelTable& table_;
   const KernelSet<T>& kernels_;
@@ -519,6 +591,7 @@ class PlaneRun {
   const std::int64_t scratch_each_;
   const PlaneScratch layout_;
   Interrupt& interrupt_;
+  const WeightRows<T> w_;
   const bool plain_input_;
   const bool plain_output_;
   const T fill_;
@@ -545,7 +618,7 @@ void run_as(const Problem& problem, const Tiling& tiling, const KernelTable& ker
 
 }  // namespace
 
-const Candidate plane = {"direct", "plane", accepts, cost, tile};
+const Candidate plane = {"direct", "plane", accepts, cost, tile, nullptr, suits};
 
 void run_planes(const Problem& problem, const Tiling& tiling, const KernelTable& kernels,
                 const Operands& operands, char* scratch, int workers, Interrupt& interrupt) {

@@ -30,12 +30,12 @@ struct PlaneSpan {
   // p % stride * phase_pitch + p / stride of its row.
   std::int64_t source = 0;  // input columns [source, source + columns) are copied
   std::int64_t columns = 0;
-  std::int64_t to = 0;    // position of the first of them
-  std::int64_t even = 0;  // where it lies, and where the next one does
-  std::int64_t odd = 0;
+  std::int64_t to = 0;       // position of the first of them
+  std::uint32_t phases = 0;  // of positions that the kernel sees
   std::int64_t phase_pitch = 0;
   std::int64_t pitch = 0;
-  std::int64_t rows_at = 0;  // where its rows begin in the staged elements
+  std::int64_t rows_at = 0;      // where its rows begin in the staged elements
+  std::int64_t slice_pitch = 0;  // from the rows of one slice to those of the next
   struct BorderColumn {
     std::int64_t offset;
     std::int64_t source;  // the input column that it shows, unless it shows the fill value
@@ -69,7 +69,7 @@ struct PlaneTiling {
   std::int64_t bands = 1;
   std::int64_t planes = 1;  // of a task
   std::int64_t tasks = 0;
-  std::int64_t slots = 0;           // input rows of a band
+  std::int64_t slots = 0;           // input rows of a band, in each slice
   std::int64_t fill_elements = 0;   // a row of the fill value
   std::int64_t stage_elements = 0;  // all staged spans of one block
   std::int64_t output_pitch = 0;    // of the rows that are converted to the output's type

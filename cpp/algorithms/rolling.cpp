@@ -28,6 +28,13 @@ bool is_square(const Problem& problem) {
          height.dilation == 1 && width.dilation == 1;
 }
 
+bool is_rollable(const Problem& problem) {
+  const Axis& width = problem.axis[2];
+  const bool filled = problem.border == Border::constant || (width.lo == 0 && width.hi == 0);
+  return is_float(problem.compute) && is_square(problem) && filled && problem.in_channels == 1 &&
+         problem.out_channels <= kMostFilters;
+}
+
 // Input rows that so many output rows see, and one more, which kernels with a stride may look up.
 std::int64_t slots(const Problem& problem, std::int64_t rows) {
   return (rows - 1) * problem.axis[1].stride + problem.axis[1].kernel + 1;
@@ -252,19 +259,11 @@ bool is_single(const Problem& problem) {
   return problem.out_channels == 1 && depth.kernel == 1 && depth.lo == 0 && depth.hi == 0;
 }
 
-bool is_rollable(const Problem& problem) {
-  const Axis& width = problem.axis[2];
-  const bool filled = problem.border == Border::constant || (width.lo == 0 && width.hi == 0);
-  return is_float(problem.compute) && is_square(problem) && filled && problem.in_channels == 1 &&
-         problem.out_channels <= kMostFilters;
-}
-
 RollTiling roll_tiling(const Problem& problem, const Machine& machine) {
   RollTiling tiling;
   const Axis& height = problem.axis[1];
   const Axis& width = problem.axis[2];
-  if (!is_rollable(problem) || machine.chain < problem.terms() || width.kernel - 1 > machine.lanes)
-    return tiling;
+  if (!is_rollable(problem) || width.kernel > machine.most_rolled) return tiling;
   // Long rows had better be read in place four at a time (three and seven taps over 1920 columns:
   // half as fast here); and where there are few registers, staged ones from three vectors on.
   const bool few_registers = machine.out_vecs < 4;

@@ -19,10 +19,9 @@
 
 namespace fastconv {
 
-// Whether the kernels of some instruction set can run the problem; tiling.planes, of this one.
-bool is_rollable(const Problem& problem);
-// Needs nothing that the kernels of plane.hpp lack: one filter a channel, no depth.
+// One filter a channel, and no depth.
 bool is_single(const Problem& problem);
+// No planes: these kernels cannot run the problem.
 RollTiling roll_tiling(const Problem& problem, const Machine& machine);
 std::int64_t roll_scratch_bytes(const Problem& problem, const RollTiling& tiling, int element);
 

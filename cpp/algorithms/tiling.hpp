@@ -31,6 +31,7 @@ struct Machine {
   int pixels;          // outer: pixels of a tile
   int chain;           // terms of one sum, at most
   int column_vecs[2];  // columns: vectors of a panel, or 0
+  int most_rolled;     // plane: the largest kernel filtered without staging, or 0
   int element;         // bytes
   std::int64_t l1;
   std::int64_t l2;

@@ -102,11 +102,15 @@ struct PlaneArgs {
   std::int64_t row_step;
   std::int64_t advance;
   std::int64_t phases;
+  // Further planes add to the same outputs: input channels, and slices of a kernel with depth. No
+  // more than one but of PlaneKernel::any.
+  std::int64_t slices;
+  std::int64_t slice_rows;  // of the table, from one to the next
   std::int64_t kernel_rows;
   std::int64_t kernel_columns;
   const std::int32_t* column;  // offset of each kernel column
   bool neighbours;             // each column lies beside the one before it
-  const T* w;                  // [kernel_rows][kernel_columns]
+  const T* w;                  // [slices][kernel_rows][kernel_columns]
   const T* bias;               // one value, or null
   Activation activation;
   T* out;
@@ -119,9 +123,9 @@ struct PlaneArgs {
 // Of the room for whole vectors. Not 0: rows may step backwards, away from its end.
 inline constexpr std::int64_t kNoRoom = -(std::int64_t{1} << 62);
 
-// Input rows to padded rows, a phase of the horizontal stride (1 or 2) after the other: column c
-// goes to to[c % 2 == 0 ? even + c / 2 : odd + c / 2], or to[even + c] with a stride of 1. Up to a
-// vector after each phase is overwritten; `fill` is put back there.
+// Input rows to padded rows, a phase of the horizontal stride after the other: column c, which is
+// padded column p = position + c, goes to to[p % stride * phase_pitch + p / stride]. With a stride
+// of 1 or 2 up to a vector after each phase is overwritten; `fill` is put back there.
 template <class T>
 struct PlaneStageArgs {
   const T* from;
@@ -129,11 +133,17 @@ struct PlaneStageArgs {
   std::int64_t rows;
   std::int64_t columns;
   std::int64_t stride;
-  std::int64_t even;
-  std::int64_t odd;
+  std::int64_t position;
+  std::int64_t phase_pitch;
+  std::uint32_t phases;  // those that the kernel sees, as bits; others may be left out
   T fill;
   T* to;
   std::int64_t to_pitch;
+
+  std::int64_t offset(std::int64_t column) const {
+    const std::int64_t p = position + column;
+    return p % stride * phase_pitch + p / stride;
+  }
 };
 
 // Planes filtered by square kernels without staging (kernels/rolling.hpp). Rows beyond the plane

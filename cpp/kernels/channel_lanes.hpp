@@ -193,6 +193,17 @@ FASTCONV_INLINE void channel_row(const ChannelArgs<typename V::value_type>& a) {
 }
 
 template <class V>
+FASTCONV_NOINLINE void channel_activate(const ChannelArgs<typename V::value_type>& a) {
+  PlaneArgs<typename V::value_type> rows{};
+  rows.rows = a.pixels;
+  rows.pixels = a.vecs * V::lanes;
+  rows.out = a.out;
+  rows.out_pitch = a.out_pixel;
+  rows.activation = a.activation;
+  plane_activate<V>(rows);
+}
+
+template <class V>
 void channel_lanes(const ChannelArgs<typename V::value_type>& a) {
   bool done = false;
   if constexpr (kIsFloat<V> && V::registers == 32) {
@@ -211,15 +222,7 @@ void channel_lanes(const ChannelArgs<typename V::value_type>& a) {
     if constexpr (kChannelVecs<V> == 4) channel_row<V, 4>(a);
   }
   if constexpr (kIsFloat<V>) {
-    if (a.activation > Activation::relu6) {
-      PlaneArgs<typename V::value_type> rows{};
-      rows.rows = a.pixels;
-      rows.pixels = a.vecs * V::lanes;
-      rows.out = a.out;
-      rows.out_pitch = a.out_pixel;
-      rows.activation = a.activation;
-      plane_activate<V>(rows);
-    }
+    if (a.activation > Activation::relu6) channel_activate<V>(a);
   }
 }
 

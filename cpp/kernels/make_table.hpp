@@ -34,6 +34,7 @@ constexpr void set_rolling(KernelSet<typename V::value_type>& set) {
   if constexpr (kRolls<V, Size>) {
     set.rolling[(Size - 3) / 2][0] = &rolling<V, Size, 1>;
     set.rolling[(Size - 3) / 2][1] = &rolling<V, Size, 2>;
+    set.most_rolled = Size;
   }
 }
 

@@ -117,13 +117,15 @@ FASTCONV_INLINE void plane_row(V (&acc)[Rows][Vecs], const typename V::value_typ
 // Kernels of any size: the kernel rows of one phase after the other.
 template <class V, int Rows, int Vecs>
 FASTCONV_INLINE void plane_sum(V (&acc)[Rows][Vecs], std::int64_t first, std::int64_t end,
+                               const typename V::value_type* const* rows,
+                               const typename V::value_type* weights,
                                const PlaneArgs<typename V::value_type>& a) {
   static_assert(Rows <= 4, "the cases below are those of four rows");
   const std::int64_t w_pitch = a.phases * a.kernel_columns;
   for (std::int64_t phase = 0; phase < a.phases && phase < a.kernel_rows; ++phase) {
     const std::int64_t last = (a.kernel_rows - 1 - phase) / a.phases;
-    const typename V::value_type* const* row = a.row + phase;
-    const typename V::value_type* w = a.w + phase * a.kernel_columns;
+    const typename V::value_type* const* row = rows + phase;
+    const typename V::value_type* w = weights + phase * a.kernel_columns;
     FASTCONV_NO_UNROLL
     for (std::int64_t i = 0; i <= last + Rows - 1; ++i, row += a.row_step, w += w_pitch) {
       const typename V::value_type* const x = *row + first;
@@ -185,7 +187,13 @@ FASTCONV_NOINLINE void plane_tile(const PlaneArgs<typename V::value_type>& a, st
     for (int i = 0; i < Vecs; ++i) acc[r][i] = V::zero();
   }
   if constexpr (Kernel == PlaneKernel::any) {
-    plane_sum<V, Rows, Vecs>(acc, first, end, a);
+    const T* const* row = a.row;
+    const T* w = a.w;
+    for (std::int64_t slice = 0; slice < a.slices; ++slice) {
+      plane_sum<V, Rows, Vecs>(acc, first, end, row, w, a);
+      row += a.slice_rows;
+      w += a.kernel_rows * a.kernel_columns;
+    }
   } else {
     constexpr int kSize = Kernel == PlaneKernel::square5   ? 5
                           : Kernel == PlaneKernel::square7 ? 7
@@ -321,23 +329,23 @@ void plane_filter(const PlaneArgs<typename V::value_type>& given) {
 
 // n columns of a row from column c on; no more than a vector for each phase, c even.
 template <class V, int Stride>
-FASTCONV_INLINE void plane_stage_part(const PlaneStageArgs<typename V::value_type>& a,
-                                      const typename V::value_type* from,
-                                      typename V::value_type* to, std::int64_t c, std::int64_t n) {
+FASTCONV_INLINE void plane_stage_part(const typename V::value_type* from,
+                                      typename V::value_type* even, typename V::value_type* odd,
+                                      std::int64_t c, std::int64_t n) {
   const int count = static_cast<int>(n);
   const V first = n >= V::lanes ? V::load(from + c) : V::load(from + c, count);
   if constexpr (Stride == 1) {
-    first.store(to + a.even + c);
+    first.store(even + c);
   } else {
-    V even = first, odd = V::zero();
+    V low = first, high = V::zero();
     if (n == 2 * V::lanes) {
-      odd = V::load(from + c + V::lanes);
+      high = V::load(from + c + V::lanes);
     } else if (n > V::lanes) {
-      odd = V::load(from + c + V::lanes, count - V::lanes);
+      high = V::load(from + c + V::lanes, count - V::lanes);
     }
-    V::unzip(even, odd);
-    even.store(to + a.even + c / 2);
-    odd.store(to + a.odd + c / 2);
+    V::unzip(low, high);
+    low.store(even + c / 2);
+    high.store(odd + c / 2);
   }
 }
 
@@ -349,11 +357,12 @@ FASTCONV_INLINE void plane_stage_rows(const PlaneStageArgs<typename V::value_typ
   // The end: nothing, the last vector once more, or a part.
   const bool overlaps = Stride == 1 && columns >= V::lanes;
   const typename V::value_type* from = a.from;
-  typename V::value_type* to = a.to;
+  typename V::value_type* even = a.to + a.offset(0);
+  typename V::value_type* odd = a.to + a.offset(1);
   const std::int64_t from_pitch = a.from_pitch, to_pitch = a.to_pitch;
   // The narrow planes of deep layers have as few instructions a row as possible.
   if (Stride == 1 && columns <= 2 * V::lanes) {
-    to += a.even;
+    typename V::value_type* to = even;
     if (columns >= V::lanes) {
       const std::int64_t last = columns - V::lanes;
       FASTCONV_NO_UNROLL
@@ -372,25 +381,70 @@ FASTCONV_INLINE void plane_stage_rows(const PlaneStageArgs<typename V::value_typ
     }
     return;
   }
-  for (std::int64_t r = 0; r < a.rows; ++r, from += from_pitch, to += to_pitch) {
+  for (std::int64_t r = 0; r < a.rows; ++r, from += from_pitch, even += to_pitch, odd += to_pitch) {
     for (std::int64_t c = 0; c < whole; c += kStep)
-      plane_stage_part<V, Stride>(a, from, to, c, kStep);
+      plane_stage_part<V, Stride>(from, even, odd, c, kStep);
     if (overlaps) {
-      plane_stage_part<V, Stride>(a, from, to, columns - V::lanes, V::lanes);
+      plane_stage_part<V, Stride>(from, even, odd, columns - V::lanes, V::lanes);
     } else if (whole < columns) {
-      plane_stage_part<V, Stride>(a, from, to, whole, columns - whole);
-      fill.store(to + a.even + (columns + Stride - 1) / Stride);
-      if constexpr (Stride == 2) fill.store(to + a.odd + columns / 2);
+      plane_stage_part<V, Stride>(from, even, odd, whole, columns - whole);
+      fill.store(even + (columns + Stride - 1) / Stride);
+      if constexpr (Stride == 2) fill.store(odd + columns / 2);
+    }
+  }
+}
+
+// Groups of Stride elements, dealt out to as many rows. Compilers make shuffles of it.
+template <int Stride, class T>
+FASTCONV_NOINLINE void plane_deal(const T* __restrict from, std::int64_t groups, T* __restrict to,
+                                  std::int64_t pitch) {
+  for (std::int64_t i = 0; i < groups; ++i) {
+    FASTCONV_UNROLL
+    for (int p = 0; p < Stride; ++p) to[p * pitch + i] = from[i * Stride + p];
+  }
+}
+
+template <int Stride, class T>
+void plane_stage_groups(const PlaneStageArgs<T>& a) {
+  const std::int64_t lead = (Stride - a.position % Stride) % Stride;
+  const std::int64_t first = lead < a.columns ? lead : a.columns;
+  const std::int64_t groups = (a.columns - first) / Stride;
+  const T* from = a.from;
+  T* to = a.to;
+  for (std::int64_t r = 0; r < a.rows; ++r, from += a.from_pitch, to += a.to_pitch) {
+    for (std::int64_t c = 0; c < first; ++c) to[a.offset(c)] = from[c];
+    plane_deal<Stride>(from + first, groups, to + (a.position + first) / Stride, a.phase_pitch);
+    for (std::int64_t c = first + groups * Stride; c < a.columns; ++c) to[a.offset(c)] = from[c];
+  }
+}
+
+template <class T>
+void plane_stage_any(const PlaneStageArgs<T>& a) {
+  const T* from = a.from;
+  T* to = a.to;
+  for (std::int64_t r = 0; r < a.rows; ++r, from += a.from_pitch, to += a.to_pitch) {
+    for (std::int64_t c = 0; c < a.stride && c < a.columns; ++c) {
+      if ((a.phases >> (a.position + c) % a.stride & 1) == 0) continue;
+      T* at = to + a.offset(c);
+      FASTCONV_NO_UNROLL
+      for (std::int64_t i = c; i < a.columns; i += a.stride) *at++ = from[i];
     }
   }
 }
 
 template <class V>
 void plane_stage(const PlaneStageArgs<typename V::value_type>& a) {
-  if (a.stride == 1) {
-    plane_stage_rows<V, 1>(a);
-  } else {
-    plane_stage_rows<V, 2>(a);
+  switch (a.stride) {
+    case 1:
+      return plane_stage_rows<V, 1>(a);
+    case 2:
+      return plane_stage_rows<V, 2>(a);
+    case 3:
+      return plane_stage_groups<3>(a);
+    case 4:
+      return plane_stage_groups<4>(a);
+    default:
+      return plane_stage_any(a);
   }
 }
 

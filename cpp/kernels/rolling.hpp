@@ -17,9 +17,13 @@
 
 namespace fastconv::FASTCONV_ISA_NAMESPACE {
 
-// Kernels that reach further than the neighbouring vector have no such form.
+// Needs masked loads; kernels that reach further than the neighbouring vector have no such form.
+// (NEON, whose masked load would go through memory, spilled everywhere around it.)
 template <class V, int Size>
-inline constexpr bool kRolls = kIsFloat<V> && V::fused && Size - 1 <= V::lanes;
+inline constexpr bool kRolls = false;
+template <class V, int Size>
+  requires requires { typename V::Mask; }
+inline constexpr bool kRolls<V, Size> = kIsFloat<V> && Size - 1 <= V::lanes;
 
 // Most vectors of a strip: sums, two vectors and the one cut out of them, a weight and the fill
 // value are in registers, and of 3 x 3 all weights where there are 32.

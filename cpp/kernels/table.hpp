@@ -67,6 +67,7 @@ struct KernelSet {
   void (*plane_stage)(const PlaneStageArgs<T>&);
   // [size 3, 5, 7][stride 1, 2]; null for integers, and where a vector is too short.
   void (*rolling[kRollSizes][2])(const RollArgs<T>&);
+  int most_rolled;   // the largest of those sizes, or 0
   int channel_vecs;  // most vectors of channels of a channel_lanes tile
   void (*channel_lanes)(const ChannelArgs<T>&);
   void (*store)(const StoreArgs<T>&);

@@ -195,9 +195,6 @@ bool stage_by_two(const KernelTable& kernels, const Problem& problem, const Tens
   const std::int64_t inside = std::clamp(width.lo, base, base + 2 * count);
   const std::int64_t beyond = std::clamp(width.lo + width.in, inside, base + 2 * count);
   const std::int64_t skipped = inside - base;
-  const std::int64_t first = skipped / 2, second = layout.phase + skipped / 2;
-  const std::int64_t even = skipped % 2 == 0 ? first : second;
-  const std::int64_t odd = skipped % 2 == 0 ? second : first + 1;
   const T fill = scalar_as<T>(problem.fill[0]);
   const std::int64_t rows = tile.size[1] + ph.extent;
   const char* const plane = x.data + tile.image * x.batch;
@@ -218,8 +215,8 @@ bool stage_by_two(const KernelTable& kernels, const Problem& problem, const Tens
         kernels.set<T>().plane_stage(
             {reinterpret_cast<const T*>(channel + (source + top * ph.stride) * x.axis[1] +
                                         (inside - width.lo) * kElement),
-             ph.stride * x.axis[1] / kElement, bottom - top, beyond - inside, 2, even, odd, fill,
-             block + top * layout.axis[1], layout.axis[1]});
+             ph.stride * x.axis[1] / kElement, bottom - top, beyond - inside, 2, skipped,
+             layout.phase, 3, fill, block + top * layout.axis[1], layout.axis[1]});
       for (std::int64_t h = 0; h < rows; ++h) {
         const bool border = h < top || h >= bottom;
         T* const row = block + h * layout.axis[1];

@@ -28,6 +28,7 @@ Machine describe(const KernelSet<T>& kernels, int threads) {
           kernels.pixels,
           kernels.chain,
           {kernels.column_vecs[0], kernels.column_vecs[1]},
+          kernels.most_rolled,
           static_cast<int>(sizeof(T)),
           caches.l1d,
           caches.l2,

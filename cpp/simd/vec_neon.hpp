@@ -83,25 +83,6 @@ struct F32 {
   static FASTCONV_INLINE F32 low_bits_as_exponent(F32 x) {
     return {vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(x.v), 23))};
   }
-  static constexpr bool quick_masked_stores = false;
-  struct Mask {
-    int low, high;
-  };
-  static FASTCONV_INLINE Mask lanes_between(int low, int high) { return {low, high}; }
-  // Memory behind lanes that the mask leaves out is not touched.
-  static FASTCONV_INLINE F32 load(const float* p, Mask mask, F32 other) {
-    if (mask.low == 0 && mask.high == lanes) return load(p);
-    float lane[lanes];
-    vst1q_f32(lane, other.v);
-    for (int i = mask.low; i < mask.high; ++i) lane[i] = p[i];
-    return {vld1q_f32(lane)};
-  }
-  // Elements N, N + 1, ... of a followed by b.
-  template <int N>
-  static FASTCONV_INLINE F32 shifted(F32 a, F32 b) {
-    if constexpr (N == lanes) return b;
-    return {vextq_f32(a.v, b.v, N % lanes)};
-  }
   // Elements 0, 2, 4, ... of a followed by b, and elements 1, 3, 5, ...
   static FASTCONV_INLINE void unzip(F32& a, F32& b) {
     const auto even = vuzp1q_f32(a.v, b.v);
@@ -161,24 +142,6 @@ struct F64 {
   // The lowest bits moved up to where the exponent is.
   static FASTCONV_INLINE F64 low_bits_as_exponent(F64 x) {
     return {vreinterpretq_f64_u64(vshlq_n_u64(vreinterpretq_u64_f64(x.v), 52))};
-  }
-  static constexpr bool quick_masked_stores = false;
-  struct Mask {
-    int low, high;
-  };
-  static FASTCONV_INLINE Mask lanes_between(int low, int high) { return {low, high}; }
-  static FASTCONV_INLINE F64 load(const double* p, Mask mask, F64 other) {
-    if (mask.low == 0 && mask.high == lanes) return load(p);
-    double lane[lanes];
-    vst1q_f64(lane, other.v);
-    for (int i = mask.low; i < mask.high; ++i) lane[i] = p[i];
-    return {vld1q_f64(lane)};
-  }
-  // Elements N, N + 1, ... of a followed by b.
-  template <int N>
-  static FASTCONV_INLINE F64 shifted(F64 a, F64 b) {
-    if constexpr (N == lanes) return b;
-    return {vextq_f64(a.v, b.v, N % lanes)};
   }
   static FASTCONV_INLINE void unzip(F64& a, F64& b) {
     const auto even = vuzp1q_f64(a.v, b.v);

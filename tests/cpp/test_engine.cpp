@@ -256,9 +256,16 @@ template <class T>
 Memory run_candidate(const Case& c, const Candidate& candidate, const KernelTable& table,
                      int threads, std::int64_t l1, std::int64_t l2) {
   const KernelSet<T>& set = table.set<T>();
-  const Machine machine{set.lanes,  set.out_vecs, set.rows,
-                        set.pixels, set.chain,    {set.column_vecs[0], set.column_vecs[1]},
-                        sizeof(T),  l1,           l2,
+  const Machine machine{set.lanes,
+                        set.out_vecs,
+                        set.rows,
+                        set.pixels,
+                        set.chain,
+                        {set.column_vecs[0], set.column_vecs[1]},
+                        set.most_rolled,
+                        sizeof(T),
+                        l1,
+                        l2,
                         threads};
   if (candidate.execute != nullptr) {
     const auto execution = candidate.execute(c.problem, c.operands.x, table, machine);
@@ -358,14 +365,15 @@ struct Shapes {
   Shape x, w;
 };
 
-// One channel to a group: depthwise layers and pictures.
+// One channel to a group, or few: depthwise layers, pictures, volumes.
 Shapes random_planes() {
   Shapes s;
   Options& o = s.options;
   o.rank = static_cast<int>(pick(1, 3));
   o.groups = pick(1, 5);
-  s.x = {pick(1, 2), o.groups};
-  s.w = {o.groups, 1};
+  const std::int64_t in = chance(70) ? 1 : pick(1, 3), out = chance(70) ? 1 : pick(1, 5);
+  s.x = {pick(1, 2), o.groups * in};
+  s.w = {o.groups * out, in};
   const bool square = chance(40);  // 3 x 3, which has kernels of its own
   for (int a = 3 - o.rank; a < 3; ++a) {
     const bool depth = a == 0;
@@ -373,8 +381,8 @@ Shapes random_planes() {
                   : a == 1     ? pick(1, 20)
                   : chance(15) ? pick(1, 700)
                                : pick(1, 70));
-    s.w.push_back(depth ? 1 : square ? 3 : pick(1, 9));
-    o.stride[a] = chance(50) ? 1 : pick(1, 4);
+    s.w.push_back(depth ? pick(1, 3) : square ? 3 : pick(1, 9));
+    o.stride[a] = chance(50) ? 1 : pick(1, chance(20) ? 18 : 4);
     o.dilation[a] = chance(70) ? 1 : pick(1, 4);
     if (depth && chance(70)) continue;
     o.lo[a] = chance(40) ? 0 : pick(0, chance(20) ? 30 : 4);
