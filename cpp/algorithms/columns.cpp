@@ -133,7 +133,7 @@ class ColumnRun {
     const ColumnPanels& panels = layout_.panels;
     const std::int64_t from = offset_in_x(panels.first(panel));
     const std::int64_t bytes = offset_in_x(panels.first(panel + 1) - 1) - from;
-    if (bytes < 0) return {};
+    if (panels.first(panel + 1) == panels.first(panel) || bytes < 0) return {};
     const std::int64_t count = std::max<std::int64_t>(terms / 2, 1);
     return {channel_of(task, chunk) + from,
             operands_.x.channel,
@@ -259,7 +259,7 @@ class ColumnRun {
       g.piece = piece.data();
       g.step = row == 1 ? 1 : problem_.axis[2].stride;
     }
-    kernels_.gather(g);
+    if (args.pixels != 0) kernels_.gather(g);
     const T* const plane = reinterpret_cast<const T*>(channel_of(task, chunk));
     for (std::int64_t p = 0; p < args.rest_pixels; ++p)
       for (std::int64_t t = 0; t < chunk.terms; ++t)
@@ -289,7 +289,7 @@ class ColumnRun {
     g.terms = chunk.terms;
     g.to = task.columns;
     g.to_pitch = width;
-    kernels_.gather(g);
+    if (args.pixels != 0) kernels_.gather(g);
     for (std::int64_t p = 0; p < args.rest_pixels; ++p) {
       const T* const from = task.patch + position(task, chunk, first + args.pixels + p);
       for (std::int64_t t = 0; t < chunk.terms; ++t)
@@ -423,19 +423,22 @@ bool suits(const Problem& problem, const Tensor& x) {
 // one. The factors are measured against outer_product (docs/tuning.md): it packs weights, stages
 // strided patches just as well, and reads a patch without a copy for each tap.
 double cost(const Problem& problem, const Machine& machine) {
-  if (machine.column_vecs[0] == 0 || machine.chain < kColumnTerms ||
-      problem.out_channels < kFewChannels)
+  if (machine.column_vecs[0] == 0 || machine.chain < kColumnTerms)
     return std::numeric_limits<double>::infinity();
   const ColumnPanels panels = make_column_panels(problem.out_pixels(), machine);
+  const bool dots = panels.is_rest_alone();
+  if (dots ? problem.terms() < 4 * machine.lanes : problem.out_channels < kFewChannels)
+    return std::numeric_limits<double>::infinity();
   const double lanes = machine.lanes, pixels = static_cast<double>(panels.pixels);
   const double computed =
-      static_cast<double>(panels.count[0] * panels.width[0] + panels.count[1] * panels.width[1]) +
-      1.5 * static_cast<double>(panels.rest);
+      static_cast<double>(panels.computed()) + 1.5 * static_cast<double>(panels.rest);
   const double vectors = static_cast<double>(problem.out_channels) / lanes;
   const double multiply = vectors * computed / pixels;
-  if (!needs_column_patch(problem)) return 0.92 * multiply + 1.5 / lanes;
+  if (!dots && !needs_column_patch(problem)) return 0.92 * multiply + 1.5 / lanes;
   if (column_patch_of_a_panel(problem, panels) * machine.element > machine.l2 / 2)
     return std::numeric_limits<double>::infinity();
+  // Dot products read each weight once, where it lies.
+  if (dots) return 0.5 * multiply;
   const double width = static_cast<double>(problem.axis[2].out);
   // Of one image: what is chosen, and so how sums are rounded, must not depend on the batch.
   const double packing = 4.0 * vectors / pixels;

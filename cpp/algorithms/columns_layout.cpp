@@ -1,5 +1,6 @@
 #include "algorithms/columns_layout.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -33,7 +34,21 @@ ColumnPanels make_column_panels(std::int64_t pixels, const Machine& machine) {
   } else {
     p.count[1] = divide_up(vectors, wide - 1);
   }
+  // Dot products alone: a panel would be empty but for these.
+  if (pixels <= std::max<std::int64_t>(lanes / 8, 1)) {
+    p.rest = pixels;
+    p.count[0] = 0;
+    p.count[1] = 1;
+    p.width[1] = 0;
+  }
+  p.lanes = lanes;
   return p;
+}
+
+std::int64_t ColumnPanels::chunk_terms() const {
+  // Each lane of a dot product is a sum of its own. One or two pixels need each weight but once,
+  // and long pieces of its row are read faster.
+  return is_rest_alone() ? kColumnTerms * lanes : kColumnTerms;
 }
 
 Tile rows_of(const Problem& problem, std::int64_t first, std::int64_t last) {
@@ -65,8 +80,8 @@ std::int64_t column_patch_of_a_panel(const Problem& problem, const ColumnPanels&
     return std::min(out, axis.out) * std::min(axis.stride, axis.kernel) +
            (axis.kernel - 1) * axis.dilation;
   };
-  const std::int64_t channels =
-      std::min(problem.in_channels, std::max<std::int64_t>(kColumnTerms / problem.taps(), 1));
+  const std::int64_t channels = std::min(
+      problem.in_channels, std::max<std::int64_t>(panels.chunk_terms() / problem.taps(), 1));
   const std::int64_t pixels = panels.width[0];
   const std::int64_t rows = depth.out > 1 ? height.out : pixels / width.out + 2;
   const bool one_row = depth.out == 1 && height.out == 1;
@@ -117,7 +132,7 @@ class Builder {
  private:
   void choose_chunks() {
     const std::int64_t taps = problem_.taps();
-    const std::int64_t most = std::max<std::int64_t>(kColumnTerms / taps, 1);
+    const std::int64_t most = std::max<std::int64_t>(layout_.panels.chunk_terms() / taps, 1);
     const std::int64_t step =
         divide_up(problem_.in_channels, divide_up(problem_.in_channels, most));
     for (std::int64_t c = 0; c < problem_.in_channels; c += step) {

@@ -21,8 +21,12 @@ struct ColumnPanels {
   std::int64_t pixels = 0;  // of the image
   std::int64_t width[2] = {};
   std::int64_t count[2] = {};
-  std::int64_t rest = 0;
+  std::int64_t rest = 0;  // pixels behind the panels; all of them: one panel of none
+  std::int64_t lanes = 0;
 
+  bool is_rest_alone() const { return rest == pixels; }
+  std::int64_t computed() const { return count[0] * width[0] + count[1] * width[1]; }
+  std::int64_t chunk_terms() const;
   std::int64_t total() const { return count[0] + count[1]; }
   int kind(std::int64_t i) const { return i < count[0] ? 0 : 1; }
   // First pixel of panel i; of the one behind the last, the end of the panels.

@@ -238,7 +238,7 @@ FASTCONV_INLINE void dot_rows(const ColumnArgs<typename V::value_type>& a, std::
 template <class V, int Vecs, int Rows>
 FASTCONV_INLINE void column_rows(const ColumnArgs<typename V::value_type>& a, std::int64_t row,
                                  std::int64_t tile) {
-  column_tile<V, Vecs, Rows>(a, row, requests_of(a.ahead, tile, a.x));
+  if (a.pixels != 0) column_tile<V, Vecs, Rows>(a, row, requests_of(a.ahead, tile, a.x));
   if (a.rest_pixels != 0) dot_rows<V, Rows>(a, row);
 }
 
