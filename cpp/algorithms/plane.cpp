@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 #include <type_traits>
 
 #include "algorithms/candidates.hpp"
@@ -74,10 +75,20 @@ bool is_plain(const Problem& problem, const Tensor& x) {
          x.axis[1] % element == 0;
 }
 
-// Output rows of one kernel call may be neighbours, or a dilation apart.
-bool shares_rows(const Axis& height) {
-  return height.kernel == 1 || height.stride == 1 || height.dilation == 1;
-}
+// Which output rows see the same input rows, through kernel rows some phases apart:
+//
+//   stride 2, dilation 3      output row r,     kernel rows 0, 1, 2:  input rows 2r, 2r+3, 2r+6
+//                             output row r + 3, kernel rows 0, 1, 2:  input rows 2r+6, 2r+9, 2r+12
+//                             -> rows 3 apart; kernel rows 0 and 2 are one phase, 1 the other
+struct SharedRows {
+  std::int64_t dilation, phases, apart;
+
+  explicit SharedRows(const Axis& height) : dilation(height.kernel > 1 ? height.dilation : 1) {
+    const std::int64_t common = std::gcd(height.stride, dilation);
+    phases = height.stride / common;
+    apart = dilation / common;
+  }
+};
 
 class PlaneBuilder {
  public:
@@ -128,8 +139,7 @@ class PlaneBuilder {
 
   void cut() {
     const std::int64_t out = height_.out;
-    const std::int64_t unit =
-        shares_rows(height_) ? kTile * (height_.stride == 1 ? height_.dilation : 1) : 1;
+    const std::int64_t unit = kTile * SharedRows(height_).apart;
     std::int64_t rows = round_up(out, unit);
     columns_ = std::min(width_.out, kMostColumns);
     if (all_in_place()) {
@@ -277,6 +287,7 @@ class PlaneRun {
       : problem_(problem),
         depth_(problem.axis[0]),
         height_(problem.axis[1]),
+        shared_(height_),
         slices_(slices_of(problem)),
         has_depth_border_(depth_.lo != 0 || depth_.hi != 0),
         tiling_(tiling),
@@ -364,7 +375,7 @@ class PlaneRun {
     const Axis& width = problem_.axis[2];
     // The others would spill in a loop over slices.
     if (height_.kernel != width.kernel || slices_ > 1) return PlaneKernel::any;
-    if (height_.stride == 1) {
+    if (shared_.phases == 1) {
       if (width.kernel == 3) return PlaneKernel::square3;
       const bool neighbours = width.stride == 1 && width.dilation == 1;
       if (width.kernel == 5 && neighbours) return PlaneKernel::square5;
@@ -421,11 +432,9 @@ class PlaneRun {
   // What all kernel calls share.
   PlaneArgs<T> common_args() const {
     PlaneArgs<T> args{};
-    const std::int64_t s = height_.stride, d = height_.dilation;
-    const bool dilated = height_.kernel > 1 && (s == 1 || !shares_rows(height_));
-    args.phases = dilated ? 1 : s;
-    args.row_step = dilated ? d : s;
-    args.advance = s == 1 && height_.kernel > 1 ? d : s;
+    args.phases = shared_.phases;
+    args.phase_step = shared_.dilation;
+    args.row_step = args.advance = shared_.phases * shared_.dilation;
     if (kernel_ == PlaneKernel::square3_by2) args.row_step = 1;
     args.slices = slices_;
     args.slice_rows = tiling_.slots;
@@ -531,13 +540,7 @@ class PlaneRun {
 
   // All rows of the band; `to` is the first of the output.
   void filter(const Task& t, PlaneArgs<T>& args, char* to) const {
-    const std::int64_t s = height_.stride, d = height_.dilation;
-    if (!shares_rows(height_)) {
-      for (std::int64_t r = 0; r < t.rows; ++r) filter_rows(t, args, r, 1, 1, to);
-      return;
-    }
-    // With a dilation, every d-th output row: they share their input rows.
-    const std::int64_t apart = s == 1 && height_.kernel > 1 ? d : 1;
+    const std::int64_t apart = shared_.apart;
     const std::int64_t most = plain_output_ ? t.rows : kTile;
     for (std::int64_t phase = 0; phase < std::min(apart, t.rows); ++phase) {
       const std::int64_t rows = apart == 1 ? t.rows : divide_up(t.rows - phase, apart);
@@ -581,6 +584,7 @@ class PlaneRun {
   const Problem& problem_;
   const Axis& depth_;
   const Axis& height_;
+  const SharedRows shared_;
   const std::int64_t slices_;
   const bool has_depth_border_;
   const PlaneTiling& tiling_;

@@ -97,11 +97,12 @@ template <class T>
 struct PlaneArgs {
   // row[i * row_step] is what kernel row i sees of the first output row; `advance` entries further
   // lies that of the next output row. With several phases (of a vertical stride) the kernel rows
-  // phase, phase + phases, ... are taken together, from row[phase] on.
+  // phase, phase + phases, ... are taken together, from row[phase * phase_step] on.
   const T* const* row;
   std::int64_t row_step;
   std::int64_t advance;
   std::int64_t phases;
+  std::int64_t phase_step;
   // Further planes add to the same outputs: input channels, and slices of a kernel with depth. No
   // more than one but of PlaneKernel::any.
   std::int64_t slices;

@@ -124,7 +124,7 @@ FASTCONV_INLINE void plane_sum(V (&acc)[Rows][Vecs], std::int64_t first, std::in
   const std::int64_t w_pitch = a.phases * a.kernel_columns;
   for (std::int64_t phase = 0; phase < a.phases && phase < a.kernel_rows; ++phase) {
     const std::int64_t last = (a.kernel_rows - 1 - phase) / a.phases;
-    const typename V::value_type* const* row = rows + phase;
+    const typename V::value_type* const* row = rows + phase * a.phase_step;
     const typename V::value_type* w = weights + phase * a.kernel_columns;
     FASTCONV_NO_UNROLL
     for (std::int64_t i = 0; i <= last + Rows - 1; ++i, row += a.row_step, w += w_pitch) {
