@@ -162,6 +162,8 @@ void planes(benchmark::State& state, const KernelSet<T>& set, PlaneKernel kind, 
   PlaneArgs<T> args{};
   args.row = row.data();
   args.row_step = args.phases = 1;
+  args.phase_step = 1;
+  args.slices = 1;
   args.advance = stride;
   args.kernel_rows = args.kernel_columns = side;
   args.column = column;
