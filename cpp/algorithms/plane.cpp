@@ -23,6 +23,7 @@ constexpr std::int64_t kMostTerms = 256;
 constexpr std::int64_t kMostReach = 64;  // of a kernel column, and strides: what is staged in vain
 constexpr std::int64_t kMostStride = 16;
 constexpr std::int64_t kMostSlices = 32;
+constexpr std::int64_t kMostSlots = 256;        // that one output row sees, in all slices
 constexpr std::int64_t kMostFilters = 4;        // of one group: more had better share their loads
 constexpr std::int64_t kTile = 4;               // output rows of one kernel call
 constexpr std::int64_t kStageBytes = 16 << 10;  // half of L1
@@ -47,14 +48,17 @@ const char* accepts(const Problem& problem) {
   if ((height.kernel - 1) * height.dilation > kMostReach ||
       (width.kernel - 1) * width.dilation > 16 * kMostReach)
     return "the dilated kernel is too long";
+  if (slices_of(problem) > 1 &&
+      slices_of(problem) * ((height.kernel - 1) * height.dilation + 1) > kMostSlots)
+    return "a sum runs through too many rows";
   return nullptr;
 }
 
 double cost(const Problem& problem, const Machine& machine) {
   if (machine.chain < problem.terms()) return std::numeric_limits<double>::infinity();
   const double filters = static_cast<double>(problem.out_channels);
-  if (is_single(problem) || roll_tiling(problem, machine).planes > 0)
-    return filters / machine.lanes;
+  const bool one_plane = is_single(problem) && problem.in_channels == 1;
+  if (one_plane || roll_tiling(problem, machine).planes > 0) return filters / machine.lanes;
   // Output rows share loads, but filters do not.
   const Axis& height = problem.axis[1];
   const std::int64_t out = problem.axis[2].out;
@@ -139,7 +143,10 @@ class PlaneBuilder {
 
   void cut() {
     const std::int64_t out = height_.out;
-    const std::int64_t unit = kTile * SharedRows(height_).apart;
+    // With a long dilation rows share less, so that no more than they see is staged.
+    const std::int64_t apart = SharedRows(height_).apart;
+    const bool is_long = apart > 8 && (height_.stride > 1 || slices_ > 1);
+    const std::int64_t unit = is_long ? kTile : kTile * apart;
     std::int64_t rows = round_up(out, unit);
     columns_ = std::min(width_.out, kMostColumns);
     if (all_in_place()) {
