@@ -409,25 +409,36 @@ void plane_stage_groups(const PlaneStageArgs<T>& a) {
   const std::int64_t lead = (Stride - a.position % Stride) % Stride;
   const std::int64_t first = lead < a.columns ? lead : a.columns;
   const std::int64_t groups = (a.columns - first) / Stride;
+  const std::int64_t first_group = (a.position + first) / Stride;
+  // What lies before the first group and behind the last: divisions but once.
+  std::int64_t column[2 * Stride], offset[2 * Stride];
+  int ends = 0;
+  const auto note = [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t c = begin; c < end; ++c, ++ends) {
+      column[ends] = c;
+      offset[ends] = a.offset(c);
+    }
+  };
+  note(0, first);
+  note(first + groups * Stride, a.columns);
   const T* from = a.from;
   T* to = a.to;
   for (std::int64_t r = 0; r < a.rows; ++r, from += a.from_pitch, to += a.to_pitch) {
-    for (std::int64_t c = 0; c < first; ++c) to[a.offset(c)] = from[c];
-    plane_deal<Stride>(from + first, groups, to + (a.position + first) / Stride, a.phase_pitch);
-    for (std::int64_t c = first + groups * Stride; c < a.columns; ++c) to[a.offset(c)] = from[c];
+    plane_deal<Stride>(from + first, groups, to + first_group, a.phase_pitch);
+    for (int i = 0; i < ends; ++i) to[offset[i]] = from[column[i]];
   }
 }
 
 template <class T>
 void plane_stage_any(const PlaneStageArgs<T>& a) {
-  const T* from = a.from;
-  T* to = a.to;
-  for (std::int64_t r = 0; r < a.rows; ++r, from += a.from_pitch, to += a.to_pitch) {
-    for (std::int64_t c = 0; c < a.stride && c < a.columns; ++c) {
-      if ((a.phases >> (a.position + c) % a.stride & 1) == 0) continue;
-      T* at = to + a.offset(c);
+  for (std::int64_t c = 0; c < a.stride && c < a.columns; ++c) {
+    if ((a.phases >> (a.position + c) % a.stride & 1) == 0) continue;
+    const T* from = a.from + c;
+    T* to = a.to + a.offset(c);
+    for (std::int64_t r = 0; r < a.rows; ++r, from += a.from_pitch, to += a.to_pitch) {
+      T* at = to;
       FASTCONV_NO_UNROLL
-      for (std::int64_t i = c; i < a.columns; i += a.stride) *at++ = from[i];
+      for (std::int64_t i = 0; i < a.columns - c; i += a.stride) *at++ = from[i];
     }
   }
 }
