@@ -167,3 +167,15 @@ def test_activations(isa, activation):
     last = np.ascontiguousarray(np.moveaxis(x, 1, -1))
     got = fc.conv2d(last, w, layout="NHWC", **options)
     np.testing.assert_allclose(np.moveaxis(got, -1, 1), want, rtol=2e-5, atol=2e-6)
+
+
+def test_plans_of_huge_borders_and_rows_are_small():
+    """What a plan lists must not grow with them (24 GB it was, for explain alone)."""
+    for filters in (1, 2):
+        w = np.ones((filters, 1, 1), np.float32)
+        plan = fc.explain(np.ones((1, 1, 6), np.float32), w, padding=2**32)
+        assert plan.scratch_bytes_per_thread < 2**30
+        plan = fc.explain(np.broadcast_to(np.float32(1), (1, 1, 2**34)), w)
+        assert plan.scratch_bytes_per_thread < 2**30
+    x, w = small_integers((1, 2, 3, 5), "float32"), small_integers((2, 1, 3, 3), "float32")
+    check(x, w, 2, padding=[(1, 0), (70_000, 65_536)])

@@ -22,6 +22,8 @@ namespace {
 constexpr std::int64_t kMostTerms = 256;
 constexpr std::int64_t kMostReach = 64;  // of a kernel column, and strides: what is staged in vain
 constexpr std::int64_t kMostStride = 16;
+constexpr std::int64_t kMostBorder = 1 << 16;  // columns beside the input, each of which is listed
+constexpr std::int64_t kMostOut = std::int64_t{1} << 30;  // columns, and so blocks
 constexpr std::int64_t kMostSlices = 32;
 constexpr std::int64_t kMostSlots = 256;        // that one output row sees, in all slices
 constexpr std::int64_t kMostFilters = 4;        // of one group: more had better share their loads
@@ -44,6 +46,8 @@ const char* accepts(const Problem& problem) {
   if (problem.out_channels > kMostFilters) return "a group has more than four output channels";
   const Axis& height = problem.axis[1];
   const Axis& width = problem.axis[2];
+  if (width.lo > kMostBorder || width.hi > kMostBorder) return "the border is too wide";
+  if (width.out > kMostOut) return "the rows are too long";
   if (height.stride > kMostStride || width.stride > kMostStride) return "the stride is too long";
   if ((height.kernel - 1) * height.dilation > kMostReach ||
       (width.kernel - 1) * width.dilation > 16 * kMostReach)
