@@ -442,7 +442,7 @@ double cost(const Problem& problem, const Machine& machine) {
   const double width = static_cast<double>(problem.axis[2].out);
   // Of one image: what is chosen, and so how sums are rounded, must not depend on the batch.
   const double packing = 4.0 * vectors / pixels;
-  double copies = 3.0 / lanes + 2.0 / width;
+  double copies = 3.0 / lanes + 6.0 / width;
   if (problem.taps() == 1) {
     copies = 0.8 / lanes + 1.0 / width;
   } else if (problem.axis[2].stride > 1) {
