@@ -179,3 +179,44 @@ def test_plans_of_huge_borders_and_rows_are_small():
         assert plan.scratch_bytes_per_thread < 2**30
     x, w = small_integers((1, 2, 3, 5), "float32"), small_integers((2, 1, 3, 3), "float32")
     check(x, w, 2, padding=[(1, 0), (70_000, 65_536)])
+
+
+def with_gaps(array, gaps):
+    """The same values in a larger array, which is 77 beyond them."""
+    wide = np.full([n + g for n, g in zip(array.shape, gaps, strict=True)], 77, array.dtype)
+    view = wide[tuple(slice(0, n) for n in array.shape)]
+    view[...] = array
+    return view
+
+
+GAPS = [(0, 0, 0, 0), (0, 0, 0, 3), (0, 0, 2, 0), (0, 1, 0, 0), (1, 0, 0, 0)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "complex64", "int16"])
+@pytest.mark.parametrize("size", [(3, 5, 7), (1, 6, 3), (4, 1, 1), (2, 1, 33), (5, 4, 1)])
+def test_pointwise_layers_whose_rows_follow_each_other(isa, dtype, size):
+    """Rows without gaps are taken as one, in the input and the output, and others are not."""
+    for groups, channels, filters in ((1, 3, 2), (6, 1, 1), (6, 1, 2), (2, 4, 20), (1, 40, 1)):
+        x = small_integers((2, groups * channels, *size), dtype)
+        w = small_integers((groups * filters, channels, 1, 1, 1), dtype, 1)
+        bias = small_integers(groups * filters, dtype, 2)
+        by_group = x.reshape(2, groups, channels, *size)
+        parts = np.einsum("ngcdhw,gkc->ngkdhw", by_group, w.reshape(groups, filters, channels))
+        want = parts.reshape(2, groups * filters, *size) + bias.reshape(-1, 1, 1, 1)
+        want = want.astype(dtype)
+        layer = fc.Conv3d(w, bias, groups=groups)
+        for x_gaps, y_gaps in itertools.product(GAPS, GAPS):
+            given = with_gaps(x, (0, *x_gaps))
+            out = with_gaps(np.zeros_like(want), (0, *y_gaps))
+            layer(given, out=out)
+            np.testing.assert_array_equal(out, want)
+            out[...] = 77
+            assert (out.base == 77).all()
+        for axis in (2, 3, 4):
+            turned = np.flip(np.ascontiguousarray(np.flip(x, axis)), axis)
+            out = np.flip(np.zeros_like(want), axis)
+            fc.conv3d(turned, w, bias, groups=groups, out=out)
+            np.testing.assert_array_equal(out, want)
+        last = np.moveaxis(np.zeros_like(np.moveaxis(want, 1, -1), order="C"), -1, 1)
+        fc.conv3d(x, w, bias, groups=groups, out=last)
+        np.testing.assert_array_equal(last, want)

@@ -6,6 +6,7 @@
 
 #include "core/cpu.hpp"
 #include "core/rounding.hpp"
+#include "plan/one_row.hpp"
 #include "runtime/scratch.hpp"
 #include "runtime/thread_pool.hpp"
 
@@ -113,12 +114,19 @@ void pack_all(const Problem& problem, const KernelTable& kernels, const PanelSha
 }  // namespace
 
 Plan::Plan(const Problem& problem, const Tensor& x, const KernelTable& kernels, int threads)
-    : problem_(problem),
-      x_(x),
+    : Plan(problem, x, kernels, threads, first_of_row(problem, x)) {}
+
+Plan::Plan(const Problem& problem, const Tensor& x, const KernelTable& kernels, int threads,
+           int row)
+    : given_(problem),
+      given_x_(x),
+      row_(row),
+      problem_(with_one_row(problem, row)),
+      x_(with_one_row(problem, x, problem.x_type, row)),
       kernels_(&kernels),
       machine_(describe(kernels, problem.compute,
                         multiplications(problem) < kInlineMacs ? 1 : threads)) {
-  x_.data = nullptr;
+  x_.data = given_x_.data = nullptr;
   chosen_ = choose(problem_, x, machine_);
   workers_ = machine_.threads;
   if (chosen_->tile != nullptr) {
@@ -190,7 +198,12 @@ std::int64_t Plan::scratch_bytes_per_worker() const {
 
 std::int64_t Plan::scratch_bytes() const { return scratch_bytes_per_worker() * workers_; }
 
-bool Plan::run(const Operands& operands, char* scratch, Interrupt& interrupt) const {
+bool Plan::run(const Operands& given, char* scratch, Interrupt& interrupt) const {
+  if (!is_one_row(given_, given.y, row_))
+    return run_apart(given, interrupt);
+  Operands operands = given;
+  operands.x = with_one_row(problem_, given.x, problem_.x_type, row_);
+  operands.y = with_one_row(problem_, given.y, problem_.y_type, row_);
   if (execution_ != nullptr) {
     std::vector<std::uint8_t> unsuitable(static_cast<std::size_t>(problem_.batch));
     Operands with_flags = operands;
@@ -204,6 +217,17 @@ bool Plan::run(const Operands& operands, char* scratch, Interrupt& interrupt) co
     run_tiled(problem_, tiling_, *kernels_, operands, scratch, workers_, interrupt);
   }
   return !interrupt.stop_requested();
+}
+
+// The output has gaps between rows that the input has not.
+bool Plan::run_apart(Operands operands, Interrupt& interrupt) const {
+  const Plan plan(given_, given_x_, *kernels_, machine_.threads, 2);
+  const std::size_t packed_bytes = static_cast<std::size_t>(round_to_line(plan.packed_bytes()));
+  const Scratch scratch =
+      Scratch::acquire(packed_bytes + static_cast<std::size_t>(plan.scratch_bytes()));
+  plan.pack(*operands.weights, scratch.data());
+  operands.packed = scratch.data();
+  return plan.run(operands, scratch.data() + packed_bytes, interrupt);
 }
 
 Plan Plan::without_winograd() const {

@@ -53,11 +53,17 @@ class Plan {
   std::vector<Verdict> verdicts() const;
 
  private:
+  // `row`: first_of_row (one_row.hpp).
+  Plan(const Problem& problem, const Tensor& x, const KernelTable& kernels, int threads, int row);
   PanelShape panels() const;
+  bool run_apart(Operands operands, Interrupt& interrupt) const;
   bool run_unsuitable(const Operands& operands, Interrupt& interrupt) const;
 
-  Problem problem_;
-  Tensor x_;  // strides alone
+  Problem given_;
+  Tensor given_x_;
+  int row_;          // axes from this one on are taken as one: of what follows
+  Problem problem_;  // what runs
+  Tensor x_;         // strides alone
   const KernelTable* kernels_;
   Machine machine_;
   const Candidate* chosen_ = nullptr;
