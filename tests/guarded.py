@@ -76,6 +76,7 @@ CALLS = (
     ((2, 5), 4, 6, {"stride": 2, "padding": 2, "groups": 2, "flip": True}),
     ((3, 1), 2, 33, {"dilation": (1, 2), "padding": ((1, 1), (0, 0))}),
     ((2, 2, 2), 3, 4, {"padding": 1, "stride": (1, 1, 2)}),
+    ((1, 1, 1), 6, 4, {"groups": 2}),
 )
 DTYPES = ("float32", "float64", "int8", "uint16", "float16", "complex64", "int64")
 

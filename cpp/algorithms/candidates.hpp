@@ -35,6 +35,7 @@ extern const Candidate winograd;
 extern const Candidate columns;
 extern const Candidate direct;
 extern const Candidate plane;
+extern const Candidate pointwise;
 extern const Candidate row_stencil;
 extern const Candidate stencil;
 extern const Candidate im2col_gemm;

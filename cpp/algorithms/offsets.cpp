@@ -32,6 +32,31 @@ std::int64_t column_offset(const Patch& patch, std::int64_t k) {
          patch.axis[2].position_of(k) * patch.layout.axis[2];
 }
 
+// Of a group's channels as they lie.
+void put_taps_in_place(const Problem& problem, const Tensor& x, int element,
+                       std::vector<std::int32_t>& to) {
+  std::array<PatchAxis, 3> whole;
+  for (int a = 0; a < 3; ++a)
+    whole[a] = PatchAxis::make(problem.axis[a], 0, problem.axis[a].kernel);
+  const auto& axis = problem.axis;
+  for_each_term(problem.in_channels, whole,
+                [&](std::int64_t c, std::int64_t i, std::int64_t j, std::int64_t k) {
+                  to.push_back(static_cast<std::int32_t>(
+                      (x.channel_offset(c) + i * axis[0].dilation * x.axis[0] +
+                       j * axis[1].dilation * x.axis[1] + k * axis[2].dilation * x.axis[2]) /
+                      element));
+                });
+}
+
+// Each element of a pointwise layer is used by one tap: a copy would cost as much as the product.
+// Whole vectors of a row are read where they are also stored (tiled.cpp).
+bool reads_rows_in_place(const Problem& problem, const Tensor& x, int element,
+                         const Tiling& tiling) {
+  return tiling.family == Family::lanes && tiling.staging == Staging::patch &&
+         problem.taps() == 1 && problem.axis[2].stride == 1 && x.axis[2] == element &&
+         can_read_in_place(problem, x);
+}
+
 void make_taps(const Problem& problem, const Tensor& x, int element, Tiling& tiling) {
   tiling.tap.reserve(static_cast<std::size_t>(problem.terms()));
   const auto put = [&](std::int64_t offset) {
@@ -48,18 +73,11 @@ void make_taps(const Problem& problem, const Tensor& x, int element, Tiling& til
                       put(row_offset(chunk.patch, c, i, j) + column_offset(chunk.patch, k));
                     });
     } else {
-      std::array<PatchAxis, 3> whole;
-      for (int a = 0; a < 3; ++a)
-        whole[a] = PatchAxis::make(problem.axis[a], 0, problem.axis[a].kernel);
-      const auto& axis = problem.axis;
-      for_each_term(problem.in_channels, whole,
-                    [&](std::int64_t c, std::int64_t i, std::int64_t j, std::int64_t k) {
-                      put((x.channel_offset(c) + i * axis[0].dilation * x.axis[0] +
-                           j * axis[1].dilation * x.axis[1] + k * axis[2].dilation * x.axis[2]) /
-                          element);
-                    });
+      put_taps_in_place(problem, x, element, tiling.tap);
     }
   }
+  if (reads_rows_in_place(problem, x, element, tiling))
+    put_taps_in_place(problem, x, element, tiling.tap_in_place);
 }
 
 // The groups of a chunk, cut into runs of about kRunTerms terms.

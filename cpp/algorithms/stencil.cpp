@@ -1,6 +1,6 @@
 // Direct convolution with output pixels in the lanes, for few output channels: image filters,
 // depthwise and grouped layers, thin first layers (kernels/pixel_lanes.hpp), or for one with rows
-// shared between outputs (kernels/row_stencil.hpp).
+// shared between outputs (kernels/row_stencil.hpp). Pointwise layers are read as they lie.
 #include <algorithm>
 #include <limits>
 
@@ -11,14 +11,26 @@ namespace {
 
 const char* accepts(const Problem&) { return nullptr; }
 
-// One row of output channels loads a vector for each FMA; four share three loads. What the lanes
-// compute in vain: rows are rounded up to whole vectors and stored as they are summed, or run
-// through with the kernel's width between them and stored in a pass of its own (lanes_run_through).
-double cost(const Problem& problem, const Machine& machine) {
+// Rounded up to whole vectors, a row at a time.
+double width_waste(const Problem& problem, const Machine& machine) {
+  const std::int64_t out = problem.axis[2].out;
+  return static_cast<double>((out + machine.lanes - 1) / machine.lanes * machine.lanes) /
+         static_cast<double>(out);
+}
+
+// One row of output channels loads a vector for each FMA; four share three loads.
+double multiplications(const Problem& problem, const Machine& machine) {
   constexpr double kRowCost[] = {0.0, 1.6, 1.15 * 2, 1.15 * 3, 1.02 * 4};
   const std::int64_t full = problem.out_channels / machine.rows;
   const std::int64_t tail = problem.out_channels % machine.rows;
-  const double multiply = static_cast<double>(full) * kRowCost[machine.rows] + kRowCost[tail];
+  return static_cast<double>(full) * kRowCost[machine.rows] + kRowCost[tail];
+}
+
+// What the lanes compute in vain: rows are rounded up to whole vectors and stored as they are
+// summed, or run through with the kernel's width between them and stored in a pass of its own
+// (lanes_run_through).
+double cost(const Problem& problem, const Machine& machine) {
+  const double multiply = multiplications(problem, machine);
   const double channels = static_cast<double>(problem.out_channels);
   const double terms = static_cast<double>(problem.terms());
 
@@ -44,11 +56,42 @@ Tiling tile(const Problem& problem, const Tensor& x, const Machine& machine) {
   return make_tiling(problem, x, Staging::patch, Family::lanes, false, machine);
 }
 
-// Rounded up to whole vectors, a row at a time.
-double width_waste(const Problem& problem, const Machine& machine) {
-  const std::int64_t out = problem.axis[2].out;
-  return static_cast<double>((out + machine.lanes - 1) / machine.lanes * machine.lanes) /
-         static_cast<double>(out);
+const char* accepts_pointwise(const Problem& problem) {
+  if (problem.taps() != 1 || problem.padded() || problem.axis[2].stride != 1 ||
+      problem.axis[2].interleave != 1)
+    return "more than one tap, a border or a stride";
+  if (problem.in_channels < 3 && problem.out_channels == 1) return "a plane of its own";
+  if (problem.complex || problem.channels_last || !same_storage(problem.x_type, problem.compute) ||
+      !same_storage(problem.y_type, problem.compute))
+    return "elements lie apart, or are of another type";
+  const bool clamps = problem.activation == Activation::none ||
+                      (is_float(problem.compute) && (problem.activation == Activation::relu ||
+                                                     problem.activation == Activation::relu6));
+  return clamps ? nullptr : "an activation";
+}
+
+// Against column_product, which copies (worth as much as two output channels) and stores its sums
+// but once for all channels: 64 -> 16, 32, 64 channels on 56 x 56 take 61, 120, 243 us, there 76,
+// 132, 252; 256 -> 1 channel 57 us and 115. With vectors shorter than a cache line the rest of the
+// line is gone by the time of the next tile (AVX2, 64 -> 64 on 64 x 64: 479 us against 376), and
+// what lies beyond the caches it asks for in time (256 -> 32 on 128 x 128: 5.4 ms against 4.1).
+double cost_pointwise(const Problem& problem, const Machine& machine) {
+  const Axis& width = problem.axis[2];
+  if (width.out < machine.lanes) return std::numeric_limits<double>::infinity();
+  const double channels = static_cast<double>(problem.out_channels);
+  const double in = static_cast<double>(problem.in_channels);
+  double multiply = multiplications(problem, machine) * (0.95 - 0.5 / in);
+  const double bytes = in * static_cast<double>(problem.axis[0].out * problem.axis[1].out) *
+                       static_cast<double>(width.out) * machine.element;
+  const bool many = problem.out_channels > machine.rows;
+  const bool by_lines = machine.lanes * machine.element >= 64;
+  if (many && ((!by_lines && in > 16) || bytes > 8.0 * static_cast<double>(machine.l2)))
+    multiply *= 1.3;
+  return (multiply * width_waste(problem, machine) - std::min(1.7, 0.3 * channels)) / machine.lanes;
+}
+
+bool suits_pointwise(const Problem& problem, const Tensor& x) {
+  return x.axis[2] == size_of(problem.compute) && can_read_in_place(problem, x);
 }
 
 const char* accepts_rows(const Problem& problem) {
@@ -72,6 +115,8 @@ Tiling tile_rows(const Problem& problem, const Tensor& x, const Machine& machine
 }  // namespace
 
 const Candidate row_stencil = {"direct", "row_stencil", accepts_rows, cost_rows, tile_rows};
+const Candidate pointwise = {"direct", "pointwise_lanes", accepts_pointwise, cost_pointwise,
+                             tile,     nullptr,           suits_pointwise};
 const Candidate stencil = {"direct", "pixel_lanes", accepts, cost, tile};
 
 }  // namespace fastconv

@@ -75,16 +75,18 @@ class TiledRun {
 
     const bool one_chunk = tiling_.chunks.size() == 1;
     const bool pixels_out = writes_pixels(tile);
+    const bool in_place = pixels_out && !tiling_.tap_in_place.empty();
     const bool channels_out = tiling_.family == Family::outer && store_.takes_channels(tile);
     for (const Chunk& chunk : tiling_.chunks) {
       const bool last = &chunk == &tiling_.chunks.back();
-      const T* const x = stage(chunk, tile, pad);
-      if (tiling_.family == Family::lanes) make_vectors(chunk, tile, pixels_out, pad);
+      const T* const x = in_place ? first_in_place(tile) : stage(chunk, tile, pad);
+      if (tiling_.family == Family::lanes)
+        make_vectors(tile, in_place ? pitch_in_place() : chunk.patch.layout.axis, pixels_out, pad);
       for (std::int64_t panel = begin; panel < end; ++panel) {
         const bool direct =
             pixels_out || (channels_out && shape_.channels(panel) == shape_.width(panel));
         T* const acc = pad.acc + (one_chunk ? 0 : (panel - begin) * tiling_.panel_elements);
-        multiply(chunk, tile, panel, x, acc, pad, worker, direct);
+        multiply(chunk, tile, panel, x, in_place, acc, pad, worker, direct);
         if (interrupt_.stop_requested()) return;
         if (last && !direct) store(tile, panel, acc, pad.convert);
       }
@@ -95,15 +97,8 @@ class TiledRun {
   const T* stage(const Chunk& chunk, const Tile& tile, const Scratchpad<T>& pad) const {
     const Tensor& x = operands_.x;
     if (tiling_.staging == Staging::in_place) {
-      std::int64_t offset =
-          tile.image * x.batch + x.channel_offset(tile.group * problem_.in_channels);
-      for (int a = 0; a < 3; ++a) offset += tile.origin[a] * problem_.axis[a].stride * x.axis[a];
-      make_pixels(tile,
-                  {problem_.axis[0].stride * x.axis[0] / std::int64_t{sizeof(T)},
-                   problem_.axis[1].stride * x.axis[1] / std::int64_t{sizeof(T)},
-                   problem_.axis[2].stride * x.axis[2] / std::int64_t{sizeof(T)}},
-                  pad.pixel);
-      return reinterpret_cast<const T*>(x.data + offset);
+      make_pixels(tile, pitch_in_place(), pad.pixel);
+      return first_in_place(tile);
     }
     if (tiling_.staging == Staging::columns) {
       stage_columns<T>(table_, problem_, x, tile, chunk.first, chunk.terms, tiling_.columns_group,
@@ -114,6 +109,22 @@ class TiledRun {
       if (tiling_.family == Family::outer) make_pixels(tile, chunk.patch.layout.axis, pad.pixel);
     }
     return pad.stage;
+  }
+
+  // Where a box begins in x, and its pixels lie.
+  const T* first_in_place(const Tile& tile) const {
+    const Tensor& x = operands_.x;
+    std::int64_t offset =
+        tile.image * x.batch + x.channel_offset(tile.group * problem_.in_channels);
+    for (int a = 0; a < 3; ++a) offset += tile.origin[a] * problem_.axis[a].stride * x.axis[a];
+    return reinterpret_cast<const T*>(x.data + offset);
+  }
+
+  Index3 pitch_in_place() const {
+    Index3 pitch;
+    for (int a = 0; a < 3; ++a)
+      pitch[a] = problem_.axis[a].stride * operands_.x.axis[a] / std::int64_t{sizeof(T)};
+    return pitch;
   }
 
   static void make_pixels(const Tile& tile, const Index3& step, std::int32_t* to) {
@@ -135,8 +146,8 @@ class TiledRun {
            (group * shape_.group_width() + panel * shape_.panel) * problem_.terms();
   }
 
-  void multiply(const Chunk& chunk, const Tile& tile, std::int64_t panel, const T* x, T* acc,
-                const Scratchpad<T>& pad, int worker, bool direct) {
+  void multiply(const Chunk& chunk, const Tile& tile, std::int64_t panel, const T* x, bool in_place,
+                T* acc, const Scratchpad<T>& pad, int worker, bool direct) {
     const std::int64_t width = shape_.width(panel);
     const std::int64_t pixels = tile.size[0] * tile.size[1] * tile.size[2];
     if (tiling_.family == Family::rows) {
@@ -147,7 +158,8 @@ class TiledRun {
     for (std::int64_t t = 0; t < chunk.terms; t += tiling_.block) {
       const std::int64_t terms = std::min(tiling_.block, chunk.terms - t);
       const std::int64_t first = chunk.first + t;
-      const std::int32_t* const tap = tiling_.tap.data() + first;
+      const std::int32_t* const tap =
+          (in_place ? tiling_.tap_in_place : tiling_.tap).data() + first;
       const T* w = pad.weights;
       if (operands_.packed != nullptr) {
         w = packed_panel(tile.group, panel) + first * width;
@@ -216,12 +228,12 @@ class TiledRun {
 
   // Where the vectors of pixels lie in what is staged, in the order of the accumulators; and in the
   // output, where the last one of a row ends with it.
-  void make_vectors(const Chunk& chunk, const Tile& tile, bool direct,
+  void make_vectors(const Tile& tile, const Index3& step, bool direct,
                     const Scratchpad<T>& pad) const {
     const std::int64_t lanes = kernels_.lanes;
     std::int32_t* to = pad.pixel;
     std::int64_t* place = pad.place;
-    Index3 step = chunk.patch.layout.axis, count = tile.size;
+    Index3 count = tile.size;
     if (tiling_.staging == Staging::columns) {
       count = {1, 1, count[0] * count[1] * count[2]};
     } else if (tiling_.flat) {

@@ -69,6 +69,8 @@ struct Tiling {
   bool flat = false;       // lanes: the rows of a slice run through as one
   std::vector<Chunk> chunks;
   std::vector<std::int32_t> tap;     // offset of each term in what is staged
+  // lanes: in x itself, where boxes can be read as they lie if they are stored as they are summed
+  std::vector<std::int32_t> tap_in_place;
   std::vector<StencilGroup> groups;  // Family::rows, instead of `tap`
   std::vector<GroupRun> runs;
   std::vector<std::int32_t> column;

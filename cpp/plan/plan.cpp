@@ -14,8 +14,9 @@ namespace fastconv {
 namespace {
 
 // In order of preference: the first of equal cost wins, and the last accepts everything.
-constexpr const Candidate* kCandidates[] = {&winograd,    &columns, &direct,      &plane,
-                                            &row_stencil, &stencil, &im2col_gemm, &reference};
+constexpr const Candidate* kCandidates[] = {&winograd, &columns,     &direct,
+                                            &plane,    &pointwise,   &row_stencil,
+                                            &stencil,  &im2col_gemm, &reference};
 
 // Waking a worker costs microseconds; below this much work a call stays on its own thread.
 constexpr std::int64_t kInlineMacs = 500'000;
@@ -54,7 +55,7 @@ bool is_named(const Candidate& candidate, Algorithm algorithm) {
   switch (algorithm) {
     case Algorithm::direct:
       return &candidate == &columns || &candidate == &direct || &candidate == &plane ||
-             &candidate == &row_stencil || &candidate == &stencil;
+             &candidate == &pointwise || &candidate == &row_stencil || &candidate == &stencil;
     case Algorithm::winograd:
       return &candidate == &winograd;
     case Algorithm::im2col:
@@ -199,8 +200,7 @@ std::int64_t Plan::scratch_bytes_per_worker() const {
 std::int64_t Plan::scratch_bytes() const { return scratch_bytes_per_worker() * workers_; }
 
 bool Plan::run(const Operands& given, char* scratch, Interrupt& interrupt) const {
-  if (!is_one_row(given_, given.y, row_))
-    return run_apart(given, interrupt);
+  if (!is_one_row(given_, given.y, row_)) return run_apart(given, interrupt);
   Operands operands = given;
   operands.x = with_one_row(problem_, given.x, problem_.x_type, row_);
   operands.y = with_one_row(problem_, given.y, problem_.y_type, row_);
