@@ -181,6 +181,61 @@ def test_plans_of_huge_borders_and_rows_are_small():
     check(x, w, 2, padding=[(1, 0), (70_000, 65_536)])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+@pytest.mark.parametrize("channels", [15, 16, 33, 70, 131])
+def test_small_planes_are_turned(isa, dtype, channels):
+    """Blocks of channels, the last of which overlaps; threads that begin with any of them."""
+    for number, (size, kernel) in enumerate(itertools.product((1, 2, 4, 9, 15), (1, 2, 3, 4, 5))):
+        x = small_integers((3, channels, size, size + number % 3), dtype, size)
+        w = small_integers((channels, 1, kernel, kernel), dtype, kernel)
+        bias = small_integers(channels, dtype) if number % 2 else None
+        mode = MODES[number % 5] if size > 4 else "zeros"
+        for stride, dilation in ((1, 1), (2, 1), (3, 2), (1, 3)):
+            reach = (kernel - 1) * dilation
+            options = {"stride": stride, "dilation": dilation, "padding_mode": mode}
+            options["padding"] = [(reach, reach // 2)] * 2 if size > reach else [(reach, reach)] * 2
+            if mode != "zeros":
+                options["padding"] = [(min(size - 1, reach), reach // 4)] * 2
+                if size + min(size - 1, reach) + reach // 4 <= reach:
+                    continue
+            with fc.num_threads(number % 3 + 1):
+                check(x, w, 2, bias, **options)
+    x = small_integers((2, channels, 4, 3, 5), dtype)
+    w = small_integers((channels, 1, 2, 3, 2), dtype)
+    check(x, w, 3, padding=1, stride=(1, 2, 1), dilation=(2, 1, 1))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kernel", [(7, 7, 7), (4, 8, 8), (12, 6, 5), (3, 16, 16), (9, 1, 40)])
+def test_sums_of_several_runs(isa, mode, kernel):
+    """More terms than one chain has, between slices; slices that stay staged."""
+    size = tuple(max(k, n) for k, n in zip(kernel, (9, 11, 14), strict=True))
+    for channels, stride, dilation in ((1, 1, 1), (1, 2, 1), (2, 1, 2)):
+        x = small_integers((2, 2 * channels, *size), "float32", stride)
+        w = small_integers((2, channels, *kernel), "float32", channels)
+        bias = small_integers(2, "float32")
+        options = {"padding": [(2, 1), (3, 3), (2, 4)], "padding_mode": mode, "groups": 2}
+        options.update(stride=(stride, 1, 1), activation="relu")
+        if (kernel[0] - 1) * dilation < size[0] + 3:
+            options["dilation"] = (dilation, 1, 1)
+        want = fc.conv3d(x, w, bias, algorithm="reference", **options)
+        for threads in (1, 3):
+            with fc.num_threads(threads):
+                np.testing.assert_array_equal(fc.conv3d(x, w, bias, **options), want)
+        as_bytes = fc.conv3d(x.astype(np.int8), w, bias, **options)
+        np.testing.assert_array_equal(as_bytes, want)
+
+
+@pytest.mark.parametrize("rows", range(1, 31))
+def test_bands_of_every_height(isa, rows):
+    """Rows no wider than a vector go through in bands, of which the last overlaps."""
+    for dtype, width in (("float32", 13), ("float32", 16), ("float64", 8), ("int32", 7)):
+        x = small_integers((1, 3, rows + 3, width + 3), dtype, rows)
+        w = small_integers((3, 1, 4, 4), dtype)
+        check(x, w, 2, activation="relu" if rows % 2 else None)
+        check(x, w, 2, padding=[(2, 1), (1, 2)], stride=(2, 1))
+
+
 def with_gaps(array, gaps):
     """The same values in a larger array, which is 77 beyond them."""
     wide = np.full([n + g for n, g in zip(array.shape, gaps, strict=True)], 77, array.dtype)

@@ -31,6 +31,11 @@ inline constexpr double kLanesMask = 30;       // of rows shorter than a vector
 inline constexpr double kOuterStore = 3;       // channels in the lanes, channels last
 inline constexpr double kOuterTranspose = 13;  // channels first: a pass, and a transpose
 
+// Parts of estimates. What vectors compute in vain where each row is rounded up to whole ones:
+double width_waste(const Problem& problem, const Machine& machine);
+// Whether an input row that is loaded feeds several output rows.
+bool rows_share_loads(const Problem& problem);
+
 extern const Candidate winograd;
 extern const Candidate columns;
 extern const Candidate direct;

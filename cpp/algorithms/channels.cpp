@@ -11,12 +11,8 @@ namespace {
 
 constexpr std::int64_t kTaskMacs = 128 << 10;
 constexpr std::int64_t kMostVecs = 4;
+constexpr std::int64_t kMostTerms = 256;             // of one chain
 constexpr std::int64_t kMostTableColumns = 1 << 16;  // of the table
-
-// And one more, which kernels with a stride may look up.
-std::int64_t padded_columns(const Axis& width) {
-  return (width.out - 1) * width.stride + (width.kernel - 1) * width.dilation + 2;
-}
 
 // Scratch of one worker: weights of a block | its fill values | tables of columns and rows.
 struct ChannelScratch {
@@ -59,32 +55,16 @@ class ChannelRun {
     auto* const row = reinterpret_cast<std::int64_t*>(at + layout_.row);
     const Tensor& x = operands_.x;
     const Tensor& y = operands_.y;
-    column[padded_columns(width_) - 1] = kFillRow;
-    for (std::int64_t i = 0; i < padded_columns(width_) - 1; ++i) {
-      const std::int64_t source = source_index(problem_.border, width_, i - width_.lo);
-      column[i] = source < 0 ? kFillRow : source * x.axis[2] / kElement;
-    }
+    list_columns(problem_, x.axis[2] / kElement, column);
     const std::int64_t all_rows = depth_.out * height_.out;
     const std::int64_t bands = divide_up(all_rows, tiling_.rows);
     const std::int64_t image = index / bands;
     const std::int64_t first_row = index % bands * tiling_.rows;
     const std::int64_t end_row = std::min(first_row + tiling_.rows, all_rows);
 
-    ChannelArgs<T> args{};
-    args.row = row;
-    args.kernel_rows = depth_.kernel * height_.kernel;
-    args.column = column;
-    args.kernel_columns = width_.kernel;
-    args.dilation = width_.dilation;
-    args.stride = width_.stride;
-    args.inside = width_.lo;
-    args.inside_end = width_.lo + width_.in;
+    ChannelArgs<T> args = channel_args<T>(problem_, row, column, fill, weights);
     args.column_pitch = x.axis[2] / kElement;
-    args.fill = fill;
-    args.w = weights;
-    args.activation = is_float(problem_.compute) ? problem_.activation : Activation::none;
     args.out_pixel = y.axis[2] / kElement;
-    args.pixels = width_.out;
     const std::int64_t lanes = kernels_.lanes;
     std::fill_n(fill, kernels_.channel_vecs * lanes, scalar_as<T>(problem_.fill[0]));
     for (std::int64_t c = 0; c < problem_.groups;) {
@@ -99,7 +79,7 @@ class ChannelRun {
       for (std::int64_t r = first_row; r < end_row; ++r) {
         if (interrupt_.stop_requested()) return;
         const std::int64_t d = r / height_.out, h = r % height_.out;
-        look_up_rows(d, h, row);
+        list_rows(problem_, x.axis[0] / kElement, x.axis[1] / kElement, d, h, row);
         args.out =
             reinterpret_cast<T*>(y.data + image * y.batch + d * y.axis[0] + h * y.axis[1]) + first;
         kernels_.channel_lanes(args);
@@ -111,20 +91,6 @@ class ChannelRun {
 
  private:
   static constexpr std::int64_t kElement = sizeof(T);
-
-  void look_up_rows(std::int64_t d, std::int64_t h, std::int64_t* row) const {
-    const Tensor& x = operands_.x;
-    for (std::int64_t i = 0; i < depth_.kernel; ++i) {
-      const std::int64_t slice = source_index(problem_.border, depth_,
-                                              d * depth_.stride - depth_.lo + i * depth_.dilation);
-      for (std::int64_t j = 0; j < height_.kernel; ++j) {
-        const std::int64_t source = source_index(
-            problem_.border, height_, h * height_.stride - height_.lo + j * height_.dilation);
-        *row++ = slice < 0 || source < 0 ? kFillRow
-                                         : (slice * x.axis[0] + source * x.axis[1]) / kElement;
-      }
-    }
-  }
 
   const Problem& problem_;
   const Axis& depth_;
@@ -142,6 +108,34 @@ class ChannelRun {
 
 }  // namespace
 
+std::int64_t padded_columns(const Axis& width) {
+  return (width.out - 1) * width.stride + (width.kernel - 1) * width.dilation + 2;
+}
+
+void list_columns(const Problem& problem, std::int64_t pitch, std::int64_t* column) {
+  const Axis& width = problem.axis[2];
+  const std::int64_t count = padded_columns(width) - 1;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::int64_t source = source_index(problem.border, width, i - width.lo);
+    column[i] = source < 0 ? kFillRow : source * pitch;
+  }
+  column[count] = kFillRow;
+}
+
+void list_rows(const Problem& problem, std::int64_t slice_pitch, std::int64_t row_pitch,
+               std::int64_t d, std::int64_t h, std::int64_t* row) {
+  const auto& [depth, height, width] = problem.axis;
+  for (std::int64_t i = 0; i < depth.kernel; ++i) {
+    const std::int64_t slice =
+        source_index(problem.border, depth, d * depth.stride - depth.lo + i * depth.dilation);
+    for (std::int64_t j = 0; j < height.kernel; ++j) {
+      const std::int64_t source =
+          source_index(problem.border, height, h * height.stride - height.lo + j * height.dilation);
+      *row++ = slice < 0 || source < 0 ? kFillRow : slice * slice_pitch + source * row_pitch;
+    }
+  }
+}
+
 bool channels_lie_side_by_side(const Problem& problem, DType type, const Tensor& tensor) {
   const std::int64_t element = size_of(problem.compute);
   return same_storage(type, problem.compute) && tensor.part == 0 && tensor.channel == element &&
@@ -154,7 +148,8 @@ ChannelTiling channel_tiling(const Problem& problem, const Tensor& x, const Mach
   // Integers are activated when they are converted, which needs another way out.
   const bool finished = is_float(problem.compute) || problem.activation == Activation::none;
   if (problem.in_channels != 1 || problem.out_channels != 1 || problem.groups < machine.lanes ||
-      !finished || !channels_lie_side_by_side(problem, problem.x_type, x) ||
+      problem.terms() > kMostTerms || !finished ||
+      !channels_lie_side_by_side(problem, problem.x_type, x) ||
       !same_storage(problem.y_type, problem.compute) || problem.axis[2].interleave != 1 ||
       padded_columns(problem.axis[2]) > kMostTableColumns)
     return tiling;

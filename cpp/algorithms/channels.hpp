@@ -24,6 +24,34 @@ std::int64_t channel_scratch_bytes(const Problem& problem, const Machine& machin
 // Whether the output, which is known last, lies so as well.
 bool channels_lie_side_by_side(const Problem& problem, DType type, const Tensor& tensor);
 
+// Padded columns that kernels look up, and one more for those with a stride.
+std::int64_t padded_columns(const Axis& width);
+// Tables for elements whose columns, rows and slices lie so far apart.
+void list_columns(const Problem& problem, std::int64_t pitch, std::int64_t* column);
+void list_rows(const Problem& problem, std::int64_t slice_pitch, std::int64_t row_pitch,
+               std::int64_t d, std::int64_t h, std::int64_t* row);
+
+// What kernel calls share, whatever is read and written.
+template <class T>
+ChannelArgs<T> channel_args(const Problem& problem, const std::int64_t* row,
+                            const std::int64_t* column, const T* fill, const T* weights) {
+  const Axis& width = problem.axis[2];
+  ChannelArgs<T> args{};
+  args.row = row;
+  args.kernel_rows = problem.axis[0].kernel * problem.axis[1].kernel;
+  args.column = column;
+  args.kernel_columns = width.kernel;
+  args.dilation = width.dilation;
+  args.stride = width.stride;
+  args.inside = width.lo;
+  args.inside_end = width.lo + width.in;
+  args.fill = fill;
+  args.w = weights;
+  args.activation = is_float(problem.compute) ? problem.activation : Activation::none;
+  args.pixels = width.out;
+  return args;
+}
+
 template <class T>
 void run_channels(const Problem& problem, const ChannelTiling& tiling, const KernelTable& kernels,
                   const Operands& operands, char* scratch, std::int64_t scratch_each, int workers,

@@ -10,6 +10,7 @@
 #include "algorithms/candidates.hpp"
 #include "algorithms/channels.hpp"
 #include "algorithms/rolling.hpp"
+#include "algorithms/turned.hpp"
 #include "core/border.hpp"
 #include "core/rounding.hpp"
 #include "pack/convert.hpp"
@@ -18,7 +19,7 @@
 namespace fastconv {
 namespace {
 
-// A longer sum is cut into blocks for accuracy.
+// Of one chain; a longer sum is cut between slices, for accuracy.
 constexpr std::int64_t kMostTerms = 256;
 constexpr std::int64_t kMostReach = 64;  // of a kernel column, and strides: what is staged in vain
 constexpr std::int64_t kMostStride = 16;
@@ -26,8 +27,8 @@ constexpr std::int64_t kMostBorder = 1 << 16;  // columns beside the input, each
 constexpr std::int64_t kMostOut = std::int64_t{1} << 30;  // columns, and so blocks
 constexpr std::int64_t kMostSlices = 32;
 constexpr std::int64_t kMostSlots = 256;        // that one output row sees, in all slices
-constexpr std::int64_t kMostFilters = 4;        // of one group: more had better share their loads
-constexpr std::int64_t kTile = 4;               // output rows of one kernel call
+constexpr std::int64_t kTile = 4;               // output rows that share their loads
+constexpr std::int64_t kBands = 3;              // tiles of one kernel call, where rows are short
 constexpr std::int64_t kStageBytes = 16 << 10;  // half of L1
 constexpr std::int64_t kMinColumns = 512;       // of a block
 constexpr std::int64_t kMostColumns = 8192;
@@ -39,10 +40,33 @@ std::int64_t slices_of(const Problem& problem) {
   return problem.in_channels * problem.axis[0].kernel;
 }
 
+// A sum is made of runs of slices, each a chain of its own.
+std::int64_t slices_of_run(const Problem& problem) {
+  const std::int64_t taps = problem.axis[1].kernel * problem.axis[2].kernel;
+  const std::int64_t most = std::max<std::int64_t>(kMostTerms / taps, 1);
+  const std::int64_t slices = slices_of(problem);
+  return divide_up(slices, divide_up(slices, most));
+}
+
+// Where slices are staged, so that those which consecutive output slices share stay where they are:
+//
+//   3 kernel slices     output slice 0: [0 1 2]     1: [3 1 2]     2: [3 4 2]     3: [3 4 5]
+struct SliceRing {
+  std::int64_t places;  // of one channel
+  bool shared;
+
+  explicit SliceRing(const Axis& depth) {
+    const std::int64_t reach = (depth.kernel - 1) * depth.dilation + 1;
+    shared = depth.out > 1 && depth.stride < reach && reach <= 3 * depth.kernel;
+    places = shared ? reach : depth.kernel;
+  }
+};
+
 const char* accepts(const Problem& problem) {
   if (problem.complex) return "complex numbers, whose fill value has two parts";
   if (slices_of(problem) > kMostSlices) return "a sum runs through too many planes";
-  if (problem.terms() > kMostTerms) return "the sum is too long for one chain";
+  if (problem.axis[1].kernel * problem.axis[2].kernel > kMostTerms)
+    return "the sum of one slice is too long for one chain";
   if (problem.out_channels > kMostFilters) return "a group has more than four output channels";
   const Axis& height = problem.axis[1];
   const Axis& width = problem.axis[2];
@@ -59,16 +83,16 @@ const char* accepts(const Problem& problem) {
 }
 
 double cost(const Problem& problem, const Machine& machine) {
-  if (machine.chain < problem.terms()) return std::numeric_limits<double>::infinity();
+  if (machine.chain < std::min(problem.terms(), kMostTerms))
+    return std::numeric_limits<double>::infinity();
   const double filters = static_cast<double>(problem.out_channels);
   const bool one_plane = is_single(problem) && problem.in_channels == 1;
   if (one_plane || roll_tiling(problem, machine).planes > 0) return filters / machine.lanes;
   // Output rows share loads, but filters do not.
-  const Axis& height = problem.axis[1];
-  const std::int64_t out = problem.axis[2].out;
-  const bool shared = height.out > 1 && height.kernel > height.stride;
-  const double waste = static_cast<double>(round_up(out, machine.lanes)) / static_cast<double>(out);
-  return (problem.out_channels > 1 ? 1.8 : shared ? 1.1 : 1.65) * waste * filters / machine.lanes;
+  double row = problem.out_channels > 1 ? 1.8 : rows_share_loads(problem) ? 1.1 : 1.65;
+  // Many channels of a flat kernel, in runs: row_stencil stages fewer rows twice.
+  if (problem.terms() > kMostTerms && problem.axis[0].kernel == 1) row *= 1.1;
+  return row * width_waste(problem, machine) * filters / machine.lanes;
 }
 
 // Several planes, of which each is staged for itself, are better read otherwise where their columns
@@ -106,6 +130,8 @@ class PlaneBuilder {
         width_(problem.axis[2]),
         machine_(machine),
         slices_(slices_of(problem)),
+        ring_(problem.axis[0]),
+        staged_slices_(problem.in_channels * ring_.places),
         plain_(is_plain(problem, x)) {}
 
   PlaneTiling build() {
@@ -156,9 +182,10 @@ class PlaneBuilder {
     if (all_in_place()) {
       rows = std::min(rows, round_up(kMostRows, unit));
     } else {
+      const std::int64_t most = std::min<std::int64_t>(slices_, ring_.shared ? 8 : 4);
       const auto fits = [&] {
-        return slices_ * slots(rows) * (columns_ * width_.stride) * machine_.element <=
-               kStageBytes * std::min<std::int64_t>(slices_, 4);
+        return staged_slices_ * slots(rows) * (columns_ * width_.stride) * machine_.element <=
+               kStageBytes * most;
       };
       const auto halve = [&] { rows = round_up(divide_up(rows, 2), unit); };
       while (!fits() && rows > 2 * unit) halve();
@@ -184,6 +211,12 @@ class PlaneBuilder {
       const std::int64_t each = std::max<std::int64_t>(planes / enough, 1);
       tiling_.planes = std::clamp<std::int64_t>(kTaskMacs / macs(), 1, each);
     }
+    if (ring_.shared) {
+      const std::int64_t each = std::max<std::int64_t>(planes * tiling_.bands * blocks / enough, 1);
+      tiling_.planes = std::max(tiling_.planes, std::min(problem_.axis[0].out, each));
+    }
+    // Rows whose sums wait in scratch, for a conversion or further slices.
+    tiling_.strip = columns_ <= machine_.lanes ? kBands * kTile : kTile;
     tiling_.tasks = divide_up(planes, tiling_.planes) * tiling_.bands * blocks;
   }
 
@@ -234,7 +267,7 @@ class PlaneBuilder {
         span.border.push_back({offset(p), source_index(problem_.border, width_, start + p)});
     span.rows_at = stage_elements_;
     span.slice_pitch = tiling_.slots * span.pitch;
-    stage_elements_ += slices_ * span.slice_pitch;
+    stage_elements_ += staged_slices_ * span.slice_pitch;
     tiling_.fill_elements = std::max(tiling_.fill_elements, span.pitch);
     tiling_.spans.push_back(std::move(span));
   }
@@ -244,6 +277,8 @@ class PlaneBuilder {
   const Axis& width_;
   const Machine& machine_;
   const std::int64_t slices_;
+  const SliceRing ring_;
+  const std::int64_t staged_slices_;
   const bool plain_;
   std::int64_t left_ = 0, right_ = 0;
   std::int64_t columns_ = 0;
@@ -253,18 +288,27 @@ class PlaneBuilder {
 
 constexpr std::int64_t kMostSpans = 3;  // of a block
 
-// Scratch of one worker: fill row | staged spans | output rows | tables of rows | source rows.
+// Scratch of one worker: fill row | staged spans | output rows | two buffers of sums | tables of
+// rows | source rows | what is staged.
 struct PlaneScratch {
-  std::int64_t fill, stage, output, table, source, total;
+  std::int64_t fill, stage, output, sums[2], table, source, held, total;
 
-  PlaneScratch(const PlaneTiling& tiling, std::int64_t slices, std::int64_t element) {
+  PlaneScratch(const Problem& problem, const PlaneTiling& tiling, std::int64_t element) {
+    constexpr std::int64_t kWord = sizeof(std::int64_t);
+    static_assert(sizeof(void*) <= kWord);
+    const std::int64_t slices = slices_of(problem);
+    const std::int64_t places = problem.in_channels * SliceRing(problem.axis[0]).places;
+    const std::int64_t strip = round_to_line(tiling.strip * tiling.output_pitch * element);
+    const std::int64_t sum_bytes = slices_of_run(problem) < slices ? strip : 0;
     fill = 0;
     stage = fill + round_to_line(tiling.fill_elements * element);
     output = stage + round_to_line((tiling.stage_elements + 64) * element);
-    table = output + round_to_line(kTile * tiling.output_pitch * element);
-    source =
-        table + round_to_line(kMostSpans * slices * tiling.slots * std::int64_t{sizeof(void*)});
-    total = source + round_to_line(tiling.slots * std::int64_t{sizeof(std::int64_t)});
+    sums[0] = output + strip;
+    sums[1] = sums[0] + sum_bytes;
+    table = sums[1] + sum_bytes;
+    source = table + round_to_line(kMostSpans * slices * tiling.slots * kWord);
+    held = source + round_to_line(tiling.slots * kWord);
+    total = held + round_to_line(kMostSpans * places * kWord);
   }
 };
 
@@ -280,12 +324,15 @@ Tiling tile(const Problem& problem, const Tensor& x, const Machine& machine) {
     scratch = roll_scratch_bytes(problem, roll, machine.element);
   } else {
     plane = PlaneBuilder(problem, x, machine).build();
-    scratch = PlaneScratch(plane, slices_of(problem), machine.element).total;
+    scratch = PlaneScratch(problem, plane, machine.element).total;
   }
   plane.channels = channel_tiling(problem, x, machine);
-  if (plane.channels.tasks > 0) {
+  if (plane.channels.tasks > 0)
     scratch = std::max(scratch, channel_scratch_bytes(problem, machine));
-  }
+  if (turning_pays(problem, roll.planes > 0, machine))
+    plane.turned = turned_tiling(problem, x, machine);
+  if (plane.turned.tasks > 0)
+    scratch = std::max(scratch, turned_scratch_bytes(problem, plane.turned, machine));
   tiling.stage_elements = divide_up(scratch, machine.element);
   return tiling;
 }
@@ -300,6 +347,8 @@ class PlaneRun {
         height_(problem.axis[1]),
         shared_(height_),
         slices_(slices_of(problem)),
+        slices_of_run_(slices_of_run(problem)),
+        ring_(depth_),
         has_depth_border_(depth_.lo != 0 || depth_.hi != 0),
         tiling_(tiling),
         table_(table),
@@ -307,7 +356,7 @@ class PlaneRun {
         operands_(operands),
         scratch_(scratch),
         scratch_each_(scratch_each),
-        layout_(tiling, slices_, sizeof(T)),
+        layout_(problem, tiling, sizeof(T)),
         interrupt_(interrupt),
         w_(problem, operands),
         plain_input_(is_plain(problem, operands.x)),
@@ -333,8 +382,11 @@ class PlaneRun {
     t.fill = reinterpret_cast<T*>(at + layout_.fill);
     t.stage = reinterpret_cast<T*>(at + layout_.stage);
     t.output = reinterpret_cast<T*>(at + layout_.output);
+    t.sums[0] = reinterpret_cast<T*>(at + layout_.sums[0]);
+    t.sums[1] = reinterpret_cast<T*>(at + layout_.sums[1]);
     t.table = reinterpret_cast<const T**>(at + layout_.table);
     t.source = reinterpret_cast<std::int64_t*>(at + layout_.source);
+    t.held = reinterpret_cast<std::int64_t*>(at + layout_.held);
     prepare(t);
 
     const std::int64_t planes = problem_.batch * problem_.groups * depth_.out;
@@ -344,6 +396,8 @@ class PlaneRun {
     std::int64_t image = first / depth_.out / problem_.groups;
     PlaneArgs<T> args = common_args();
     for (std::int64_t p = first; p < end; ++p) {
+      if (ring_.shared && (p == first || depth == 0))
+        std::fill_n(t.held, t.span_count * staged_slices(), kNothing);
       run_plane(t, args, image, group, depth);
       if (++depth == depth_.out) {
         depth = 0;
@@ -370,9 +424,14 @@ class PlaneRun {
     T* fill;
     T* stage;
     T* output;
+    T* sums[2];
     const T** table;       // [span][slice][slot]
     std::int64_t* source;  // input row of each slot, -1: the fill value
+    std::int64_t* held;    // [span][staged slice] padded slice that is staged there
   };
+  static constexpr std::int64_t kNothing = -1;
+
+  std::int64_t staged_slices() const { return problem_.in_channels * ring_.places; }
 
   bool output_is_plain() const {
     const Tensor& y = operands_.y;
@@ -412,29 +471,31 @@ class PlaneRun {
     for (std::int64_t s = 0; s < t.span_count; ++s) {
       const PlaneSpan& span = t.spans[s];
       if (span.in_place) continue;
-      for (std::int64_t slice = 0; slice < slices_; ++slice) {
-        T* const rows = staged_rows(t, span, slice);
-        if (problem_.border == Border::constant) {
+      if (problem_.border == Border::constant && !span.border.empty()) {
+        for (std::int64_t place = 0; place < staged_slices(); ++place) {
+          T* const rows = staged_rows(t, span, place);
           for (std::int64_t i = 0; i < t.slots; ++i)
             for (const PlaneSpan::BorderColumn& c : span.border)
               rows[i * span.pitch + c.offset] = fill_;
         }
-        point_at_staged(t, s, slice);
       }
+      if (ring_.shared) continue;
+      for (std::int64_t slice = 0; slice < slices_; ++slice) point_at_staged(t, s, slice, slice);
     }
   }
 
-  T* staged_rows(const Task& t, const PlaneSpan& span, std::int64_t slice) const {
-    return t.stage + span.rows_at + slice * span.slice_pitch;
+  T* staged_rows(const Task& t, const PlaneSpan& span, std::int64_t place) const {
+    return t.stage + span.rows_at + place * span.slice_pitch;
   }
 
   const T** rows_of(const Task& t, std::int64_t span, std::int64_t slice) const {
     return t.table + (span * slices_ + slice) * tiling_.slots;
   }
 
-  void point_at_staged(const Task& t, std::int64_t s, std::int64_t slice) const {
+  void point_at_staged(const Task& t, std::int64_t s, std::int64_t slice,
+                       std::int64_t place) const {
     const PlaneSpan& span = t.spans[s];
-    const T* const rows = staged_rows(t, span, slice);
+    const T* const rows = staged_rows(t, span, place);
     const T** const table = rows_of(t, s, slice);
     for (std::int64_t i = 0; i < t.slots; ++i)
       table[i] = t.source[i] < 0 ? t.fill : rows + i * span.pitch;
@@ -462,13 +523,16 @@ class PlaneRun {
     const Tensor& x = operands_.x;
     const Tensor& y = operands_.y;
     for (std::int64_t slice = 0; slice < slices_; ++slice) {
-      const std::int64_t channel = group * problem_.in_channels + slice / depth_.kernel;
-      const std::int64_t source =
-          source_index(problem_.border, depth_,
-                       depth * depth_.stride - depth_.lo + slice % depth_.kernel * depth_.dilation);
-      const char* const from =
-          x.data + image * x.batch + x.channel_offset(channel) + source * x.axis[0];
-      for (std::int64_t s = 0; s < t.span_count; ++s) look_up(t, s, slice, source < 0, from);
+      const std::int64_t channel = slice / depth_.kernel;
+      const std::int64_t position = depth * depth_.stride + slice % depth_.kernel * depth_.dilation;
+      const std::int64_t source = source_index(problem_.border, depth_, position - depth_.lo);
+      const char* const from = x.data + image * x.batch +
+                               x.channel_offset(group * problem_.in_channels + channel) +
+                               source * x.axis[0];
+      const std::int64_t place =
+          ring_.shared ? channel * ring_.places + position % ring_.places : slice;
+      for (std::int64_t s = 0; s < t.span_count; ++s)
+        look_up(t, s, slice, place, position, source < 0, from);
     }
     for (std::int64_t k = 0; k < problem_.out_channels; ++k) {
       const std::int64_t channel = group * problem_.out_channels + k;
@@ -481,8 +545,8 @@ class PlaneRun {
   }
 
   // The rows that one span sees of one slice, which begins at `from` or lies in the border.
-  void look_up(const Task& t, std::int64_t s, std::int64_t slice, bool is_border,
-               const char* from) const {
+  void look_up(const Task& t, std::int64_t s, std::int64_t slice, std::int64_t place,
+               std::int64_t position, bool is_border, const char* from) const {
     const PlaneSpan& span = t.spans[s];
     const T** const table = rows_of(t, s, slice);
     if (is_border) {
@@ -494,8 +558,13 @@ class PlaneRun {
         table[i] =
             t.source[i] < 0 ? t.fill : reinterpret_cast<const T*>(from + t.source[i] * x.axis[1]);
     } else {
-      if (has_depth_border_) point_at_staged(t, s, slice);
-      stage(t, span, from, staged_rows(t, span, slice));
+      if (has_depth_border_ || ring_.shared) point_at_staged(t, s, slice, place);
+      if (ring_.shared) {
+        std::int64_t& held = t.held[s * staged_slices() + place];
+        if (held == position) return;
+        held = position;
+      }
+      stage(t, span, from, staged_rows(t, span, place));
     }
   }
 
@@ -552,7 +621,8 @@ class PlaneRun {
   // All rows of the band; `to` is the first of the output.
   void filter(const Task& t, PlaneArgs<T>& args, char* to) const {
     const std::int64_t apart = shared_.apart;
-    const std::int64_t most = plain_output_ ? t.rows : kTile;
+    const bool one_run = slices_of_run_ == slices_;
+    const std::int64_t most = plain_output_ && one_run ? t.rows : tiling_.strip;
     for (std::int64_t phase = 0; phase < std::min(apart, t.rows); ++phase) {
       const std::int64_t rows = apart == 1 ? t.rows : divide_up(t.rows - phase, apart);
       for (std::int64_t r = 0; r < rows; r += most)
@@ -584,7 +654,11 @@ class PlaneRun {
       args.column = span.column.data();
       args.out = out + (span.first - t.first_column);
       args.pixels = span.pixels;
-      kernel(args);
+      if (slices_of_run_ == slices_) {
+        kernel(args);
+      } else {
+        filter_runs(t, args, span.first - t.first_column);
+      }
     }
     if (plain_output_) return;
     for (std::int64_t r = 0; r < rows; ++r)
@@ -592,11 +666,33 @@ class PlaneRun {
                    y.axis[2], t.columns, problem_.activation);
   }
 
+  // Run after run of slices, through sums in scratch: two buffers by turns, since the last vector
+  // of a row overlaps the one before it.
+  void filter_runs(const Task& t, const PlaneArgs<T>& all, std::int64_t column) const {
+    PlaneArgs<T> args = all;
+    args.from_pitch = tiling_.output_pitch;
+    for (std::int64_t slice = 0, run = 0; slice < slices_; slice += slices_of_run_, ++run) {
+      args.slices = std::min(slices_of_run_, slices_ - slice);
+      args.row = all.row + slice * args.slice_rows;
+      args.w = all.w + slice * args.kernel_rows * args.kernel_columns;
+      args.from = run == 0 ? nullptr : t.sums[(run - 1) % 2] + column;
+      const bool last = slice + args.slices == slices_;
+      args.bias = last ? all.bias : nullptr;
+      args.activation = last ? all.activation : Activation::none;
+      args.out = last ? all.out : t.sums[run % 2] + column;
+      args.out_pitch = last ? all.out_pitch : tiling_.output_pitch;
+      args.room = last ? all.room : all.rows * tiling_.output_pitch - column;
+      kernels_.plane[static_cast<int>(kernel_)](args);
+    }
+  }
+
   const Problem& problem_;
   const Axis& depth_;
   const Axis& height_;
   const SharedRows shared_;
   const std::int64_t slices_;
+  const std::int64_t slices_of_run_;
+  const SliceRing ring_;
   const bool has_depth_border_;
   const PlaneTiling& tiling_;
   const KernelTable& table_;
@@ -621,6 +717,9 @@ void run_as(const Problem& problem, const Tiling& tiling, const KernelTable& ker
       channels_lie_side_by_side(problem, problem.y_type, operands.y))
     return run_channels<T>(problem, tiling.plane.channels, kernels, operands, scratch, scratch_each,
                            workers, interrupt);
+  if (tiling.plane.turned.tasks > 0 && takes_turned(problem, operands.y))
+    return run_turned<T>(problem, tiling.plane.turned, kernels, operands, scratch, scratch_each,
+                         workers, interrupt);
   if constexpr (std::is_floating_point_v<T>) {
     if (tiling.plane.roll.planes > 0)
       return run_rolling<T>(problem, tiling.plane.roll, kernels, operands, scratch, scratch_each,

@@ -7,6 +7,7 @@
 //         for each span: filter, add bias, activate, store
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -58,10 +59,23 @@ struct ChannelTiling {
   std::int64_t tasks = 0;  // 0: the input does not lie so
 };
 
+// Filters of one channel or group: more had better share their loads.
+inline constexpr std::int64_t kMostFilters = 4;
+
+// Small planes, turned (turned.hpp).
+struct TurnedTiling {
+  std::int64_t vecs = 1;   // channels of a block, in vectors
+  std::int64_t units = 1;  // of a task: a block of one image each
+  std::int64_t tasks = 0;  // 0: another way is faster
+};
+
 struct PlaneTiling {
   // Where they have tasks, instead of all that follows; channels first, if the output suits.
   ChannelTiling channels;
+  TurnedTiling turned;
   RollTiling roll;
+
+  std::int64_t most_tasks() const { return std::max({tasks, channels.tasks, turned.tasks}); }
 
   std::vector<PlaneSpan> spans;
   std::vector<std::int64_t> blocks;  // of columns: the first span of each, and the end
@@ -72,7 +86,8 @@ struct PlaneTiling {
   std::int64_t slots = 0;           // input rows of a band, in each slice
   std::int64_t fill_elements = 0;   // a row of the fill value
   std::int64_t stage_elements = 0;  // all staged spans of one block
-  std::int64_t output_pitch = 0;    // of the rows that are converted to the output's type
+  std::int64_t strip = 1;           // rows of one kernel call where they wait in scratch
+  std::int64_t output_pitch = 0;    // of these rows
 };
 
 }  // namespace fastconv

@@ -12,7 +12,7 @@ namespace fastconv {
 namespace {
 
 constexpr std::int64_t kTaskMacs = 128 << 10;
-constexpr std::int64_t kMostFilters = 4;  // of one channel: more had better share its loads
+constexpr std::int64_t kMostTerms = 256;  // of one chain
 // A band's input, of which each strip of columns reads its part: half of L1, but enough rows for
 // the first and last of them, which are read twice, to matter little.
 constexpr std::int64_t kBandBytes = 16 << 10;
@@ -32,7 +32,7 @@ bool is_rollable(const Problem& problem) {
   const Axis& width = problem.axis[2];
   const bool filled = problem.border == Border::constant || (width.lo == 0 && width.hi == 0);
   return is_float(problem.compute) && is_square(problem) && filled && problem.in_channels == 1 &&
-         problem.out_channels <= kMostFilters;
+         problem.out_channels <= kMostFilters && problem.terms() <= kMostTerms;
 }
 
 // Input rows that so many output rows see, and one more, which kernels with a stride may look up.

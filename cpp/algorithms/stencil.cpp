@@ -11,13 +11,6 @@ namespace {
 
 const char* accepts(const Problem&) { return nullptr; }
 
-// Rounded up to whole vectors, a row at a time.
-double width_waste(const Problem& problem, const Machine& machine) {
-  const std::int64_t out = problem.axis[2].out;
-  return static_cast<double>((out + machine.lanes - 1) / machine.lanes * machine.lanes) /
-         static_cast<double>(out);
-}
-
 // One row of output channels loads a vector for each FMA; four share three loads.
 double multiplications(const Problem& problem, const Machine& machine) {
   constexpr double kRowCost[] = {0.0, 1.6, 1.15 * 2, 1.15 * 3, 1.02 * 4};
@@ -103,9 +96,7 @@ const char* accepts_rows(const Problem& problem) {
 // Each load feeds up to four output rows, where there are that many and the kernel is so high.
 double cost_rows(const Problem& problem, const Machine& machine) {
   if (machine.chain < problem.terms()) return std::numeric_limits<double>::infinity();
-  const Axis& height = problem.axis[1];
-  const bool shared = height.out > 1 && height.kernel > height.stride;
-  return (shared ? 1.15 : 1.7) * width_waste(problem, machine) / machine.lanes;
+  return (rows_share_loads(problem) ? 1.15 : 1.7) * width_waste(problem, machine) / machine.lanes;
 }
 
 Tiling tile_rows(const Problem& problem, const Tensor& x, const Machine& machine) {
@@ -113,6 +104,17 @@ Tiling tile_rows(const Problem& problem, const Tensor& x, const Machine& machine
 }
 
 }  // namespace
+
+double width_waste(const Problem& problem, const Machine& machine) {
+  const std::int64_t out = problem.axis[2].out;
+  return static_cast<double>((out + machine.lanes - 1) / machine.lanes * machine.lanes) /
+         static_cast<double>(out);
+}
+
+bool rows_share_loads(const Problem& problem) {
+  const Axis& height = problem.axis[1];
+  return height.out > 1 && height.kernel > height.stride;
+}
 
 const Candidate row_stencil = {"direct", "row_stencil", accepts_rows, cost_rows, tile_rows};
 const Candidate pointwise = {"direct", "pointwise_lanes", accepts_pointwise, cost_pointwise,

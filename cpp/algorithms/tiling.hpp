@@ -68,7 +68,7 @@ struct Tiling {
   std::int64_t block = 1;  // terms of one kernel call
   bool flat = false;       // lanes: the rows of a slice run through as one
   std::vector<Chunk> chunks;
-  std::vector<std::int32_t> tap;     // offset of each term in what is staged
+  std::vector<std::int32_t> tap;  // offset of each term in what is staged
   // lanes: in x itself, where boxes can be read as they lie if they are stored as they are summed
   std::vector<std::int32_t> tap_in_place;
   std::vector<StencilGroup> groups;  // Family::rows, instead of `tap`
@@ -87,8 +87,7 @@ struct Tiling {
   std::int64_t pixels() const { return box[0] * box[1] * box[2]; }
   std::int64_t box_count() const { return boxes[0] * boxes[1] * boxes[2]; }
   std::int64_t tasks(const Problem& p) const {
-    if (family == Family::plane)
-      return plane.tasks > plane.channels.tasks ? plane.tasks : plane.channels.tasks;
+    if (family == Family::plane) return plane.most_tasks();
     return p.batch * p.groups * box_count() * panel_tasks;
   }
 };

@@ -112,7 +112,9 @@ struct PlaneArgs {
   const std::int32_t* column;  // offset of each kernel column
   bool neighbours;             // each column lies beside the one before it
   const T* w;                  // [slices][kernel_rows][kernel_columns]
-  const T* bias;               // one value, or null
+  const T* from;               // what complete sums are added to, whole vectors; null: nothing
+  std::int64_t from_pitch;
+  const T* bias;  // one value, or null
   Activation activation;
   T* out;
   std::int64_t out_pitch;

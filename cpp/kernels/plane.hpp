@@ -114,8 +114,42 @@ FASTCONV_INLINE void plane_row(V (&acc)[Rows][Vecs], const typename V::value_typ
     plane_column<V, Rows, Vecs, Lo, Hi>(acc, x + a.column[v], 0, end, w + v, w_pitch);
 }
 
+// What the vectors of a tile are: of columns side by side, or, where rows are no wider than a
+// vector, of as many bands of Rows rows, so that each weight that is loaded serves them all. The
+// last band may overlap the one before it.
+enum class PlaneForm : std::uint8_t { columns, bands };
+
+// Adds one input row of each band to output rows [Lo, Hi] of it.
+template <class V, int Rows, int Bands, int Lo, int Hi>
+FASTCONV_INLINE void plane_band_row(V (&acc)[Rows][Bands], const typename V::value_type* const* row,
+                                    std::int64_t end, const typename V::value_type* w,
+                                    std::int64_t w_pitch,
+                                    const PlaneArgs<typename V::value_type>& a) {
+  w -= Lo * w_pitch;
+  const typename V::value_type* x[Bands];
+  FASTCONV_UNROLL
+  for (int i = 0; i < Bands; ++i) x[i] = row[(i < Bands - 1 ? i * Rows : end) * a.advance];
+  FASTCONV_NO_UNROLL
+  for (std::int64_t v = 0; v < a.kernel_columns; ++v) {
+    const std::int64_t at = a.column[v];
+    V xv[Bands];
+    FASTCONV_UNROLL
+    for (int i = 0; i < Bands; ++i) {
+      V loaded = V::load(x[i] + at);
+      if constexpr (Hi > Lo) FASTCONV_IN_REGISTER(loaded.v);
+      xv[i] = loaded;
+    }
+    FASTCONV_UNROLL
+    for (int r = Lo; r <= Hi; ++r) {
+      const V wv = V::load_broadcast(w + v - (r - Lo) * w_pitch);
+      FASTCONV_UNROLL
+      for (int i = 0; i < Bands; ++i) acc[r][i] = V::fma(wv, xv[i], acc[r][i]);
+    }
+  }
+}
+
 // Kernels of any size: the kernel rows of one phase after the other.
-template <class V, int Rows, int Vecs>
+template <class V, int Rows, int Vecs, PlaneForm Form>
 FASTCONV_INLINE void plane_sum(V (&acc)[Rows][Vecs], std::int64_t first, std::int64_t end,
                                const typename V::value_type* const* rows,
                                const typename V::value_type* weights,
@@ -128,13 +162,15 @@ FASTCONV_INLINE void plane_sum(V (&acc)[Rows][Vecs], std::int64_t first, std::in
     const typename V::value_type* w = weights + phase * a.kernel_columns;
     FASTCONV_NO_UNROLL
     for (std::int64_t i = 0; i <= last + Rows - 1; ++i, row += a.row_step, w += w_pitch) {
-      const typename V::value_type* const x = *row + first;
       const std::int64_t lo = i > last ? i - last : 0;
       const std::int64_t hi = i < Rows - 1 ? i : Rows - 1;
       switch (lo * 4 + hi) {
-#define FASTCONV_CASE(Lo, Hi)                                                              \
-  case Lo * 4 + Hi:                                                                        \
-    if constexpr (Hi < Rows) plane_row<V, Rows, Vecs, Lo, Hi>(acc, x, end, w, w_pitch, a); \
+#define FASTCONV_CASE(Lo, Hi)                                                  \
+  case Lo * 4 + Hi:                                                            \
+    if constexpr (Hi < Rows && Form == PlaneForm::bands)                       \
+      plane_band_row<V, Rows, Vecs, Lo, Hi>(acc, row, end, w, w_pitch, a);     \
+    else if constexpr (Hi < Rows)                                              \
+      plane_row<V, Rows, Vecs, Lo, Hi>(acc, *row + first, end, w, w_pitch, a); \
     break;
         FASTCONV_CASE(0, 0)
         FASTCONV_CASE(0, 1)
@@ -174,7 +210,7 @@ FASTCONV_INLINE void plane_square(V (&acc)[Rows][Vecs], const typename V::value_
 }
 
 // A function of its own: inlined, one beside the other, GCC 12 spilled dozens of sums a tile.
-template <class V, int Rows, int Vecs, PlaneKernel Kernel>
+template <class V, int Rows, int Vecs, PlaneKernel Kernel, PlaneForm Form = PlaneForm::columns>
 FASTCONV_NOINLINE void plane_tile(const PlaneArgs<typename V::value_type>& a, std::int64_t first,
                                   std::int64_t end) {
   static_assert(Rows == 1 ? Vecs + 2 <= V::registers : Rows * Vecs + Vecs + 1 <= V::registers,
@@ -190,7 +226,7 @@ FASTCONV_NOINLINE void plane_tile(const PlaneArgs<typename V::value_type>& a, st
     const T* const* row = a.row;
     const T* w = a.w;
     for (std::int64_t slice = 0; slice < a.slices; ++slice) {
-      plane_sum<V, Rows, Vecs>(acc, first, end, row, w, a);
+      plane_sum<V, Rows, Vecs, Form>(acc, first, end, row, w, a);
       row += a.slice_rows;
       w += a.kernel_rows * a.kernel_columns;
     }
@@ -206,6 +242,22 @@ FASTCONV_NOINLINE void plane_tile(const PlaneArgs<typename V::value_type>& a, st
       last[v] = at[v] + end;
     }
     plane_square<V, Rows, Vecs, kSize, kStride, 0>(acc, a.row, a.row_step, a.w, at, last);
+  }
+  if constexpr (Kernel == PlaneKernel::any) {
+    if (a.from != nullptr) {
+      FASTCONV_UNROLL
+      for (int r = 0; r < Rows; ++r) {
+        FASTCONV_UNROLL
+        for (int i = 0; i < Vecs; ++i) {
+          const bool last = i == Vecs - 1;
+          const T* const from =
+              Form == PlaneForm::bands
+                  ? a.from + ((last ? end : i * Rows) + r) * a.from_pitch
+                  : a.from + r * a.from_pitch + first + (last ? end : i * V::lanes);
+          acc[r][i] = V::add(V::load(from), acc[r][i]);
+        }
+      }
+    }
   }
   if (a.bias != nullptr) {
     const V bias = V::load_broadcast(a.bias);
@@ -229,6 +281,21 @@ FASTCONV_NOINLINE void plane_tile(const PlaneArgs<typename V::value_type>& a, st
         for (int i = 0; i < Vecs; ++i) acc[r][i] = V::min(acc[r][i], six);
       }
     }
+  }
+  if constexpr (Form == PlaneForm::bands) {
+    FASTCONV_UNROLL
+    for (int i = 0; i < Vecs; ++i) {
+      FASTCONV_UNROLL
+      for (int r = 0; r < Rows; ++r) {
+        const std::int64_t at = ((i < Vecs - 1 ? i * Rows : end) + r) * a.out_pitch;
+        if (a.pixels == V::lanes || at + V::lanes <= a.room) {
+          acc[r][i].store(a.out + at);
+        } else {
+          acc[r][i].store(a.out + at, static_cast<int>(a.pixels));
+        }
+      }
+    }
+    return;
   }
   T* out = a.out + first;
   if (Vecs == 1 && a.pixels < V::lanes) {
@@ -263,12 +330,15 @@ FASTCONV_NOINLINE void plane_activate(const PlaneArgs<typename V::value_type>& a
   }
 }
 
+// The product of integers takes a register; kernels of any size have none left for it.
+template <class V, int Rows, PlaneKernel Kernel>
+inline constexpr int kPlaneVecs =
+    Kernel == PlaneKernel::any && Rows * 3 + 4 + V::product_registers > V::registers ? 2 : 3;
+
 template <class V, int Rows, PlaneKernel Kernel>
 FASTCONV_INLINE void plane_rows(const PlaneArgs<typename V::value_type>& a) {
   // One row shares no loads; ten sums hide the latency of each other.
-  // The product of integers takes a register; kernels of any size have none left for it.
-  constexpr int kVecs =
-      Kernel == PlaneKernel::any && Rows * 3 + 4 + V::product_registers > V::registers ? 2 : 3;
+  constexpr int kVecs = kPlaneVecs<V, Rows, Kernel>;
   constexpr int kWide = Rows == 1 ? 10 : kVecs, kMiddle = Rows == 1 ? 5 : kVecs;
   std::int64_t left = (a.pixels + V::lanes - 1) / V::lanes;
   if (a.pixels < V::lanes) {
@@ -305,9 +375,24 @@ void plane_filter(const PlaneArgs<typename V::value_type>& given) {
   const auto move = [&](std::int64_t rows) {
     a.row += rows * a.advance;
     a.out += rows * a.out_pitch;
+    if (a.from != nullptr) a.from += rows * a.from_pitch;
     a.room -= rows * a.out_pitch;
     a.rows -= rows;
   };
+  if constexpr (Kernel == PlaneKernel::any) {
+    constexpr int kBands = kPlaneVecs<V, 4, Kernel>;
+    while (a.pixels <= V::lanes && a.rows > 4) {
+      // 13 to 16 rows: twice two bands.
+      const bool all = kBands == 3 && a.rows > 8 && (a.rows <= 12 || a.rows > 16);
+      const std::int64_t most = all ? 12 : 8, taken = a.rows < most ? a.rows : most;
+      if (all) {
+        plane_tile<V, 4, kBands, Kernel, PlaneForm::bands>(a, 0, taken - 4);
+      } else {
+        plane_tile<V, 4, 2, Kernel, PlaneForm::bands>(a, 0, taken - 4);
+      }
+      move(taken);
+    }
+  }
   while (a.rows > 0) {
     // Three rows: four, once more over the last that is done.
     if (a.rows == 3 && given.rows > 3) move(-1);
