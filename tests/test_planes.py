@@ -226,6 +226,24 @@ def test_sums_of_several_runs(isa, mode, kernel):
         np.testing.assert_array_equal(as_bytes, want)
 
 
+@pytest.mark.parametrize("kernel", [(4, 3, 4), (7, 7, 7), (6, 9, 5), (13, 2, 2)])
+@pytest.mark.parametrize("special", [np.nan, np.inf])
+def test_border_slices_are_left_out_unless_a_weight_is_special(isa, kernel, special):
+    """Zeros beside the volume times infinity are not zero; times a number they may be left out."""
+    x = small_integers((1, 3, 6, 12, 13), "float32")
+    padding = [(k - 1, k // 2) for k in kernel]
+    padding[0] = (kernel[0] + 1, kernel[0])  # some outputs see nothing else
+    for place in ((0, 0, 0), (-1, -1, -1), (kernel[0] // 2, 1, 1), None):
+        w = small_integers((3, 1, *kernel), "float32", 1)
+        if place is not None:
+            w[(1, 0, *place)] = special
+        for fill in (0, 2):
+            options = {"padding": padding, "groups": 3, "fill_value": fill}
+            want = fc.conv3d(x, w, np.float32([1, 2, 3]), algorithm="reference", **options)
+            got = fc.conv3d(x, w, np.float32([1, 2, 3]), **options)
+            np.testing.assert_array_equal(got, want)
+
+
 @pytest.mark.parametrize("rows", range(1, 31))
 def test_bands_of_every_height(isa, rows):
     """Rows no wider than a vector go through in bands, of which the last overlaps."""

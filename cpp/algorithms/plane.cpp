@@ -3,6 +3,7 @@
 #include "algorithms/plane.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <numeric>
 #include <type_traits>
@@ -87,7 +88,9 @@ double cost(const Problem& problem, const Machine& machine) {
     return std::numeric_limits<double>::infinity();
   const double filters = static_cast<double>(problem.out_channels);
   const bool one_plane = is_single(problem) && problem.in_channels == 1;
-  if (one_plane || roll_tiling(problem, machine).planes > 0) return filters / machine.lanes;
+  const bool rolls = roll_tiling(problem, machine).planes > 0;
+  if (one_plane || rolls || (can_turn(problem, machine) && turning_pays(problem, false, machine)))
+    return filters / machine.lanes;
   // Output rows share loads, but filters do not.
   double row = problem.out_channels > 1 ? 1.8 : rows_share_loads(problem) ? 1.1 : 1.65;
   // Many channels of a flat kernel, in runs: row_stencil stages fewer rows twice.
@@ -329,7 +332,7 @@ Tiling tile(const Problem& problem, const Tensor& x, const Machine& machine) {
   plane.channels = channel_tiling(problem, x, machine);
   if (plane.channels.tasks > 0)
     scratch = std::max(scratch, channel_scratch_bytes(problem, machine));
-  if (turning_pays(problem, roll.planes > 0, machine))
+  if (can_turn(problem, machine) && turning_pays(problem, roll.planes > 0, machine))
     plane.turned = turned_tiling(problem, x, machine);
   if (plane.turned.tasks > 0)
     scratch = std::max(scratch, turned_scratch_bytes(problem, plane.turned, machine));
@@ -518,6 +521,36 @@ class PlaneRun {
     return args;
   }
 
+  struct SliceRange {
+    std::int64_t first, end;
+  };
+
+  // Slices of the kernel that do not lie in a border of zeros, where none that does has a weight
+  // that is infinite or not a number: its products would not be zero.
+  SliceRange slices_seen(std::int64_t depth, const T* w) const {
+    const SliceRange all = {0, slices_};
+    if (!has_depth_border_ || problem_.border != Border::constant || fill_ != T(0) ||
+        problem_.in_channels != 1)
+      return all;
+    const std::int64_t start = depth * depth_.stride - depth_.lo, dilation = depth_.dilation;
+    SliceRange seen;
+    seen.first = start < 0 ? std::min(divide_up(-start, dilation), slices_) : 0;
+    seen.end = start < depth_.in ? std::min((depth_.in - 1 - start) / dilation + 1, slices_) : 0;
+    if (start >= depth_.in || seen.end < seen.first) seen.end = seen.first = 0;
+    const std::int64_t taps = height_.kernel * problem_.axis[2].kernel;
+    const bool finite = are_finite(w, seen.first * taps) &&
+                        are_finite(w + seen.end * taps, (slices_ - seen.end) * taps);
+    return finite ? seen : all;
+  }
+
+  static bool are_finite(const T* w, std::int64_t count) {
+    if constexpr (!std::is_floating_point_v<T>) return true;
+    bool bad = false;
+    for (std::int64_t i = 0; i < count; ++i)
+      bad |= !(std::abs(w[i]) <= std::numeric_limits<T>::max());
+    return !bad;
+  }
+
   void run_plane(const Task& t, PlaneArgs<T>& args, std::int64_t image, std::int64_t group,
                  std::int64_t depth) const {
     const Tensor& x = operands_.x;
@@ -537,8 +570,10 @@ class PlaneRun {
     for (std::int64_t k = 0; k < problem_.out_channels; ++k) {
       const std::int64_t channel = group * problem_.out_channels + k;
       args.w = w_.row(channel);
+      const SliceRange range = slices_seen(depth, args.w);
+      args.w += range.first * height_.kernel * problem_.axis[2].kernel;
       if (operands_.bias != nullptr) args.bias = static_cast<const T*>(operands_.bias) + channel;
-      filter(t, args,
+      filter(t, args, range,
              y.data + image * y.batch + y.channel_offset(channel) + depth * y.axis[0] +
                  t.row * y.axis[1] + t.first_column * y.axis[2]);
     }
@@ -619,20 +654,20 @@ class PlaneRun {
   }
 
   // All rows of the band; `to` is the first of the output.
-  void filter(const Task& t, PlaneArgs<T>& args, char* to) const {
+  void filter(const Task& t, PlaneArgs<T>& args, SliceRange range, char* to) const {
     const std::int64_t apart = shared_.apart;
     const bool one_run = slices_of_run_ == slices_;
     const std::int64_t most = plain_output_ && one_run ? t.rows : tiling_.strip;
     for (std::int64_t phase = 0; phase < std::min(apart, t.rows); ++phase) {
       const std::int64_t rows = apart == 1 ? t.rows : divide_up(t.rows - phase, apart);
       for (std::int64_t r = 0; r < rows; r += most)
-        filter_rows(t, args, phase + r * apart, apart, std::min(most, rows - r), to);
+        filter_rows(t, args, range, phase + r * apart, apart, std::min(most, rows - r), to);
     }
   }
 
   // Output rows row, row + apart, ... of the band.
-  void filter_rows(const Task& t, PlaneArgs<T>& args, std::int64_t row, std::int64_t apart,
-                   std::int64_t rows, char* to) const {
+  void filter_rows(const Task& t, PlaneArgs<T>& args, SliceRange range, std::int64_t row,
+                   std::int64_t apart, std::int64_t rows, char* to) const {
     const Tensor& y = operands_.y;
     char* const first = to + row * y.axis[1];
     T* out;
@@ -654,11 +689,13 @@ class PlaneRun {
       args.column = span.column.data();
       args.out = out + (span.first - t.first_column);
       args.pixels = span.pixels;
-      if (slices_of_run_ == slices_) {
-        kernel(args);
-      } else {
-        filter_runs(t, args, span.first - t.first_column);
+      if (slices_of_run_ < slices_) {
+        filter_runs(t, args, range, span.first - t.first_column);
+        continue;
       }
+      args.row += range.first * args.slice_rows;
+      args.slices = range.end - range.first;
+      kernel(args);
     }
     if (plain_output_) return;
     for (std::int64_t r = 0; r < rows; ++r)
@@ -667,16 +704,19 @@ class PlaneRun {
   }
 
   // Run after run of slices, through sums in scratch: two buffers by turns, since the last vector
-  // of a row overlaps the one before it.
-  void filter_runs(const Task& t, const PlaneArgs<T>& all, std::int64_t column) const {
+  // of a row overlaps the one before it. `all` has the weights of the first slice of the range.
+  void filter_runs(const Task& t, const PlaneArgs<T>& all, SliceRange range,
+                   std::int64_t column) const {
     PlaneArgs<T> args = all;
     args.from_pitch = tiling_.output_pitch;
-    for (std::int64_t slice = 0, run = 0; slice < slices_; slice += slices_of_run_, ++run) {
-      args.slices = std::min(slices_of_run_, slices_ - slice);
+    std::int64_t slice = range.first;
+    for (std::int64_t run = 0; run == 0 || slice < range.end; slice += args.slices, ++run) {
+      const std::int64_t end = std::min((slice / slices_of_run_ + 1) * slices_of_run_, range.end);
+      args.slices = end - slice;
       args.row = all.row + slice * args.slice_rows;
-      args.w = all.w + slice * args.kernel_rows * args.kernel_columns;
+      args.w = all.w + (slice - range.first) * args.kernel_rows * args.kernel_columns;
       args.from = run == 0 ? nullptr : t.sums[(run - 1) % 2] + column;
-      const bool last = slice + args.slices == slices_;
+      const bool last = end == range.end;
       args.bias = last ? all.bias : nullptr;
       args.activation = last ? all.activation : Activation::none;
       args.out = last ? all.out : t.sums[run % 2] + column;

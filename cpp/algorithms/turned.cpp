@@ -157,6 +157,16 @@ bool turning_pays(const Problem& problem, bool rolling, const Machine& machine) 
   return turned < 0.85 * static_cast<double>(depth.out) * slice;
 }
 
+bool can_turn(const Problem& problem, const Machine& machine) {
+  // Integers are activated when they are converted, which needs another way out.
+  const bool finished = is_float(problem.compute) || problem.activation == Activation::none;
+  const Axis& width = problem.axis[2];
+  return problem.in_channels == 1 && problem.out_channels == 1 && problem.groups >= machine.lanes &&
+         problem.terms() <= kMostTerms && finished && width.interleave == 1 &&
+         padded_columns(width) <= kMostPadded && same_storage(problem.x_type, problem.compute) &&
+         same_storage(problem.y_type, problem.compute);
+}
+
 bool takes_turned(const Problem& problem, const Tensor& y) {
   const auto& axis = problem.axis;
   return is_dense_plane(y, {axis[0].out, axis[1].out, axis[2].out}, size_of(problem.compute));
@@ -165,14 +175,7 @@ bool takes_turned(const Problem& problem, const Tensor& y) {
 TurnedTiling turned_tiling(const Problem& problem, const Tensor& x, const Machine& machine) {
   TurnedTiling tiling;
   const auto& axis = problem.axis;
-  // Integers are activated when they are converted, which needs another way out.
-  const bool finished = is_float(problem.compute) || problem.activation == Activation::none;
-  if (problem.in_channels != 1 || problem.out_channels != 1 || problem.groups < machine.lanes ||
-      problem.terms() > kMostTerms || !finished || axis[2].interleave != 1 ||
-      !same_storage(problem.x_type, problem.compute) ||
-      !same_storage(problem.y_type, problem.compute) || padded_columns(axis[2]) > kMostPadded ||
-      !is_dense_plane(x, {axis[0].in, axis[1].in, axis[2].in}, machine.element))
-    return tiling;
+  if (!is_dense_plane(x, {axis[0].in, axis[1].in, axis[2].in}, machine.element)) return tiling;
   const std::int64_t pixels = in_pixels(problem) + problem.out_pixels();
   tiling.vecs = machine.out_vecs >= 4 ? 4 : 2;
   while (tiling.vecs > 1 && (tiling.vecs * machine.lanes > problem.groups ||

@@ -23,9 +23,11 @@
 
 namespace fastconv {
 
-// Whether this is faster than plane by plane, `rolling` (rolling.hpp) or not.
+// Whether the problem suits, if x and y lie so;
+bool can_turn(const Problem& problem, const Machine& machine);
+// whether this is faster than plane by plane, `rolling` (rolling.hpp) or not.
 bool turning_pays(const Problem& problem, bool rolling, const Machine& machine);
-// tasks == 0: the problem or x does not suit.
+// tasks == 0: x does not lie so.
 TurnedTiling turned_tiling(const Problem& problem, const Tensor& x, const Machine& machine);
 std::int64_t turned_scratch_bytes(const Problem& problem, const TurnedTiling& tiling,
                                   const Machine& machine);

@@ -56,6 +56,21 @@ double idle(const Problem& problem, const Machine& machine, const WinogradShape&
   return static_cast<double>(round_up(tiles, machine.pixels)) / static_cast<double>(tiles);
 }
 
+// Rows that are staged and transformed for one channel because each phase of the dilation has its
+// own.
+double rows_of_phases(const Problem& problem, const WinogradShape& shape) {
+  const auto& [depth, height, width] = problem.axis;
+  const auto rows = [&](const Axis& axis) {
+    return round_up(phase_outputs(axis, 0), shape.rows.outputs) + shape.rows.points -
+           shape.rows.outputs;
+  };
+  Axis whole = height;
+  whole.dilation = 1;
+  const std::int64_t phases =
+      std::min(height.dilation, height.out) * std::min(width.dilation, width.out);
+  return static_cast<double>((phases * rows(height) - rows(whole)) * depth.out);
+}
+
 // Products, the share of tiles that is cut off, the transforms of input and output, and those of
 // the weights, once a call. The factors are measured (docs/tuning.md).
 double cost_of(const Problem& problem, const Machine& machine, WinogradTile tile) {
@@ -91,7 +106,10 @@ double cost_of(const Problem& problem, const Machine& machine, WinogradTile tile
   const double each = (problem.keeps_weights ? 0.0 : pack) + 5.0 * static_cast<double>(phases);
   const double weights = points * blocks * each * vectors / (taps * pixels);
   const double cut = waste(axis[1], shape.rows) * waste(axis[2], shape.columns);
-  return cut * (multiply + input + output) + weights;
+  // Calls for short rows of planes.
+  const double calls =
+      problem.channels_last ? 0.0 : 160.0 * rows_of_phases(problem, shape) / (taps * pixels);
+  return cut * (multiply + input + output) + weights + calls;
 }
 
 // F(4, 3) loses about three bits.
