@@ -222,39 +222,67 @@ void every_second(const typename V::value_type* from, typename V::value_type* to
   for (; i < count; ++i) to[i] = from[2 * i];
 }
 
+// A square of lanes x lanes, of which there may be fewer rows, the others being zero.
+template <class V, bool Whole>
+FASTCONV_INLINE void pack_square(const PackArgs<typename V::value_type>& a, std::int64_t r,
+                                 std::int64_t t, int rows) {
+  using T = typename V::value_type;
+  const T* from = a.from + r * a.from_pitch + t;
+  V square[V::lanes];
+  FASTCONV_UNROLL
+  for (int i = 0; i < V::lanes; ++i, from += a.from_pitch) {
+    square[i] = Whole || i < rows ? V::load(from) : V::zero();
+    FASTCONV_OPAQUE_POINTER(from);
+  }
+  V::transpose(square);
+  T* to = a.to + t * a.to_pitch + r;
+  FASTCONV_UNROLL
+  for (int i = 0; i < V::lanes; ++i, to += a.to_pitch) {
+    square[i].store(to);
+    FASTCONV_OPAQUE_POINTER(to);
+  }
+}
+
+// A few rows side by side: compilers shuffle whole vectors.
+template <int Rows, class T>
+FASTCONV_NOINLINE void pack_few(const T* __restrict from, std::int64_t from_pitch,
+                                std::int64_t taps, T* __restrict to) {
+  for (std::int64_t t = 0; t < taps; ++t) {
+    FASTCONV_UNROLL
+    for (int r = 0; r < Rows; ++r) to[t * Rows + r] = from[r * from_pitch + t];
+  }
+}
+
 // Weights to kernel order: squares of lanes x lanes transposed in registers.
 template <class V>
 void pack_rows(const PackArgs<typename V::value_type>& args) {
   using T = typename V::value_type;
   const PackArgs<T> a = args;  // no store can change a copy
+  if (a.rows == a.to_pitch && a.rows <= 4) {
+    if (a.rows == 4) return pack_few<4>(a.from, a.from_pitch, a.taps, a.to);
+    if (a.rows == 2) return pack_few<2>(a.from, a.from_pitch, a.taps, a.to);
+    if (a.rows == 3) return pack_few<3>(a.from, a.from_pitch, a.taps, a.to);
+  }
   std::int64_t r = 0;
-  for (; r + V::lanes <= a.rows; r += V::lanes) {
+  for (; r < a.rows && r + V::lanes <= a.to_pitch; r += V::lanes) {
+    const std::int64_t left = a.rows - r;
+    const int rows = static_cast<int>(left < V::lanes ? left : V::lanes);
     std::int64_t t = 0;
-    for (; t + V::lanes <= a.taps; t += V::lanes) {
-      const T* from = a.from + r * a.from_pitch + t;
-      V square[V::lanes];
-      FASTCONV_UNROLL
-      for (int i = 0; i < V::lanes; ++i, from += a.from_pitch) {
-        square[i] = V::load(from);
-        FASTCONV_OPAQUE_POINTER(from);
-      }
-      V::transpose(square);
-      T* to = a.to + t * a.to_pitch + r;
-      FASTCONV_UNROLL
-      for (int i = 0; i < V::lanes; ++i, to += a.to_pitch) {
-        square[i].store(to);
-        FASTCONV_OPAQUE_POINTER(to);
-      }
+    if (rows == V::lanes) {
+      for (; t + V::lanes <= a.taps; t += V::lanes) pack_square<V, true>(a, r, t, rows);
+    } else {
+      for (; t + V::lanes <= a.taps; t += V::lanes) pack_square<V, false>(a, r, t, rows);
     }
     for (; t < a.taps; ++t)
       for (int i = 0; i < V::lanes; ++i)
-        a.to[t * a.to_pitch + r + i] = a.from[(r + i) * a.from_pitch + t];
+        a.to[t * a.to_pitch + r + i] = i < rows ? a.from[(r + i) * a.from_pitch + t] : T(0);
   }
-  if (r == a.to_pitch) return;
+  if (r >= a.to_pitch) return;
   for (std::int64_t t = 0; t < a.taps; ++t) {
     for (std::int64_t i = r; i < a.rows; ++i)
       a.to[t * a.to_pitch + i] = a.from[i * a.from_pitch + t];
-    for (std::int64_t i = a.rows; i < a.to_pitch; ++i) a.to[t * a.to_pitch + i] = T(0);
+    for (std::int64_t i = a.rows > r ? a.rows : r; i < a.to_pitch; ++i)
+      a.to[t * a.to_pitch + i] = T(0);
   }
 }
 
