@@ -68,6 +68,9 @@ const char* accepts(const Problem& problem) {
   if (slices_of(problem) > kMostSlices) return "a sum runs through too many planes";
   if (problem.axis[1].kernel * problem.axis[2].kernel > kMostTerms)
     return "the sum of one slice is too long for one chain";
+  // row_stencil stages fewer rows twice.
+  if (problem.terms() > kMostTerms && problem.axis[0].kernel == 1)
+    return "the sum of all channels is too long for one chain";
   if (problem.out_channels > kMostFilters) return "a group has more than four output channels";
   const Axis& height = problem.axis[1];
   const Axis& width = problem.axis[2];
@@ -92,9 +95,7 @@ double cost(const Problem& problem, const Machine& machine) {
   if (one_plane || rolls || (can_turn(problem, machine) && turning_pays(problem, false, machine)))
     return filters / machine.lanes;
   // Output rows share loads, but filters do not.
-  double row = problem.out_channels > 1 ? 1.8 : rows_share_loads(problem) ? 1.1 : 1.65;
-  // Many channels of a flat kernel, in runs: row_stencil stages fewer rows twice.
-  if (problem.terms() > kMostTerms && problem.axis[0].kernel == 1) row *= 1.1;
+  const double row = problem.out_channels > 1 ? 1.8 : rows_share_loads(problem) ? 1.1 : 1.65;
   return row * width_waste(problem, machine) * filters / machine.lanes;
 }
 

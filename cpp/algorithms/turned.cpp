@@ -142,7 +142,11 @@ bool turning_pays(const Problem& problem, bool rolling, const Machine& machine) 
   const auto& [depth, height, width] = problem.axis;
   const std::int64_t pixels = in_pixels(problem) + problem.out_pixels();
   if (pixels * machine.lanes * machine.element > machine.l2 / 4) return false;
-  if (rolling) return height.out * width.out <= kMostRolled;
+  // The last block overlaps the one before it.
+  const double waste = static_cast<double>(round_up(problem.groups, machine.lanes)) /
+                       static_cast<double>(problem.groups);
+  if (rolling && height.out * width.out > kMostRolled) return false;
+  if (rolling) return waste < 1.3;
   const double lanes = machine.lanes, taps = static_cast<double>(problem.terms());
   const double turned = 0.55 * static_cast<double>(pixels) +
                         2.0 * static_cast<double>(problem.out_pixels()) * taps / lanes;
@@ -154,7 +158,7 @@ bool turning_pays(const Problem& problem, bool rolling, const Machine& machine) 
   const std::int64_t staged = depth.out > 1 ? std::min(depth.kernel, depth.stride) : depth.kernel;
   const double slice = 250 + static_cast<double>(height.in * staged) * row +
                        (depth.kernel > 1 ? 1.5 : 1.3) * vectors * taps;
-  return turned < 0.85 * static_cast<double>(depth.out) * slice;
+  return waste * turned < 0.85 * static_cast<double>(depth.out) * slice;
 }
 
 bool can_turn(const Problem& problem, const Machine& machine) {
@@ -178,9 +182,13 @@ TurnedTiling turned_tiling(const Problem& problem, const Tensor& x, const Machin
   if (!is_dense_plane(x, {axis[0].in, axis[1].in, axis[2].in}, machine.element)) return tiling;
   const std::int64_t pixels = in_pixels(problem) + problem.out_pixels();
   tiling.vecs = machine.out_vecs >= 4 ? 4 : 2;
-  while (tiling.vecs > 1 && (tiling.vecs * machine.lanes > problem.groups ||
-                             tiling.vecs * machine.lanes * pixels * machine.element > kMostBytes))
-    tiling.vecs /= 2;
+  const auto is_wide = [&] {
+    const std::int64_t width = tiling.vecs * machine.lanes;
+    const std::int64_t computed = round_up(problem.groups, width);
+    return width > problem.groups || width * pixels * machine.element > kMostBytes ||
+           8 * computed > 9 * round_up(problem.groups, machine.lanes);
+  };
+  while (tiling.vecs > 1 && is_wide()) tiling.vecs /= 2;
   const std::int64_t width = tiling.vecs * machine.lanes;
   const std::int64_t units = divide_up(problem.groups, width) * problem.batch;
   const std::int64_t enough = machine.threads > 1 ? 4 * machine.threads : 1;

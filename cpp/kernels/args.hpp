@@ -112,15 +112,15 @@ struct PlaneArgs {
   const std::int32_t* column;  // offset of each kernel column
   bool neighbours;             // each column lies beside the one before it
   const T* w;                  // [slices][kernel_rows][kernel_columns]
-  const T* from;               // what complete sums are added to, whole vectors; null: nothing
-  std::int64_t from_pitch;
-  const T* bias;  // one value, or null
+  const T* bias;               // one value, or null
   Activation activation;
   T* out;
   std::int64_t out_pitch;
   std::int64_t rows;
   std::int64_t pixels;  // of one output row
   std::int64_t room;    // elements from `out` on that whole vectors may overwrite: later rows
+  const T* from;        // what complete sums are added to, whole vectors; null: nothing
+  std::int64_t from_pitch;
 };
 
 // Of the room for whole vectors. Not 0: rows may step backwards, away from its end.

@@ -157,20 +157,23 @@ FASTCONV_INLINE void plane_sum(V (&acc)[Rows][Vecs], std::int64_t first, std::in
   static_assert(Rows <= 4, "the cases below are those of four rows");
   const std::int64_t w_pitch = a.phases * a.kernel_columns;
   for (std::int64_t phase = 0; phase < a.phases && phase < a.kernel_rows; ++phase) {
-    const std::int64_t last = (a.kernel_rows - 1 - phase) / a.phases;
+    // A division takes as long as a row of a small kernel.
+    const std::int64_t last =
+        a.phases == 1 ? a.kernel_rows - 1 : (a.kernel_rows - 1 - phase) / a.phases;
     const typename V::value_type* const* row = rows + phase * a.phase_step;
     const typename V::value_type* w = weights + phase * a.kernel_columns;
     FASTCONV_NO_UNROLL
     for (std::int64_t i = 0; i <= last + Rows - 1; ++i, row += a.row_step, w += w_pitch) {
+      const typename V::value_type* const x = *row + first;
       const std::int64_t lo = i > last ? i - last : 0;
       const std::int64_t hi = i < Rows - 1 ? i : Rows - 1;
       switch (lo * 4 + hi) {
-#define FASTCONV_CASE(Lo, Hi)                                                  \
-  case Lo * 4 + Hi:                                                            \
-    if constexpr (Hi < Rows && Form == PlaneForm::bands)                       \
-      plane_band_row<V, Rows, Vecs, Lo, Hi>(acc, row, end, w, w_pitch, a);     \
-    else if constexpr (Hi < Rows)                                              \
-      plane_row<V, Rows, Vecs, Lo, Hi>(acc, *row + first, end, w, w_pitch, a); \
+#define FASTCONV_CASE(Lo, Hi)                                              \
+  case Lo * 4 + Hi:                                                        \
+    if constexpr (Hi < Rows && Form == PlaneForm::bands)                   \
+      plane_band_row<V, Rows, Vecs, Lo, Hi>(acc, row, end, w, w_pitch, a); \
+    else if constexpr (Hi < Rows)                                          \
+      plane_row<V, Rows, Vecs, Lo, Hi>(acc, x, end, w, w_pitch, a);        \
     break;
         FASTCONV_CASE(0, 0)
         FASTCONV_CASE(0, 1)
@@ -375,7 +378,7 @@ void plane_filter(const PlaneArgs<typename V::value_type>& given) {
   const auto move = [&](std::int64_t rows) {
     a.row += rows * a.advance;
     a.out += rows * a.out_pitch;
-    if (a.from != nullptr) a.from += rows * a.from_pitch;
+    if (Kernel == PlaneKernel::any && a.from != nullptr) a.from += rows * a.from_pitch;
     a.room -= rows * a.out_pitch;
     a.rows -= rows;
   };

@@ -200,10 +200,15 @@ std::int64_t Plan::scratch_bytes_per_worker() const {
 std::int64_t Plan::scratch_bytes() const { return scratch_bytes_per_worker() * workers_; }
 
 bool Plan::run(const Operands& given, char* scratch, Interrupt& interrupt) const {
+  if (row_ == 2) return run_as_planned(given, scratch, interrupt);
   if (!is_one_row(given_, given.y, row_)) return run_apart(given, interrupt);
   Operands operands = given;
   operands.x = with_one_row(problem_, given.x, problem_.x_type, row_);
   operands.y = with_one_row(problem_, given.y, problem_.y_type, row_);
+  return run_as_planned(operands, scratch, interrupt);
+}
+
+bool Plan::run_as_planned(const Operands& operands, char* scratch, Interrupt& interrupt) const {
   if (execution_ != nullptr) {
     std::vector<std::uint8_t> unsuitable(static_cast<std::size_t>(problem_.batch));
     Operands with_flags = operands;

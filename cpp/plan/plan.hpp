@@ -56,6 +56,7 @@ class Plan {
   // `row`: first_of_row (one_row.hpp).
   Plan(const Problem& problem, const Tensor& x, const KernelTable& kernels, int threads, int row);
   PanelShape panels() const;
+  bool run_as_planned(const Operands& operands, char* scratch, Interrupt& interrupt) const;
   bool run_apart(Operands operands, Interrupt& interrupt) const;
   bool run_unsuitable(const Operands& operands, Interrupt& interrupt) const;
 
