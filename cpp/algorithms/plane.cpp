@@ -557,8 +557,10 @@ class PlaneRun {
     const Tensor& x = operands_.x;
     const Tensor& y = operands_.y;
     for (std::int64_t slice = 0; slice < slices_; ++slice) {
-      const std::int64_t channel = slice / depth_.kernel;
-      const std::int64_t position = depth * depth_.stride + slice % depth_.kernel * depth_.dilation;
+      // Divisions cost as much as the row of a small plane.
+      const std::int64_t channel = slices_ == 1 ? 0 : slice / depth_.kernel;
+      const std::int64_t position =
+          depth * depth_.stride + (slice - channel * depth_.kernel) * depth_.dilation;
       const std::int64_t source = source_index(problem_.border, depth_, position - depth_.lo);
       const char* const from = x.data + image * x.batch +
                                x.channel_offset(group * problem_.in_channels + channel) +
@@ -704,27 +706,44 @@ class PlaneRun {
                    y.axis[2], t.columns, problem_.activation);
   }
 
-  // Run after run of slices, through sums in scratch: two buffers by turns, since the last vector
-  // of a row overlaps the one before it. `all` has the weights of the first slice of the range.
+  static T wrapping_sum(T a, T b) {
+    if constexpr (std::is_integral_v<T>) {
+      using Unsigned = std::make_unsigned_t<T>;
+      return static_cast<T>(static_cast<Unsigned>(a) + static_cast<Unsigned>(b));
+    } else {
+      return a + b;
+    }
+  }
+
+  // Run after run of slices, each but the first added to the sums of those before it. `all` has the
+  // weights of the first slice of the range.
   void filter_runs(const Task& t, const PlaneArgs<T>& all, SliceRange range,
                    std::int64_t column) const {
     PlaneArgs<T> args = all;
-    args.from_pitch = tiling_.output_pitch;
+    args.bias = nullptr;
+    args.activation = Activation::none;
+    args.out_pitch = tiling_.output_pitch;
+    args.room = all.rows * args.out_pitch - column;
+    T* const sums = t.sums[0] + column;
     std::int64_t slice = range.first;
-    for (std::int64_t run = 0; run == 0 || slice < range.end; slice += args.slices, ++run) {
+    do {
       const std::int64_t end = std::min((slice / slices_of_run_ + 1) * slices_of_run_, range.end);
       args.slices = end - slice;
       args.row = all.row + slice * args.slice_rows;
       args.w = all.w + (slice - range.first) * args.kernel_rows * args.kernel_columns;
-      args.from = run == 0 ? nullptr : t.sums[(run - 1) % 2] + column;
-      const bool last = end == range.end;
-      args.bias = last ? all.bias : nullptr;
-      args.activation = last ? all.activation : Activation::none;
-      args.out = last ? all.out : t.sums[run % 2] + column;
-      args.out_pitch = last ? all.out_pitch : tiling_.output_pitch;
-      args.room = last ? all.room : all.rows * tiling_.output_pitch - column;
+      const bool first = slice == range.first;
+      args.out = first ? sums : t.sums[1] + column;
       kernels_.plane[static_cast<int>(kernel_)](args);
-    }
+      for (std::int64_t r = 0; !first && r < all.rows; ++r) {
+        T* const total = sums + r * args.out_pitch;
+        const T* const part = args.out + r * args.out_pitch;
+        for (std::int64_t i = 0; i < all.pixels; ++i) total[i] = wrapping_sum(total[i], part[i]);
+      }
+      slice = end;
+    } while (slice < range.end);
+    for (std::int64_t r = 0; r < all.rows; ++r)
+      kernels_.store({sums + r * args.out_pitch, 1, 0, all.pixels, 1, all.out + r * all.out_pitch,
+                      1, 0, all.bias, all.activation});
   }
 
   const Problem& problem_;

@@ -158,7 +158,7 @@ bool turning_pays(const Problem& problem, bool rolling, const Machine& machine) 
   const std::int64_t staged = depth.out > 1 ? std::min(depth.kernel, depth.stride) : depth.kernel;
   const double slice = 250 + static_cast<double>(height.in * staged) * row +
                        (depth.kernel > 1 ? 1.5 : 1.3) * vectors * taps;
-  return waste * turned < 0.85 * static_cast<double>(depth.out) * slice;
+  return waste * turned < 0.95 * static_cast<double>(depth.out) * slice;
 }
 
 bool can_turn(const Problem& problem, const Machine& machine) {

@@ -119,8 +119,6 @@ struct PlaneArgs {
   std::int64_t rows;
   std::int64_t pixels;  // of one output row
   std::int64_t room;    // elements from `out` on that whole vectors may overwrite: later rows
-  const T* from;        // what complete sums are added to, whole vectors; null: nothing
-  std::int64_t from_pitch;
 };
 
 // Of the room for whole vectors. Not 0: rows may step backwards, away from its end.

@@ -246,22 +246,6 @@ FASTCONV_NOINLINE void plane_tile(const PlaneArgs<typename V::value_type>& a, st
     }
     plane_square<V, Rows, Vecs, kSize, kStride, 0>(acc, a.row, a.row_step, a.w, at, last);
   }
-  if constexpr (Kernel == PlaneKernel::any) {
-    if (a.from != nullptr) {
-      FASTCONV_UNROLL
-      for (int r = 0; r < Rows; ++r) {
-        FASTCONV_UNROLL
-        for (int i = 0; i < Vecs; ++i) {
-          const bool last = i == Vecs - 1;
-          const T* const from =
-              Form == PlaneForm::bands
-                  ? a.from + ((last ? end : i * Rows) + r) * a.from_pitch
-                  : a.from + r * a.from_pitch + first + (last ? end : i * V::lanes);
-          acc[r][i] = V::add(V::load(from), acc[r][i]);
-        }
-      }
-    }
-  }
   if (a.bias != nullptr) {
     const V bias = V::load_broadcast(a.bias);
     FASTCONV_UNROLL
@@ -378,7 +362,6 @@ void plane_filter(const PlaneArgs<typename V::value_type>& given) {
   const auto move = [&](std::int64_t rows) {
     a.row += rows * a.advance;
     a.out += rows * a.out_pitch;
-    if (Kernel == PlaneKernel::any && a.from != nullptr) a.from += rows * a.from_pitch;
     a.room -= rows * a.out_pitch;
     a.rows -= rows;
   };
