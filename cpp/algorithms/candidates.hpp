@@ -22,6 +22,8 @@ struct Candidate {
                                               const Machine& machine) = nullptr;
   // Whether the input lies in an order that it can read well; null: any does.
   bool (*suits)(const Problem& problem, const Tensor& x) = nullptr;
+  // True where the processor lacks the instructions, and plain loops take their place.
+  bool (*is_emulated)(const Problem& problem, const Machine& machine) = nullptr;
 };
 
 // What the store of a vector of outputs costs, in multiply-adds of a vector (cpp/README.md, Costs).
@@ -31,6 +33,8 @@ inline constexpr double kLanesMask = 30;       // of rows shorter than a vector
 inline constexpr double kOuterStore = 3;       // channels in the lanes, channels last
 inline constexpr double kOuterTranspose = 13;  // channels first: a pass, and a transpose
 
+extern const Candidate amx_split;
+extern const Candidate byte_dots;
 extern const Candidate winograd;
 extern const Candidate columns;
 extern const Candidate direct;

@@ -23,8 +23,9 @@ bool equal(const py::ssize_t* values, const Values& expected) {
   return std::equal(expected.begin(), expected.end(), values);
 }
 
-void set_types(Problem& problem, const Types& types, ElementType x) {
+void set_types(Problem& problem, const Types& types, ElementType x, ElementType w) {
   problem.x_type = types.cast_x ? types.y.real : x.real;
+  problem.w_type = w.real;
   problem.y_type = types.y.real;
   problem.compute = types.compute;
   problem.complex = types.y.complex;
@@ -74,7 +75,7 @@ bool pack_and_run(const Plan& plan, Operands operands, Interrupt& interrupt) {
     if (plan.pack(*operands.weights, scratch.data()))
       return plan.run(operands, scratch.data() + packed_bytes, interrupt);
   }
-  return pack_and_run(plan.without_winograd(), operands, interrupt);
+  return pack_and_run(plan.in_order(), operands, interrupt);
 }
 
 }  // namespace
@@ -94,7 +95,7 @@ std::shared_ptr<const Prepared> prepare(const Options& options, const Given& giv
                                         const KernelTable& kernels, int threads, Packing packing) {
   const py::dtype x = given.x.dtype(), w = given.w.dtype();
   const ElementType x_type = element_type("x", x);
-  element_type("w", w);
+  const ElementType w_type = element_type("w", w);
   if (given.bias) element_type("bias", given.bias->dtype());
   auto p = std::make_shared<Prepared>();
   p->types = resolve_types(x, w, dtype, options);
@@ -102,7 +103,7 @@ std::shared_ptr<const Prepared> prepare(const Options& options, const Given& giv
   p->w_shape = shape_of(given.w);
   const Shape bias = given.bias ? shape_of(*given.bias) : Shape{};
   Problem problem = make_problem(options, p->x_shape, p->w_shape, given.bias ? &bias : nullptr);
-  set_types(problem, p->types, x_type);
+  set_types(problem, p->types, x_type, w_type);
   problem.fill = fill_of(fill_value, p->types);
   problem.keeps_weights = packing == Packing::once;
   p->y_shape = output_shape(options, problem, p->x_shape, problem.complex);

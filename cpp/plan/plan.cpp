@@ -13,8 +13,9 @@ namespace fastconv {
 namespace {
 
 // In order of preference: the first of equal cost wins, and the last accepts everything.
-constexpr const Candidate* kCandidates[] = {&winograd,    &columns, &direct,      &plane,
-                                            &row_stencil, &stencil, &im2col_gemm, &reference};
+constexpr const Candidate* kCandidates[] = {
+    &amx_split, &byte_dots,   &winograd, &columns,     &direct,
+    &plane,     &row_stencil, &stencil,  &im2col_gemm, &reference};
 
 // Waking a worker costs microseconds; below this much work a call stays on its own thread.
 constexpr std::int64_t kInlineMacs = 500'000;
@@ -33,10 +34,11 @@ Machine describe(const KernelSet<T>& kernels, int threads) {
           caches.l1d,
           caches.l2,
           threads,
-          kernels.halved};
+          kernels.halved,
+          {}};
 }
 
-Machine describe(const KernelTable& kernels, Compute compute, int threads) {
+Machine describe_set(const KernelTable& kernels, Compute compute, int threads) {
   switch (compute) {
     case Compute::f32:
       return describe(kernels.f32, threads);
@@ -49,15 +51,23 @@ Machine describe(const KernelTable& kernels, Compute compute, int threads) {
   }
 }
 
+Machine describe(const KernelTable& kernels, Compute compute, int threads) {
+  Machine machine = describe_set(kernels, compute, threads);
+  for (int p = 0; p < kTileProducts; ++p) machine.tile_rate[p] = kernels.tiles->product[p].rate;
+  return machine;
+}
+
 bool is_named(const Candidate& candidate, Algorithm algorithm) {
   switch (algorithm) {
     case Algorithm::direct:
       return &candidate == &columns || &candidate == &direct || &candidate == &plane ||
-             &candidate == &row_stencil || &candidate == &stencil;
+             &candidate == &row_stencil || &candidate == &stencil || &candidate == &byte_dots;
     case Algorithm::winograd:
       return &candidate == &winograd;
     case Algorithm::im2col:
       return &candidate == &im2col_gemm;
+    case Algorithm::amx_split:
+      return &candidate == &amx_split;
     case Algorithm::reference:
       return &candidate == &reference;
     default:
@@ -74,6 +84,12 @@ bool is_named(const Candidate& candidate, Algorithm algorithm) {
   throw std::invalid_argument("unknown algorithm");
 }
 
+// Nobody wants the plain loops in the place of an instruction, unless he names them.
+bool is_emulated(const Candidate& candidate, const Problem& problem, const Machine& machine) {
+  return candidate.is_emulated != nullptr && problem.algorithm != Algorithm::amx_split &&
+         candidate.is_emulated(problem, machine);
+}
+
 const Candidate* choose(const Problem& problem, const Tensor& x, const Machine& machine) {
   const Candidate* best = nullptr;
   double best_cost = 0;
@@ -81,6 +97,7 @@ const Candidate* choose(const Problem& problem, const Tensor& x, const Machine& 
     if (!is_named(*candidate, problem.algorithm) || candidate->accepts(problem) != nullptr)
       continue;
     if (candidate->suits != nullptr && !candidate->suits(problem, x)) continue;
+    if (is_emulated(*candidate, problem, machine)) continue;
     const double cost = candidate->cost(problem, machine);
     if (best == nullptr || cost < best_cost) {
       best = candidate;
@@ -206,7 +223,7 @@ bool Plan::run(const Operands& operands, char* scratch, Interrupt& interrupt) co
   return !interrupt.stop_requested();
 }
 
-Plan Plan::without_winograd() const {
+Plan Plan::in_order() const {
   Problem problem = problem_;
   problem.algorithm = Algorithm::direct;
   return Plan(problem, x_, *kernels_, machine_.threads);
@@ -247,6 +264,8 @@ std::vector<Verdict> Plan::verdicts() const {
       v.reason = refusal;
     } else if (candidate->suits != nullptr && !candidate->suits(problem_, x_)) {
       v.reason = "the order of the input's axes";
+    } else if (is_emulated(*candidate, problem_, machine_)) {
+      v.reason = "the processor has no instruction for it";
     } else {
       const double cost = candidate->cost(problem_, machine_);
       std::snprintf(text, sizeof text,

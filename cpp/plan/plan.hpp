@@ -36,9 +36,9 @@ class Plan {
   bool packs_like(const Plan& other) const;
   std::int64_t packed_bytes() const;
   // False where the algorithm would not be accurate with these weights: `to` is then of no use, and
-  // without_winograd() is the plan to take.
+  // in_order() is the plan to take, which adds products one by one.
   bool pack(const Weights& w, void* to) const;
-  Plan without_winograd() const;
+  Plan in_order() const;
   // Better not packed for one call: so few boxes use a weight that each packs it anew, a block at a
   // time, in the cache. Operands::packed is null then.
   bool packs_as_it_runs(const Weights& w) const;

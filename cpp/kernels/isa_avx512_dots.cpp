@@ -1,0 +1,26 @@
+// Compiled with the flags of avx512 and those of VNNI and BF16, and the only file that is.
+#define FASTCONV_ISA_NAMESPACE avx512_dots
+
+#include "simd/vec_avx512.hpp"
+// The wrapper comes first: it includes the intrinsics.
+#include "kernels/tile_cut.hpp"
+#include "kernels/tile_dots.hpp"
+
+namespace fastconv {
+namespace avx512_dots {
+
+template <TileProduct P>
+constexpr TileKernels::Kernels kernels(const char* name, double rate) {
+  return {name, &tile_product<P>, &tile_positions<P>, &tile_weights<P>, rate};
+}
+
+}  // namespace avx512_dots
+
+constinit const TileKernels tiles_avx512 = {
+    {{},
+     {},
+     {},
+     avx512_dots::kernels<TileProduct::one>("AVX-512 BF16", 1.8),
+     avx512_dots::kernels<TileProduct::bytes>("AVX-512 VNNI", 4.0)}};
+
+}  // namespace fastconv
