@@ -65,14 +65,20 @@ void halve(KernelSet<T>& wide, const KernelSet<T>& narrow) {
 // Dot-product instructions, each where the processor has it.
 const TileKernels& avx512_tiles() {
   static const TileKernels tiles = [] {
-    TileKernels t = tiles_portable;
-    const auto take = [&](TileProduct p, bool present) {
-      if (present) t.product[static_cast<int>(p)] = tiles_avx512[p];
+    TileKernels tiles = tiles_portable;
+    const auto take = [&](TileProduct p) {
+      TileKernels::Kernels& to = tiles.product[static_cast<int>(p)];
+      const auto product = to.product;
+      to = tiles_avx512[p];
+      if (to.product == nullptr) to.product = product;
     };
-    // Where vectors are not halved, one of these takes the time of two multiply-adds.
-    take(TileProduct::one, has_avx512_bf16() && halves_512_bit_vectors());
-    take(TileProduct::bytes, has_avx512_vnni());
-    return t;
+    if (has_avx512_vnni()) take(TileProduct::bytes);
+    // Where vectors are not halved, one of these products takes the time of two multiply-adds.
+    if (has_avx512_bf16() && has_avx512_vnni() && halves_512_bit_vectors())
+      for (const TileProduct p :
+           {TileProduct::six, TileProduct::four, TileProduct::three, TileProduct::one})
+        take(p);
+    return tiles;
   }();
   return tiles;
 }

@@ -13,13 +13,17 @@ template <TileProduct P>
 constexpr TileKernels::Kernels kernels(const char* name, double rate) {
   return {name, &tile_product<P>, &tile_positions<P>, &tile_weights<P>, rate};
 }
+// With an emulated product (dispatch.cpp).
+template <TileProduct P>
+constexpr TileKernels::Kernels cutting() {
+  return {"emulated tiles", nullptr, &tile_positions<P>, &tile_weights<P>, 0};
+}
 
 }  // namespace avx512_dots
 
 constinit const TileKernels tiles_avx512 = {
-    {{},
-     {},
-     {},
+    {avx512_dots::cutting<TileProduct::six>(), avx512_dots::cutting<TileProduct::four>(),
+     avx512_dots::cutting<TileProduct::three>(),
      avx512_dots::kernels<TileProduct::one>("AVX-512 BF16", 1.8),
      avx512_dots::kernels<TileProduct::bytes>("AVX-512 VNNI", 4.0)}};
 

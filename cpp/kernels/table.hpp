@@ -170,7 +170,7 @@ extern const KernelTable table_neon;
 // Plain loops, for every processor, with the bits of AMX tiles.
 extern const TileKernels tiles_portable;
 extern const TileKernels tiles_amx;
-// AVX-512 VNNI and BF16: TileProduct::one and bytes alone.
+// AVX-512 VNNI and BF16: products of TileProduct::one and bytes alone.
 extern const TileKernels tiles_avx512;
 
 }  // namespace fastconv

@@ -60,58 +60,95 @@ struct Magnitudes {
   }
 };
 
-// Channels [first, first + 16) of sixteen positions; those beyond the last are zero.
-FASTCONV_INLINE void load_square(const TilePositionsArgs& a, const float* from, std::int64_t first,
-                                 std::int64_t positions, __m512 (&r)[16]) {
-  if (a.channel == 1) {
+// What one lane of a product takes, of kSide channels whose elements are in x: a word for each part.
+template <TileProduct P, int Channels>
+FASTCONV_INLINE void make_words(const __m512 (&x)[Channels], std::int32_t offset,
+                                Magnitudes& magnitudes, __m512i (&words)[3]) {
+  constexpr TileScheme kScheme = kTileSchemes[static_cast<int>(P)];
+  FASTCONV_UNROLL
+  for (int i = 0; i < Channels; ++i) {
+    __m512i part[3];
+    if constexpr (P == TileProduct::bytes) {
+      const __m512i value = _mm512_add_epi32(_mm512_castps_si512(x[i]), _mm512_set1_epi32(offset));
+      part[0] = _mm512_sllv_epi32(_mm512_and_si512(value, _mm512_set1_epi32(0xff)),
+                                  _mm512_set1_epi32(8 * i));
+    } else {
+      cut<P>(x[i], part);
+      magnitudes.add(x[i]);
+      FASTCONV_UNROLL
+      for (int s = 0; s < kScheme.parts; ++s)
+        if (i == 0) part[s] = _mm512_srli_epi32(part[s], 16);
+    }
+    FASTCONV_UNROLL
+    for (int s = 0; s < kScheme.parts; ++s)
+      words[s] = i == 0 ? part[s] : _mm512_or_si512(words[s], part[s]);
+  }
+}
+
+// Planes: lanes are sixteen positions. Words are made first, so that a word is turned once.
+template <TileProduct P>
+FASTCONV_INLINE void cut_planes(const TilePositionsArgs& a, const float* from, char* to,
+                                std::int64_t count, Magnitudes& magnitudes) {
+  constexpr TileScheme kScheme = kTileSchemes[static_cast<int>(P)];
+  constexpr int kSide = kScheme.channels / 16;
+  const __mmask16 mask = first_lanes_16(static_cast<int>(count));
+  avx512::F32 words[kScheme.parts][16];
+  for (int row = 0; row < 16; ++row) {
+    __m512 x[kSide];
+    FASTCONV_UNROLL
+    for (int i = 0; i < kSide; ++i) {
+      const std::int64_t c = row * kSide + i;
+      x[i] = c < a.channels ? _mm512_maskz_loadu_ps(mask, from + c * a.channel)
+                            : _mm512_setzero_ps();
+    }
+    __m512i word[3];
+    make_words<P>(x, a.offset, magnitudes, word);
+    FASTCONV_UNROLL
+    for (int s = 0; s < kScheme.parts; ++s) words[s][row].v = _mm512_castsi512_ps(word[s]);
+  }
+  for (int s = 0; s < kScheme.parts; ++s) {
+    avx512::F32::transpose(words[s]);
+    for (std::int64_t p = 0; p < count; ++p)
+      _mm512_storeu_ps(reinterpret_cast<float*>(to + s * a.to_part + p * 64), words[s][p].v);
+  }
+}
+
+// Channels last: lanes are sixteen channels of one position, and words are made by narrowing.
+template <TileProduct P>
+FASTCONV_INLINE void cut_position(const TilePositionsArgs& a, const float* from, char* to,
+                                  Magnitudes& magnitudes) {
+  constexpr TileScheme kScheme = kTileSchemes[static_cast<int>(P)];
+  for (int first = 0; first < kScheme.channels; first += 16) {
     const std::int64_t channels = a.channels - first;
     const __mmask16 mask =
         channels <= 0 ? 0 : first_lanes_16(channels < 16 ? static_cast<int>(channels) : 16);
-    FASTCONV_UNROLL
-    for (int p = 0; p < 16; ++p)
-      r[p] = p < positions ? _mm512_maskz_loadu_ps(mask, from + p * a.position + first)
-                           : _mm512_setzero_ps();
-    return;
+    const __m512 x = _mm512_maskz_loadu_ps(mask, from + first);
+    if constexpr (P == TileProduct::bytes) {
+      const __m512i value = _mm512_add_epi32(_mm512_castps_si512(x), _mm512_set1_epi32(a.offset));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(to + first), _mm512_cvtepi32_epi8(value));
+    } else {
+      __m512i part[3];
+      cut<P>(x, part);
+      magnitudes.add(x);
+      FASTCONV_UNROLL
+      for (int s = 0; s < kScheme.parts; ++s)
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + s * a.to_part + first * 2),
+                            _mm512_cvtepi32_epi16(_mm512_srli_epi32(part[s], 16)));
+    }
   }
-  const __mmask16 mask = first_lanes_16(static_cast<int>(positions));
-  avx512::F32 rows[16];
-  FASTCONV_UNROLL
-  for (int c = 0; c < 16; ++c)
-    rows[c].v = first + c < a.channels
-                    ? _mm512_maskz_loadu_ps(mask, from + (first + c) * a.channel)
-                    : _mm512_setzero_ps();
-  avx512::F32::transpose(rows);
-  FASTCONV_UNROLL
-  for (int p = 0; p < 16; ++p) r[p] = rows[p].v;
 }
 
 template <TileProduct P>
 void tile_positions(const TilePositionsArgs& a) {
-  constexpr TileScheme kScheme = kTileSchemes[static_cast<int>(P)];
-  constexpr int kQuarter = 16 * 64 / kScheme.channels;  // bytes of sixteen channels
   const auto* const from = static_cast<const float*>(a.from);
   Magnitudes magnitudes = Magnitudes::none();
-  for (std::int64_t p = 0; p < a.positions; p += 16) {
-    const std::int64_t count = a.positions - p < 16 ? a.positions - p : 16;
-    for (int first = 0; first < kScheme.channels; first += 16) {
-      __m512 r[16];
-      load_square(a, from + p * a.position, first, count, r);
-      char* to = a.to + p * 64 + first / 16 * kQuarter;
-      for (std::int64_t i = 0; i < count; ++i, to += 64) {
-        if constexpr (P == TileProduct::bytes) {
-          const __m512i x =
-              _mm512_add_epi32(_mm512_castps_si512(r[i]), _mm512_set1_epi32(a.offset));
-          _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(x));
-        } else {
-          __m512i part[3];
-          cut<P>(r[i], part);
-          magnitudes.add(r[i]);
-          FASTCONV_UNROLL
-          for (int s = 0; s < kScheme.parts; ++s)
-            _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + s * a.to_part),
-                                _mm512_cvtepi32_epi16(_mm512_srli_epi32(part[s], 16)));
-        }
-      }
+  if (a.channel == 1) {
+    for (std::int64_t p = 0; p < a.positions; ++p)
+      cut_position<P>(a, from + p * a.position, a.to + p * 64, magnitudes);
+  } else {
+    for (std::int64_t p = 0; p < a.positions; p += 16) {
+      const std::int64_t count = a.positions - p < 16 ? a.positions - p : 16;
+      cut_planes<P>(a, from + p, a.to + p * 64, count, magnitudes);
     }
   }
   if constexpr (P != TileProduct::bytes) magnitudes.widen(a.extremes);
@@ -127,27 +164,15 @@ void tile_weights(const TileWeightsArgs& a) {
     char* const to = a.to + tap * kScheme.parts * a.vectors * kTileBytes;
     for (std::int64_t v = 0; v < a.vectors; ++v) {
       for (int row = 0; row < 16; ++row) {
-        __m512i words[3] = {_mm512_setzero_si512(), _mm512_setzero_si512(),
-                            _mm512_setzero_si512()};
+        __m512 w[kSide];
         FASTCONV_UNROLL
         for (int i = 0; i < kSide; ++i) {
           const std::int64_t c = row * kSide + i;
-          if (c >= a.channels) continue;
-          const __m512 w = _mm512_loadu_ps(from + ((c * a.taps + tap) * a.vectors + v) * 16);
-          if constexpr (P == TileProduct::bytes) {
-            const __m512i byte =
-                _mm512_and_si512(_mm512_castps_si512(w), _mm512_set1_epi32(0xff));
-            words[0] = _mm512_or_si512(words[0], _mm512_sllv_epi32(byte, _mm512_set1_epi32(8 * i)));
-          } else {
-            __m512i part[3];
-            cut<P>(w, part);
-            magnitudes.add(w);
-            FASTCONV_UNROLL
-            for (int s = 0; s < kScheme.parts; ++s)
-              words[s] = _mm512_or_si512(words[s],
-                                         i == 0 ? _mm512_srli_epi32(part[s], 16) : part[s]);
-          }
+          w[i] = c < a.channels ? _mm512_loadu_ps(from + ((c * a.taps + tap) * a.vectors + v) * 16)
+                                : _mm512_setzero_ps();
         }
+        __m512i words[3];
+        make_words<P>(w, 0, magnitudes, words);
         FASTCONV_UNROLL
         for (int s = 0; s < kScheme.parts; ++s)
           _mm512_storeu_si512(to + (s * a.vectors + v) * kTileBytes + row * 64, words[s]);
