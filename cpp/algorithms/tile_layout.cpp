@@ -46,6 +46,30 @@ TileRun choose_run(std::int64_t height, std::int64_t width, std::int64_t pitch) 
   return best;
 }
 
+// The fill value comes in the compute type and may be more than the input's type can hold.
+bool border_has_type(const Problem& problem) {
+  if (!problem.padded() || problem.border != Border::constant) return true;
+  for (const Scalar& fill : problem.fill) {
+    const auto bits = static_cast<std::uint32_t>(fill.i32);
+    switch (problem.x_type) {
+      case DType::u8:
+        if (fill.i32 < 0 || fill.i32 > 255) return false;
+        break;
+      case DType::i8:
+        if (fill.i32 < -128 || fill.i32 > 127) return false;
+        break;
+      case DType::bf16:
+        if ((bits & 0xffffu) != 0) return false;
+        break;
+      default:  // float16, of the exponents that are surely its own
+        if (fill.f32 != 0 && ((bits & 0x1fffu) != 0 || (bits & 0x7fffffffu) < 0x39000000u ||
+                              (bits & 0x7fffffffu) >= 0x47000000u))
+          return false;
+    }
+  }
+  return true;
+}
+
 class Builder {
  public:
   Builder(const Problem& problem, const Tensor& x, const Machine& machine)
@@ -168,10 +192,12 @@ bool choose_tile_product(const Problem& problem, TileProduct& product) {
   if (problem.compute == Compute::i32) {
     product = TileProduct::bytes;
     return (problem.x_type == DType::u8 || problem.x_type == DType::i8) &&
-           problem.w_type == DType::i8 && !problem.complex;
+           problem.w_type == DType::i8 && !problem.complex && border_has_type(problem);
   }
   if (problem.compute != Compute::f32) return false;
-  const auto both = [&](DType type) { return problem.x_type == type && problem.w_type == type; };
+  const auto both = [&](DType type) {
+    return problem.x_type == type && problem.w_type == type && border_has_type(problem);
+  };
   const bool halves = problem.x_type == DType::f16 || problem.w_type == DType::f16;
   if (both(DType::bf16) || (problem.precision == Precision::medium && !halves)) {
     product = TileProduct::one;

@@ -393,7 +393,7 @@ const char* accepts_bytes(const Problem& problem) {
   TileProduct product;
   return choose_tile_product(problem, product) && product == TileProduct::bytes
              ? nullptr
-             : "only for 8-bit input and int8 weights, with int32 sums";
+             : "only for 8-bit input, borders included, and int8 weights, summed in int32";
 }
 
 bool is_emulated(const Problem& problem, const Machine& machine) {
