@@ -9,11 +9,11 @@
 namespace fastconv {
 namespace {
 
-constexpr std::int64_t kMinPixels = 128;         // of a box: weights are read once for each
-constexpr std::int64_t kMostRun = 512;           // positions of a run, 64 KB of sums
-constexpr std::int64_t kMostStaged = 3 << 19;    // bytes
-constexpr std::int64_t kManyTasks = 16;          // for each thread: the last need not be shared
-constexpr std::int64_t kMinChannelsLast = 8;     // fewer are turned faster from planes
+constexpr std::int64_t kMinPixels = 128;       // of a box: weights are read once for each
+constexpr std::int64_t kMostRun = 512;         // positions of a run, 64 KB of sums
+constexpr std::int64_t kMostStaged = 3 << 19;  // bytes
+constexpr std::int64_t kManyTasks = 16;        // for each thread: the last need not be shared
+constexpr std::int64_t kMinChannelsLast = 8;   // fewer are turned faster from planes
 
 bool shrink(Index3& box) {
   if (box[0] * box[1] * box[2] < 2 * kMinPixels) return false;
@@ -121,8 +121,7 @@ class Builder {
   void lay_out_patch() {
     PatchLayout& patch = layout_.patch.layout;
     const std::int64_t line = 64 / machine_.element;
-    for (int a = 0; a < 3; ++a)
-      patch.length[a] = layout_.box[a] + layout_.patch.axis[a].extent;
+    for (int a = 0; a < 3; ++a) patch.length[a] = layout_.box[a] + layout_.patch.axis[a].extent;
     patch.axis[2] = channels_last_ ? layout_.scheme.channels : 1;
     patch.axis[1] = patch.length[2] * patch.axis[2];
     patch.axis[0] = patch.length[1] * patch.axis[1];
@@ -169,8 +168,7 @@ class Builder {
   void finish() {
     const TileRun& run = layout_.run;
     layout_.most_tiles = run.tiles(run.rows, layout_.row_pitch());
-    layout_.acc_elements =
-        layout_.most_tiles * kTileRows * kTileVectors * kTileRows;
+    layout_.acc_elements = layout_.most_tiles * kTileRows * kTileVectors * kTileRows;
     // The last tile may begin with the last position.
     layout_.staged_bytes = layout_.slabs * layout_.slab_bytes() + (kTileRows - 1) * 64;
   }
@@ -225,8 +223,8 @@ double tile_cost(const Problem& problem, const Machine& machine) {
   const std::int64_t slabs = divide_up(problem.in_channels, scheme.channels);
   std::int64_t positions = 1;
   for (const Axis& a : problem.axis)
-    positions *= (a.out + PatchAxis::make(a, 0, a.kernel).extent) *
-                 PatchAxis::make(a, 0, a.kernel).phases;
+    positions *=
+        (a.out + PatchAxis::make(a, 0, a.kernel).extent) * PatchAxis::make(a, 0, a.kernel).phases;
   const std::int64_t pitch = width.out + PatchAxis::make(width, 0, width.kernel).extent;
   const TileRun run = choose_run(height.out, width.out, pitch);
   const std::int64_t segments = divide_up(width.out, run.width);
@@ -241,8 +239,7 @@ double tile_cost(const Problem& problem, const Machine& machine) {
                           real(problem.in_channels) * real(tiles * kTileRows) / pixels;
   const double staging = 0.4 * (1 + scheme.parts) * real(positions * slabs * scheme.channels) /
                          (pixels * terms) * 16 / machine.lanes;
-  const double store =
-      (problem.channels_last ? kOuterStore : kOuterTranspose) * vectors / terms;
+  const double store = (problem.channels_last ? kOuterStore : kOuterTranspose) * vectors / terms;
   const double weights = problem.keeps_weights ? 0.0 : 14.0 * vectors / pixels;
   return multiply + staging + store + weights;
 }

@@ -10,10 +10,10 @@
 //         store
 //
 // Accuracy (TileProduct::six). Cutting is exact; what the six products leave out is below 2^-21 of
-// each product, and every sum is rounded as one of float32 is, in shorter chains. That holds as long
-// as neither the parts nor their products fall below 2^-126, where tiles flush to zero, and no sum
-// overflows: input that might, infinities and NaN take the direct path. Each element is looked at
-// alone, so that neither the threads nor the batch decide.
+// each product, and every sum is rounded as one of float32 is, in shorter chains. That holds as
+// long as neither the parts nor their products fall below 2^-126, where tiles flush to zero, and no
+// sum overflows: input that might, infinities and NaN take the direct path. Each element is looked
+// at alone, so that neither the threads nor the batch decide.
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -32,8 +32,8 @@
 namespace fastconv {
 namespace {
 
-// A sum is rounded once for each product of parts, slab and tap, a sum in order once for each channel
-// and tap: with fewer channels the latter is the more accurate (3 channels, 5 x 5: by 1.4).
+// A sum is rounded once for each product of parts, slab and tap, a sum in order once for each
+// channel and tap: with fewer channels the latter is the more accurate (3 channels, 5 x 5: by 1.4).
 constexpr std::int64_t kMinChannels = 12;
 
 // What precedes the packed weights.
@@ -209,16 +209,16 @@ class TileRunner {
     Upcoming next;
     if (more) {
       const std::int64_t bytes = panel_bytes(panel + 1);
-      const std::int64_t share = round_to_line(
-          divide_up(bytes, divide_up(tile.size[1], run.rows) * tile.size[0]));
+      const std::int64_t share =
+          round_to_line(divide_up(bytes, divide_up(tile.size[1], run.rows) * tile.size[0]));
       const std::int64_t from =
           std::min(bytes, (at[0] * divide_up(tile.size[1], run.rows) + at[1] / run.rows) * share);
       next.at = weights(tile.group, panel + 1) + from;
       next.bytes = at[2] == 0 ? std::min(share, bytes - from) : 0;
     }
     kernels_.product({pad.staged, layout_.part_bytes(), pad.tile, count, layout_.step.data(),
-                      static_cast<std::int64_t>(layout_.step.size()), w, width / kTileRows,
-                      pad.acc, next});
+                      static_cast<std::int64_t>(layout_.step.size()), w, width / kTileRows, pad.acc,
+                      next});
     const std::int64_t row = run.flat ? pitch : round_up(part.size[2], kTileRows);
     store_.store(part, tile.group * problem_.out_channels + panel * shape_.panel,
                  shape_.channels(panel), {pad.acc, width, 1, row, 0}, pad.convert);
@@ -230,10 +230,9 @@ class TileRunner {
            (shape_.width(panel) / kTileRows) * kTileBytes;
   }
   const char* weights(std::int64_t group, std::int64_t panel) const {
-    const std::int64_t vector = static_cast<std::int64_t>(layout_.step.size()) *
-                                layout_.scheme.parts * kTileBytes;
-    return panels_ +
-           (group * shape_.group_width() + panel * shape_.panel) / kTileRows * vector;
+    const std::int64_t vector =
+        static_cast<std::int64_t>(layout_.step.size()) * layout_.scheme.parts * kTileBytes;
+    return panels_ + (group * shape_.group_width() + panel * shape_.panel) / kTileRows * vector;
   }
 
   const Problem& problem_;
@@ -272,9 +271,9 @@ class TileExecution final : public Execution {
   }
 
   bool pack(const Weights& w, void* to, int workers) const override {
-    return problem_.compute == Compute::f32 ? pack_as<float>(w, static_cast<char*>(to), workers)
-                                            : pack_as<std::int32_t>(w, static_cast<char*>(to),
-                                                                    workers);
+    return problem_.compute == Compute::f32
+               ? pack_as<float>(w, static_cast<char*>(to), workers)
+               : pack_as<std::int32_t>(w, static_cast<char*>(to), workers);
   }
 
   std::int64_t scratch_bytes() const override {
@@ -316,17 +315,17 @@ class TileExecution final : public Execution {
           const std::int64_t group = index / shape_.panels(), panel = index % shape_.panels();
           const std::int64_t width = shape_.width(panel), vectors = width / kTileRows;
           T* const buffer = rows.get() + worker * each;
-          char* at = to + panels_offset() +
-                     (group * shape_.group_width() + panel * shape_.panel) / kTileRows *
-                         vector_bytes();
+          char* at =
+              to + panels_offset() +
+              (group * shape_.group_width() + panel * shape_.panel) / kTileRows * vector_bytes();
           std::int32_t sums[kTileVectors * kTileRows] = {};
           for (std::int64_t c = 0; c < problem_.in_channels; c += layout_.scheme.channels) {
             const std::int64_t count =
                 std::min<std::int64_t>(layout_.scheme.channels, problem_.in_channels - c);
             pack_panel<T>(kernels_, problem_, w, shape_, group, panel, c * taps, count * taps,
                           buffer);
-            pack_one({buffer, count, taps, vectors, at,
-                      &extremes[static_cast<std::size_t>(worker)]});
+            pack_one(
+                {buffer, count, taps, vectors, at, &extremes[static_cast<std::size_t>(worker)]});
             at += taps * layout_.scheme.parts * vectors * kTileBytes;
             if (offset_of(problem_) != 0)
               for (std::int64_t i = 0; i < count * taps * width; ++i)
@@ -411,9 +410,9 @@ std::unique_ptr<const Execution> execute(const Problem& problem, const Tensor& x
 
 }  // namespace
 
-const Candidate amx_split = {"amx_split", "tile_product", accepts_split, tile_cost,  nullptr,
-                             execute,     nullptr,        is_emulated};
-const Candidate byte_dots = {"direct", "byte_dots", accepts_bytes, tile_cost, nullptr,
-                             execute,  nullptr,     is_emulated};
+const Candidate amx_split = {"amx_split", "tile_product", accepts_split, tile_cost,
+                             nullptr,     execute,        nullptr,       is_emulated};
+const Candidate byte_dots = {"direct", "byte_dots", accepts_bytes, tile_cost,
+                             nullptr,  execute,     nullptr,       is_emulated};
 
 }  // namespace fastconv

@@ -33,8 +33,8 @@ bool has_avx512_bf16();
 std::vector<std::pair<std::string, bool>> cpu_features();
 
 // Asks the operating system for the AMX tile registers, which Linux grants per process and only on
-// request. True when the processor has AMX with bfloat16 and bytes and the tiles may be used from now
-// on.
+// request. True when the processor has AMX with bfloat16 and bytes and the tiles may be used from
+// now on.
 bool request_amx_permission();
 
 struct CacheSizes {

@@ -358,10 +358,10 @@ struct TileProductArgs {
   std::int64_t tiles;
   const std::int32_t* step;  // from an output to what it reads: a tap and a slab of channels
   std::int64_t steps;
-  const char* w;            // [steps][parts][vectors][1024]
-  std::int64_t vectors;     // of sixteen output channels: 1 or 2
-  void* acc;                // [tiles][16][vectors][16], float or int32
-  Upcoming upcoming;        // the weights of the next call
+  const char* w;         // [steps][parts][vectors][1024]
+  std::int64_t vectors;  // of sixteen output channels: 1 or 2
+  void* acc;             // [tiles][16][vectors][16], float or int32
+  Upcoming upcoming;     // the weights of the next call
 };
 
 // Magnitudes of what was cut into parts, as the bits of floats.

@@ -52,7 +52,9 @@ class TileScope {
   TileScope& operator=(const TileScope&) = delete;
 
  private:
-  FASTCONV_INLINE bool has(int i) const { return before_.rows[i] != 0 && before_.row_bytes[i] != 0; }
+  FASTCONV_INLINE bool has(int i) const {
+    return before_.rows[i] != 0 && before_.row_bytes[i] != 0;
+  }
 #define FASTCONV_FOR_EACH_TILE(action) \
   action(0) action(1) action(2) action(3) action(4) action(5) action(6) action(7)
 #define FASTCONV_SAVE_TILE(i) \
@@ -60,7 +62,7 @@ class TileScope {
 #define FASTCONV_RESTORE_TILE(i) \
   if (has(i)) _tile_loadd(i, contents_[i], 64);
   void save() { FASTCONV_FOR_EACH_TILE(FASTCONV_SAVE_TILE) }
-  void restore() { FASTCONV_FOR_EACH_TILE(FASTCONV_RESTORE_TILE) }
+  void restore(){FASTCONV_FOR_EACH_TILE(FASTCONV_RESTORE_TILE)}
 #undef FASTCONV_FOR_EACH_TILE
 #undef FASTCONV_SAVE_TILE
 #undef FASTCONV_RESTORE_TILE
@@ -70,12 +72,12 @@ class TileScope {
 };
 
 // Tile registers are named in the instruction, so that one macro serves both kinds of numbers.
-#define FASTCONV_TILE_PRODUCT(c, x, w)                                          \
-  do {                                                                          \
-    if constexpr (P == TileProduct::bytes)                                      \
-      _tile_dpbusd(c, x, w);                                                    \
-    else                                                                        \
-      _tile_dpbf16ps(c, x, w);                                                  \
+#define FASTCONV_TILE_PRODUCT(c, x, w)     \
+  do {                                     \
+    if constexpr (P == TileProduct::bytes) \
+      _tile_dpbusd(c, x, w);               \
+    else                                   \
+      _tile_dpbf16ps(c, x, w);             \
   } while (false)
 
 template <TileProduct P, int Turn, bool TwoRows, bool TwoColumns>

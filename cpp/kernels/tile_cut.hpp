@@ -44,8 +44,7 @@ struct Magnitudes {
     return {_mm512_set1_epi32(-1), _mm512_setzero_si512()};
   }
   FASTCONV_INLINE void add(__m512 x) {
-    const __m512i bits =
-        _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7fffffff));
+    const __m512i bits = _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7fffffff));
     least = _mm512_min_epu32(least, _mm512_sub_epi32(bits, _mm512_set1_epi32(1)));
     most = _mm512_max_epu32(most, bits);
   }
@@ -60,7 +59,8 @@ struct Magnitudes {
   }
 };
 
-// What one lane of a product takes, of kSide channels whose elements are in x: a word for each part.
+// What one lane of a product takes, of kSide channels whose elements are in x: a word for each
+// part.
 template <TileProduct P, int Channels>
 FASTCONV_INLINE void make_words(const __m512 (&x)[Channels], std::int32_t offset,
                                 Magnitudes& magnitudes, __m512i (&words)[3]) {
@@ -98,8 +98,8 @@ FASTCONV_INLINE void cut_planes(const TilePositionsArgs& a, const float* from, c
     FASTCONV_UNROLL
     for (int i = 0; i < kSide; ++i) {
       const std::int64_t c = row * kSide + i;
-      x[i] = c < a.channels ? _mm512_maskz_loadu_ps(mask, from + c * a.channel)
-                            : _mm512_setzero_ps();
+      x[i] =
+          c < a.channels ? _mm512_maskz_loadu_ps(mask, from + c * a.channel) : _mm512_setzero_ps();
     }
     __m512i word[3];
     make_words<P>(x, a.offset, magnitudes, word);

@@ -26,8 +26,7 @@ FASTCONV_INLINE void add_dots(__m512i& acc, __m512i x, __m512i w) {
   if constexpr (P == TileProduct::bytes)
     acc = _mm512_dpbusd_epi32(acc, x, w);
   else
-    acc = _mm512_castps_si512(
-        _mm512_dpbf16_ps(_mm512_castsi512_ps(acc), (__m512bh)x, (__m512bh)w));
+    acc = _mm512_castps_si512(_mm512_dpbf16_ps(_mm512_castsi512_ps(acc), (__m512bh)x, (__m512bh)w));
 #endif
 }
 
@@ -65,8 +64,7 @@ FASTCONV_NOINLINE void dots_block(const TileProductArgs& a, const char* x0, char
   FASTCONV_UNROLL
   for (int p = 0; p < kDotPixels; ++p) {
     FASTCONV_UNROLL
-    for (int v = 0; v < Vectors; ++v)
-      _mm512_storeu_si512(to + (p * Vectors + v) * 64, acc[p][v]);
+    for (int v = 0; v < Vectors; ++v) _mm512_storeu_si512(to + (p * Vectors + v) * 64, acc[p][v]);
   }
 }
 

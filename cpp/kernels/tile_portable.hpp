@@ -16,7 +16,8 @@
 // computations, ARITH 2019.) Three products of two rounded parts leave 2^-15.
 //
 // The tile product sums even and odd channels apart, from zero, then adds both to the accumulator;
-// every operation flushes what is below 2^-126 to zero, on its way in and out (Intel SDM, TDPBF16PS).
+// every operation flushes what is below 2^-126 to zero, on its way in and out (Intel SDM,
+// TDPBF16PS).
 #pragma once
 
 #include <cmath>
@@ -142,7 +143,8 @@ inline void add_product(const char* x, const char* w, float* acc) {
       float sum[2] = {0.0f, 0.0f};
       for (int k = 0; k < 16; ++k)
         for (int i = 0; i < 2; ++i)
-          sum[i] = flushed(std::fma(wide_x[m * 32 + 2 * k + i], wide_w[k * 32 + 2 * n + i], sum[i]));
+          sum[i] =
+              flushed(std::fma(wide_x[m * 32 + 2 * k + i], wide_w[k * 32 + 2 * n + i], sum[i]));
       float& to = acc[m * kTileRows + n];
       to = flushed(flushed(to) + flushed(sum[0] + sum[1]));
     }

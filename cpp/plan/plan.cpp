@@ -13,9 +13,9 @@ namespace fastconv {
 namespace {
 
 // In order of preference: the first of equal cost wins, and the last accepts everything.
-constexpr const Candidate* kCandidates[] = {
-    &amx_split, &byte_dots,   &winograd, &columns,     &direct,
-    &plane,     &row_stencil, &stencil,  &im2col_gemm, &reference};
+constexpr const Candidate* kCandidates[] = {&amx_split,   &byte_dots, &winograd,    &columns,
+                                            &direct,      &plane,     &row_stencil, &stencil,
+                                            &im2col_gemm, &reference};
 
 // Waking a worker costs microseconds; below this much work a call stays on its own thread.
 constexpr std::int64_t kInlineMacs = 500'000;

@@ -658,8 +658,8 @@ void test_tile_products() {
     }
     c.w_complex = c.w_complex && is_float(c.w_type);
     p.w_type = c.w_type;
-    p.precision = one_of({Precision::highest, Precision::highest, Precision::high,
-                          Precision::medium});
+    p.precision =
+        one_of({Precision::highest, Precision::highest, Precision::high, Precision::medium});
     c.make_arrays();
     const Candidate& candidate = p.compute == Compute::i32 ? byte_dots : amx_split;
     if (candidate.accepts(p) != nullptr) continue;

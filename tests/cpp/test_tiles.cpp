@@ -84,7 +84,10 @@ struct Input {
   std::vector<float> x;
 
   Input(TileProduct p, std::int64_t c, std::int64_t n, bool last, bool any)
-      : product(p), channels(c), positions(n), channels_last(last),
+      : product(p),
+        channels(c),
+        positions(n),
+        channels_last(last),
         x(random_elements(p, c * n, any)) {}
 
   float at(std::int64_t position, std::int64_t channel) const {
@@ -108,7 +111,10 @@ struct Filters {
   std::vector<float> w;
 
   Filters(TileProduct p, std::int64_t c, std::int64_t t, std::int64_t v, bool any)
-      : product(p), channels(c), taps(t), vectors(v),
+      : product(p),
+        channels(c),
+        taps(t),
+        vectors(v),
         w(random_elements(p, c * t * v * kTileRows, any)) {}
 
   float at(std::int64_t channel, std::int64_t tap, std::int64_t output) const {
@@ -128,9 +134,15 @@ std::vector<float> multiply(const TileKernels& kernels, TileProduct p, const Inp
                             const std::vector<std::int32_t>& steps, std::int64_t vectors) {
   std::vector<float> acc(tiles.size() * kTileRows * static_cast<std::size_t>(vectors) * kTileRows,
                          std::nanf(""));
-  kernels[p].product({x.bytes.data(), input.part(), tiles.data(),
-                      static_cast<std::int64_t>(tiles.size()), steps.data(),
-                      static_cast<std::int64_t>(steps.size()), w.bytes.data(), vectors, acc.data(),
+  kernels[p].product({x.bytes.data(),
+                      input.part(),
+                      tiles.data(),
+                      static_cast<std::int64_t>(tiles.size()),
+                      steps.data(),
+                      static_cast<std::int64_t>(steps.size()),
+                      w.bytes.data(),
+                      vectors,
+                      acc.data(),
                       {w.bytes.data(), 0, static_cast<std::int64_t>(w.bytes.size()), 1}});
   return acc;
 }
@@ -154,7 +166,9 @@ void test_parts() {
           double sum = 0;
           for (int s = 0; s < scheme_of(p).parts; ++s)
             sum += part_at(cut, s * input.part() + i * 64 + 2 * c);
-          const double most = p == TileProduct::three ? 0x1p-17 : p == TileProduct::one ? 0x1p-8 : 0;
+          const double most = p == TileProduct::three ? 0x1p-17
+                              : p == TileProduct::one ? 0x1p-8
+                                                      : 0;
           CHECK(std::fabs(x - sum) <= most * std::fabs(x));
         }
       }
@@ -197,11 +211,11 @@ void test_flush_and_rounding() {
                     filters.cut(tiles_portable), {0}, {0}, 1)[0];
   };
   CHECK(product({3.0f}, {5.0f}) == 15.0f);
-  CHECK(product({0x1p-127f}, {1.0f}) == 0.0f);                 // a denormal input counts as zero
-  CHECK(product({0x1p-100f}, {0x1p-30f}) == 0.0f);             // a denormal product is flushed
-  CHECK(product({0x1p-100f}, {0x1p-26f}) == 0x1p-126f);        // the smallest that is not
-  CHECK(product({1.0f, 0.0f, 0x1p-24f}, {1.0f, 0.0f, 1.0f}) == 1.0f);         // to even
-  CHECK(product({1.0f, 0.0f, 0x1.8p-24f}, {1.0f, 0.0f, 1.0f}) > 1.0f);        // up
+  CHECK(product({0x1p-127f}, {1.0f}) == 0.0f);           // a denormal input counts as zero
+  CHECK(product({0x1p-100f}, {0x1p-30f}) == 0.0f);       // a denormal product is flushed
+  CHECK(product({0x1p-100f}, {0x1p-26f}) == 0x1p-126f);  // the smallest that is not
+  CHECK(product({1.0f, 0.0f, 0x1p-24f}, {1.0f, 0.0f, 1.0f}) == 1.0f);   // to even
+  CHECK(product({1.0f, 0.0f, 0x1.8p-24f}, {1.0f, 0.0f, 1.0f}) > 1.0f);  // up
   // Even and odd channels are summed apart: each sum rounds to 1, and so does theirs to 2.
   CHECK(product({1.0f, 1.0f, 0x1p-24f, 0x1p-24f}, {1.0f, 1.0f, 1.0f, 1.0f}) == 2.0f);
   CHECK(std::isnan(product({std::numeric_limits<float>::infinity()}, {0.0f})));
@@ -286,8 +300,8 @@ void compare_with_portable(const TileKernels& kernels, bool same_sums) {
       std::vector<std::int32_t> tiles, steps;
       for (std::int64_t t = pick(1, 5); t > 0; --t)
         tiles.push_back(static_cast<std::int32_t>(pick(0, input.positions - 1)));
-      const std::int32_t room =
-          static_cast<std::int32_t>(input.positions) - 1 - *std::max_element(tiles.begin(), tiles.end());
+      const std::int32_t room = static_cast<std::int32_t>(input.positions) - 1 -
+                                *std::max_element(tiles.begin(), tiles.end());
       for (std::int64_t t = 0; t < taps; ++t)
         steps.push_back(static_cast<std::int32_t>(pick(0, room)));
       const auto expected = multiply(tiles_portable, p, input, x, w, tiles, steps, vectors);

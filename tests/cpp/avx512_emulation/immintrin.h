@@ -297,8 +297,8 @@ inline void _tile_dpbf16ps(int c, int a, int b) {
           sum[i] = emu512::flushed(__builtin_fmaf(
               emu512::from_bf16(emu512::element<std::uint16_t>(a, m, 2 * k + i)),
               emu512::from_bf16(emu512::element<std::uint16_t>(b, k, 2 * n + i)), sum[i]));
-      const float acc = emu512::flushed(emu512::element<float>(c, m, n)) +
-                        emu512::flushed(sum[0] + sum[1]);
+      const float acc =
+          emu512::flushed(emu512::element<float>(c, m, n)) + emu512::flushed(sum[0] + sum[1]);
       const float rounded = emu512::flushed(acc);
       __builtin_memcpy(emu512::tiles.tile[c][m] + 4 * n, &rounded, 4);
     }
