@@ -11,12 +11,15 @@ namespace {
 
 constexpr std::int64_t kMinPixels = 128;       // of a box: weights are read once for each
 constexpr std::int64_t kMostRun = 512;         // positions of a run, 64 KB of sums
-constexpr std::int64_t kMostStaged = 3 << 19;  // bytes
+constexpr std::int64_t kMostStaged = 3 << 19;  // bytes, or as much as so few pixels need,
+constexpr double kMostEver = 1 << 23;          // and never more
+constexpr std::int64_t kMostSlowRun = 32;      // of emulated tiles: between two looks for Ctrl-C
 constexpr std::int64_t kManyTasks = 16;        // for each thread: the last need not be shared
 constexpr std::int64_t kMinChannelsLast = 8;   // fewer are turned faster from planes
 
-bool shrink(Index3& box) {
-  if (box[0] * box[1] * box[2] < 2 * kMinPixels) return false;
+// Halves the depth, the height, at last the width.
+bool shrink(Index3& box, std::int64_t least) {
+  if (box[0] * box[1] * box[2] < 2 * least) return false;
   for (int a = 0; a < 3; ++a) {
     if (box[a] > 1) {
       box[a] = divide_up(box[a], 2);
@@ -26,18 +29,55 @@ bool shrink(Index3& box) {
   return false;
 }
 
+// What a box stages of one slab and part: not exact above 2^53, where it is only compared.
+struct Reach {
+  std::array<PatchAxis, 3> axis;
+
+  explicit Reach(const Problem& problem) {
+    for (int a = 0; a < 3; ++a)
+      axis[a] = PatchAxis::make(problem.axis[a], 0, problem.axis[a].kernel);
+  }
+  double positions(const Index3& box) const {
+    double n = 1;
+    for (int a = 0; a < 3; ++a)
+      n *= static_cast<double>(box[a] + axis[a].extent) * static_cast<double>(axis[a].phases);
+    return n;
+  }
+};
+
+double position_bytes(const Problem& problem, const TileScheme& scheme) {
+  return 64.0 * scheme.parts * static_cast<double>(divide_up(problem.in_channels, scheme.channels));
+}
+
+// The same whatever the threads, since it may decide which elements are looked at.
+Index3 choose_box(const Problem& problem, const TileScheme& scheme, const Machine& machine) {
+  Index3 box;
+  for (int a = 0; a < 3; ++a) box[a] = problem.axis[a].out;
+  const Reach reach(problem);
+  const double bytes = position_bytes(problem, scheme);
+  const double budget = static_cast<double>(std::min(machine.l2 * 2 / 5, kMostStaged));
+  while (reach.positions(box) * bytes > budget && shrink(box, kMinPixels)) {
+  }
+  while (reach.positions(box) * bytes > kMostEver && shrink(box, 1)) {
+  }
+  for (int a = 0; a < 3; ++a)
+    box[a] = divide_up(problem.axis[a].out, divide_up(problem.axis[a].out, box[a]));
+  return box;
+}
+
 // Rows of a box of `height` x `width` outputs, `pitch` positions apart, in as few tiles as can be.
-TileRun choose_run(std::int64_t height, std::int64_t width, std::int64_t pitch) {
+TileRun choose_run(std::int64_t height, std::int64_t width, std::int64_t pitch,
+                   std::int64_t most = kMostRun) {
   const auto total = [&](const TileRun& run) {
     return height / run.rows * run.tiles(run.rows, pitch) +
            (height % run.rows != 0 ? run.tiles(height % run.rows, pitch) : 0);
   };
   TileRun best;
-  best.width = std::min(width, kMostRun);
+  best.width = std::min(width, most);
   if (best.width < width) return best;
-  best.rows = std::clamp<std::int64_t>(kMostRun / round_up(width, kTileRows), 1, height);
+  best.rows = std::clamp<std::int64_t>(most / round_up(width, kTileRows), 1, height);
   std::int64_t least = total(best);
-  for (std::int64_t rows = 2; rows <= height && rows * pitch <= kMostRun + pitch; ++rows) {
+  for (std::int64_t rows = 2; rows <= height && rows * pitch <= most + pitch; ++rows) {
     const TileRun run = {rows, width, true};
     if (total(run) > least) continue;
     best = run;
@@ -83,7 +123,7 @@ class Builder {
   }
 
   TileLayout build() {
-    choose_box();
+    choose_boxes();
     lay_out_patch();
     list_steps();
     deal_out();
@@ -97,25 +137,9 @@ class Builder {
            layout_.patch.axis[2].phases;
   }
 
-  std::int64_t positions(const Index3& box) const {
-    std::int64_t n = phases();
-    for (int a = 0; a < 3; ++a) n *= box[a] + layout_.patch.axis[a].extent;
-    return n;
-  }
-
-  // The same whatever the threads, since it may decide which elements are looked at.
-  void choose_box() {
-    Index3& box = layout_.box;
-    for (int a = 0; a < 3; ++a) box[a] = problem_.axis[a].out;
-    const std::int64_t budget = std::min(machine_.l2 * 2 / 5, kMostStaged);
-    const std::int64_t bytes = layout_.slabs * layout_.scheme.parts * 64;
-    while (positions(box) * bytes > budget && shrink(box)) {
-    }
-    for (int a = 0; a < 3; ++a) {
-      layout_.boxes[a] = divide_up(problem_.axis[a].out, box[a]);
-      box[a] = divide_up(problem_.axis[a].out, layout_.boxes[a]);
-      layout_.boxes[a] = divide_up(problem_.axis[a].out, box[a]);
-    }
+  void choose_boxes() {
+    layout_.box = choose_box(problem_, layout_.scheme, machine_);
+    for (int a = 0; a < 3; ++a) layout_.boxes[a] = divide_up(problem_.axis[a].out, layout_.box[a]);
   }
 
   void lay_out_patch() {
@@ -133,8 +157,10 @@ class Builder {
     const std::int64_t channels =
         std::min<std::int64_t>(problem_.in_channels, layout_.scheme.channels);
     layout_.patch_elements = (channels_last_ ? plane : plane * channels) + 2 * line;
-    layout_.positions = positions(layout_.box) | 1;
-    layout_.run = choose_run(layout_.box[1], layout_.box[2], layout_.row_pitch());
+    layout_.positions = (patch.phase / patch.axis[2] * phases()) | 1;
+    const bool slow = machine_.tile_rate[static_cast<int>(layout_.product)] == 0;
+    layout_.run = choose_run(layout_.box[1], layout_.box[2], layout_.row_pitch(),
+                             slow ? kMostSlowRun : kMostRun);
   }
 
   void list_steps() {
@@ -207,6 +233,12 @@ bool choose_tile_product(const Problem& problem, TileProduct& product) {
   return true;
 }
 
+bool tiles_fit(const Problem& problem, TileProduct product) {
+  return Reach(problem).positions({1, 1, 1}) *
+             position_bytes(problem, kTileSchemes[static_cast<int>(product)]) <=
+         kMostEver;
+}
+
 PanelShape tile_panels(const Problem& problem) {
   return {problem.out_channels, kTileVectors * kTileRows, kTileRows};
 }
@@ -221,11 +253,11 @@ double tile_cost(const Problem& problem, const Machine& machine) {
   const auto& [depth, height, width] = problem.axis;
   const auto real = [](std::int64_t n) { return static_cast<double>(n); };
   const std::int64_t slabs = divide_up(problem.in_channels, scheme.channels);
-  std::int64_t positions = 1;
-  for (const Axis& a : problem.axis)
-    positions *=
-        (a.out + PatchAxis::make(a, 0, a.kernel).extent) * PatchAxis::make(a, 0, a.kernel).phases;
-  const std::int64_t pitch = width.out + PatchAxis::make(width, 0, width.kernel).extent;
+  const Index3 box = choose_box(problem, scheme, machine);
+  const Reach reach(problem);
+  double positions = reach.positions(box);
+  for (int a = 0; a < 3; ++a) positions *= real(divide_up(problem.axis[a].out, box[a]));
+  const std::int64_t pitch = box[2] + reach.axis[2].extent;
   const TileRun run = choose_run(height.out, width.out, pitch);
   const std::int64_t segments = divide_up(width.out, run.width);
   const std::int64_t tiles =
@@ -237,7 +269,7 @@ double tile_cost(const Problem& problem, const Machine& machine) {
   const double rate = std::max(machine.tile_rate[static_cast<int>(product)], 0.01);
   const double multiply = vectors / rate * real(slabs * scheme.channels) /
                           real(problem.in_channels) * real(tiles * kTileRows) / pixels;
-  const double staging = 0.4 * (1 + scheme.parts) * real(positions * slabs * scheme.channels) /
+  const double staging = 0.4 * (1 + scheme.parts) * positions * real(slabs * scheme.channels) /
                          (pixels * terms) * 16 / machine.lanes;
   const double store = (problem.channels_last ? kOuterStore : kOuterTranspose) * vectors / terms;
   const double weights = problem.keeps_weights ? 0.0 : 14.0 * vectors / pixels;

@@ -66,6 +66,9 @@ struct TileLayout {
 // The product that a problem's types and precision call for; false where there is none.
 bool choose_tile_product(const Problem& problem, TileProduct& product);
 
+// False where not even the input of one output pixel can be staged whole.
+bool tiles_fit(const Problem& problem, TileProduct product);
+
 PanelShape tile_panels(const Problem& problem);
 
 double tile_cost(const Problem& problem, const Machine& machine);

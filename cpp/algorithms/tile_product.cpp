@@ -318,7 +318,7 @@ class TileExecution final : public Execution {
           char* at =
               to + panels_offset() +
               (group * shape_.group_width() + panel * shape_.panel) / kTileRows * vector_bytes();
-          std::int32_t sums[kTileVectors * kTileRows] = {};
+          std::uint32_t sums[kTileVectors * kTileRows] = {};
           for (std::int64_t c = 0; c < problem_.in_channels; c += layout_.scheme.channels) {
             const std::int64_t count =
                 std::min<std::int64_t>(layout_.scheme.channels, problem_.in_channels - c);
@@ -329,13 +329,14 @@ class TileExecution final : public Execution {
             at += taps * layout_.scheme.parts * vectors * kTileBytes;
             if (offset_of(problem_) != 0)
               for (std::int64_t i = 0; i < count * taps * width; ++i)
-                sums[i % width] += static_cast<std::int32_t>(buffer[i]);
+                sums[i % width] += static_cast<std::uint32_t>(static_cast<std::int32_t>(buffer[i]));
           }
           if (offset_of(problem_) == 0) return;
           auto* const offsets = reinterpret_cast<std::int32_t*>(to + 64) +
                                 group * problem_.out_channels + panel * shape_.panel;
           for (std::int64_t k = 0; k < shape_.channels(panel); ++k)
-            offsets[k] = -sums[k] * offset_of(problem_);
+            offsets[k] = static_cast<std::int32_t>(
+                0u - sums[k] * static_cast<std::uint32_t>(offset_of(problem_)));
         });
     Extremes all;
     for (const Extremes& e : extremes) {
@@ -380,6 +381,8 @@ class TileExecution final : public Execution {
   const TileLayout layout_;
 };
 
+constexpr const char* kTooLarge = "the input of one output is too large to be staged whole";
+
 const char* accepts_split(const Problem& problem) {
   TileProduct product;
   if (problem.compute != Compute::f32 || !choose_tile_product(problem, product))
@@ -387,14 +390,14 @@ const char* accepts_split(const Problem& problem) {
   if ((product == TileProduct::six || product == TileProduct::four) &&
       problem.in_channels < kMinChannels)
     return "too few input channels: the error would exceed that of a sum in order";
-  return nullptr;
+  return tiles_fit(problem, product) ? nullptr : kTooLarge;
 }
 
 const char* accepts_bytes(const Problem& problem) {
   TileProduct product;
-  return choose_tile_product(problem, product) && product == TileProduct::bytes
-             ? nullptr
-             : "only for 8-bit input, borders included, and int8 weights, summed in int32";
+  if (!choose_tile_product(problem, product) || product != TileProduct::bytes)
+    return "only for 8-bit input, borders included, and int8 weights, summed in int32";
+  return tiles_fit(problem, product) ? nullptr : kTooLarge;
 }
 
 bool is_emulated(const Problem& problem, const Machine& machine) {
