@@ -128,7 +128,7 @@ def test_small_integers_are_exact(rank, channels, filters, groups, data):
     w = rng.integers(-4, 5, (groups * filters, channels, *kernel)).astype(np.float32)
     precision = draw(st.sampled_from(["highest", "high", "medium"]))
     if precision == "highest" and channels < 12:
-        with pytest.raises(ValueError, match="amx_split.*too few input channels"):
+        with pytest.raises(ValueError, match=r"amx_split.*too few input channels"):
             split(x, w, **options)
         return
     assert np.array_equal(split(x, w, precision=precision, **options), conv(x, w, **options))
@@ -139,7 +139,9 @@ HARD = {
     "a NaN": lambda s: _with(s, np.nan),
     "a denormal": lambda s: _with(s, 1e-40),
     "the largest": lambda s: _with(s, np.finfo(np.float32).max),
-    "magnitudes over 60 decades": lambda s: RNG.standard_normal(s) * 10.0 ** RNG.uniform(-30, 30, s),
+    "magnitudes over 60 decades": lambda s: (
+        RNG.standard_normal(s) * 10.0 ** RNG.uniform(-30, 30, s)
+    ),
     "magnitudes over 12 decades": lambda s: RNG.standard_normal(s) * 10.0 ** RNG.uniform(-6, 6, s),
     "tiny": lambda s: RNG.standard_normal(s) * 1e-30,
     "large": lambda s: RNG.standard_normal(s) * 1e16,
@@ -229,7 +231,9 @@ def test_half_precision_arrays_lose_nothing_but_the_last_rounding(isa, precision
         sums = gamma(w[0].size + 1, UNIT)
         if precision != "highest" and dtype is np.float16:
             sums += 2.0**-15
-        assert (np.abs(got.astype(np.float64) - exact) <= unit * np.abs(exact) + 1.01 * sums * s).all()
+        assert (
+            np.abs(got.astype(np.float64) - exact) <= unit * np.abs(exact) + 1.01 * sums * s
+        ).all()
 
 
 @pytest.mark.parametrize("fill", [0.1, -3.0, 1e-6])

@@ -69,7 +69,7 @@ const TileKernels& avx512_tiles() {
     const auto take = [&](TileProduct p) {
       TileKernels::Kernels& to = tiles.product[static_cast<int>(p)];
       const auto product = to.product;
-      to = tiles_avx512[p];
+      to = tiles_avx512_dots[p];
       if (to.product == nullptr) to.product = product;
     };
     if (has_avx512_vnni()) take(TileProduct::bytes);

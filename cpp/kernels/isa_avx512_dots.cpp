@@ -21,7 +21,7 @@ constexpr TileKernels::Kernels cutting() {
 
 }  // namespace avx512_dots
 
-constinit const TileKernels tiles_avx512 = {
+constinit const TileKernels tiles_avx512_dots = {
     {avx512_dots::cutting<TileProduct::six>(), avx512_dots::cutting<TileProduct::four>(),
      avx512_dots::cutting<TileProduct::three>(),
      avx512_dots::kernels<TileProduct::one>("AVX-512 BF16", 1.8),

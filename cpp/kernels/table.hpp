@@ -171,6 +171,6 @@ extern const KernelTable table_neon;
 extern const TileKernels tiles_portable;
 extern const TileKernels tiles_amx;
 // AVX-512 VNNI and BF16: products of TileProduct::one and bytes alone.
-extern const TileKernels tiles_avx512;
+extern const TileKernels tiles_avx512_dots;
 
 }  // namespace fastconv

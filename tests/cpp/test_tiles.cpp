@@ -321,7 +321,7 @@ void compare_with_portable(const TileKernels& kernels, bool same_sums) {
 
 #ifdef FASTCONV_TEST_EMULATED_TILES
 void test_emulated_amx() { compare_with_portable(tiles_amx, true); }
-void test_emulated_dots() { compare_with_portable(tiles_avx512, false); }
+void test_emulated_dots() { compare_with_portable(tiles_avx512_dots, false); }
 
 // A library may have tiles configured, and data in them, when it calls.
 void test_tiles_of_others_survive() {
