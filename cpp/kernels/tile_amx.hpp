@@ -25,12 +25,21 @@ struct alignas(64) TileConfig {
 };
 static_assert(sizeof(TileConfig) == 64);
 
+// GCC's intrinsics for the configuration claim eight bytes of the 64: all of it has to be in memory,
+// and to be read from there.
+#if defined(__GNUC__)
+#define FASTCONV_ALL_IN_MEMORY() __asm__ volatile("" : : : "memory")
+#else
+#define FASTCONV_ALL_IN_MEMORY() static_cast<void>(0)
+#endif
+
 // Eight whole tiles, for the time of one call. What the calling thread had configured before is put
 // back, with its contents: another library may be in the middle of something.
 class TileScope {
  public:
   FASTCONV_INLINE TileScope() {
     _tile_storeconfig(&before_);
+    FASTCONV_ALL_IN_MEMORY();
     if (before_.palette != 0) save();
     TileConfig config;
     config.palette = 1;
@@ -38,12 +47,14 @@ class TileScope {
       config.row_bytes[i] = 64;
       config.rows[i] = 16;
     }
+    FASTCONV_ALL_IN_MEMORY();
     _tile_loadconfig(&config);
   }
   FASTCONV_INLINE ~TileScope() {
     if (before_.palette == 0) {
       _tile_release();
     } else {
+      FASTCONV_ALL_IN_MEMORY();
       _tile_loadconfig(&before_);
       restore();
     }
