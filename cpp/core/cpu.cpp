@@ -229,6 +229,7 @@ bool cpu_supports(Isa isa) {
   return false;
 }
 
+bool has_avx_vnni() { return cpu_supports(Isa::avx2) && features().avx_vnni; }
 bool has_avx512_vnni() { return cpu_supports(Isa::avx512) && features().avx512_vnni; }
 bool has_avx512_bf16() { return cpu_supports(Isa::avx512) && features().avx512_bf16; }
 

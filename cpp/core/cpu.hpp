@@ -24,7 +24,8 @@ bool cpu_supports(Isa isa);
 // True on processors that compute 512-bit vectors in two halves (AMD family 19h, Zen 4).
 bool halves_512_bit_vectors();
 
-// Dot products of bytes and of bfloat16, beside AVX-512.
+// Dot products of bytes, beside AVX2; of bytes and of bfloat16, beside AVX-512.
+bool has_avx_vnni();
 bool has_avx512_vnni();
 bool has_avx512_bf16();
 

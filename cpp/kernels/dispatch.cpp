@@ -61,26 +61,45 @@ void halve(KernelSet<T>& wide, const KernelSet<T>& narrow) {
 }
 #endif
 
+// What `from` has of its own.
+[[maybe_unused]] void take(TileKernels& tiles, const TileKernels& from, TileProduct p) {
+  TileKernels::Kernels& to = tiles.product[static_cast<int>(p)];
+  const TileKernels::Kernels& own = from[p];
+  if (own.positions != nullptr) to.positions = own.positions;
+  if (own.weights != nullptr) to.weights = own.weights;
+  if (own.product == nullptr) return;
+  to.product = own.product;
+  to.name = own.name;
+  to.rate = own.rate;
+}
+
 #ifdef FASTCONV_HAVE_AVX512_DOTS
 // Dot-product instructions, each where the processor has it.
 const TileKernels& avx512_tiles() {
   static const TileKernels tiles = [] {
-    TileKernels tiles = tiles_portable;
-    const auto take = [&](TileProduct p) {
-      TileKernels::Kernels& to = tiles.product[static_cast<int>(p)];
-      const auto product = to.product;
-      to = tiles_avx512_dots[p];
-      if (to.product == nullptr) to.product = product;
-    };
-    if (has_avx512_vnni()) take(TileProduct::bytes);
+    TileKernels made = tiles_portable;
+    if (has_avx512_vnni()) take(made, tiles_avx512_dots, TileProduct::bytes);
     // Where vectors are not halved, one of these products takes the time of two multiply-adds.
     if (has_avx512_bf16() && has_avx512_vnni() && halves_512_bit_vectors())
       for (const TileProduct p :
            {TileProduct::six, TileProduct::four, TileProduct::three, TileProduct::one})
-        take(p);
-    return tiles;
+        take(made, tiles_avx512_dots, p);
+    return made;
   }();
   return tiles;
+}
+#endif
+
+#ifdef FASTCONV_HAVE_AVX_VNNI
+KernelTable avx2_table() {
+  static const TileKernels tiles = [] {
+    TileKernels made = tiles_portable;
+    if (has_avx_vnni()) take(made, tiles_avx_vnni, TileProduct::bytes);
+    return made;
+  }();
+  KernelTable table = table_avx2;
+  table.tiles = &tiles;
+  return table;
 }
 #endif
 
@@ -114,6 +133,12 @@ const KernelTable* tuned(const Built& built) {
 #ifdef FASTCONV_HAVE_AMX
   if (built.isa == Isa::amx) {
     static const KernelTable table = amx_table();
+    return &table;
+  }
+#endif
+#ifdef FASTCONV_HAVE_AVX_VNNI
+  if (built.isa == Isa::avx2) {
+    static const KernelTable table = avx2_table();
     return &table;
   }
 #endif

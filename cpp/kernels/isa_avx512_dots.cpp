@@ -16,7 +16,7 @@ constexpr TileKernels::Kernels kernels(const char* name, double rate) {
 // With an emulated product (dispatch.cpp).
 template <TileProduct P>
 constexpr TileKernels::Kernels cutting() {
-  return {"emulated tiles", nullptr, &tile_positions<P>, &tile_weights<P>, 0};
+  return {nullptr, nullptr, &tile_positions<P>, &tile_weights<P>, 0};
 }
 
 }  // namespace avx512_dots

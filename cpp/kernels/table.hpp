@@ -170,7 +170,9 @@ extern const KernelTable table_neon;
 // Plain loops, for every processor, with the bits of AMX tiles.
 extern const TileKernels tiles_portable;
 extern const TileKernels tiles_amx;
-// AVX-512 VNNI and BF16: products of TileProduct::one and bytes alone.
+// What is null here is left to the portable ones: products of parts that no instruction makes
+// (bytes and, with AVX-512 BF16, TileProduct::one are made), and cutting.
 extern const TileKernels tiles_avx512_dots;
+extern const TileKernels tiles_avx_vnni;
 
 }  // namespace fastconv

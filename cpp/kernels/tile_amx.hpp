@@ -25,8 +25,8 @@ struct alignas(64) TileConfig {
 };
 static_assert(sizeof(TileConfig) == 64);
 
-// GCC's intrinsics for the configuration claim eight bytes of the 64: all of it has to be in memory,
-// and to be read from there.
+// GCC's intrinsics for the configuration claim eight bytes of the 64: all of it has to be in
+// memory, and to be read from there.
 #if defined(__GNUC__)
 #define FASTCONV_ALL_IN_MEMORY() __asm__ volatile("" : : : "memory")
 #else

@@ -74,24 +74,45 @@ inline void widen(Extremes* extremes, float x) {
   if (magnitude > extremes->most) extremes->most = magnitude;
 }
 
+// Bytes, four channels of all positions at a time, so that compilers make vectors of it: the
+// instructions that multiply them may come without a kernel of their own for this.
+inline void byte_positions(const TilePositionsArgs& a) {
+  for (int c = 0; c < 64; c += 4) {
+    const auto offset = static_cast<std::uint32_t>(a.offset);
+    const std::int64_t left = a.channels > c ? a.channels - c : 0;
+    const auto* const from =
+        static_cast<const std::uint32_t*>(a.from) + (left > 0 ? c * a.channel : 0);
+    if (left < 4) {
+      for (std::int64_t p = 0; p < a.positions; ++p)
+        for (int i = 0; i < 4; ++i)
+          a.to[p * 64 + c + i] =
+              static_cast<char>((i < left ? from[p * a.position + i * a.channel] : 0u) + offset);
+      continue;
+    }
+    for (std::int64_t p = 0; p < a.positions; ++p) {
+      const std::uint32_t* const x = from + p * a.position;
+      const std::uint32_t word = ((x[0] + offset) & 255u) | ((x[a.channel] + offset) & 255u) << 8 |
+                                 ((x[2 * a.channel] + offset) & 255u) << 16 |
+                                 (x[3 * a.channel] + offset) << 24;
+      std::memcpy(a.to + p * 64 + c, &word, sizeof word);
+    }
+  }
+}
+
 template <TileProduct P>
-void tile_positions(const TilePositionsArgs& a) {
+void float_positions(const TilePositionsArgs& a) {
   constexpr TileScheme kScheme = kTileSchemes[static_cast<int>(P)];
-  const auto* const from = static_cast<const Element<P>*>(a.from);
+  const auto* const from = static_cast<const float*>(a.from);
   for (std::int64_t p = 0; p < a.positions; ++p) {
     for (int c = 0; c < kScheme.channels; ++c) {
-      const Element<P> x = c < a.channels ? from[p * a.position + c * a.channel] : Element<P>(0);
-      if constexpr (P == TileProduct::bytes) {
-        a.to[p * 64 + c] = static_cast<char>(static_cast<std::uint32_t>(x + a.offset));
-      } else {
-        std::uint32_t part[3];
-        cut<P>(x, part);
-        for (int i = 0; i < kScheme.parts; ++i) {
-          const auto half = static_cast<std::uint16_t>(part[i] >> 16);
-          std::memcpy(a.to + i * a.to_part + p * 64 + c * 2, &half, sizeof half);
-        }
-        widen(a.extremes, x);
+      const float x = c < a.channels ? from[p * a.position + c * a.channel] : 0.0f;
+      std::uint32_t part[3];
+      cut<P>(x, part);
+      for (int i = 0; i < kScheme.parts; ++i) {
+        const auto half = static_cast<std::uint16_t>(part[i] >> 16);
+        std::memcpy(a.to + i * a.to_part + p * 64 + c * 2, &half, sizeof half);
       }
+      widen(a.extremes, x);
     }
   }
 }
@@ -191,7 +212,9 @@ void tile_product(const TileProductArgs& a) {
 
 template <TileProduct P>
 constexpr TileKernels::Kernels kernels() {
-  return {"emulated tiles", &tile_product<P>, &tile_positions<P>, &tile_weights<P>, 0};
+  auto* positions = &byte_positions;
+  if constexpr (P != TileProduct::bytes) positions = &float_positions<P>;
+  return {"emulated tiles", &tile_product<P>, positions, &tile_weights<P>, 0};
 }
 
 }  // namespace fastconv::portable

@@ -286,7 +286,6 @@ void test_bytes() {
 void compare_with_portable(const TileKernels& kernels, bool same_sums) {
   for (int round = 0; round < 60; ++round) {
     for (const TileProduct p : kProducts) {
-      if (kernels[p].positions == nullptr) continue;
       const std::int64_t channels = pick(1, scheme_of(p).channels), vectors = pick(1, 2);
       const std::int64_t taps = pick(1, 5);
       const bool any = round % 3 == 0;
@@ -294,8 +293,8 @@ void compare_with_portable(const TileKernels& kernels, bool same_sums) {
       const Filters filters(p, channels, taps, vectors, any);
       const std::int32_t offset = p == TileProduct::bytes ? 128 : 0;
       const Cut x = input.cut(tiles_portable, offset), w = filters.cut(tiles_portable);
-      CHECK(input.cut(kernels, offset) == x);
-      CHECK(filters.cut(kernels) == w);
+      if (kernels[p].positions != nullptr) CHECK(input.cut(kernels, offset) == x);
+      if (kernels[p].weights != nullptr) CHECK(filters.cut(kernels) == w);
       if (kernels[p].product == nullptr) continue;
       std::vector<std::int32_t> tiles, steps;
       for (std::int64_t t = pick(1, 5); t > 0; --t)
@@ -321,7 +320,10 @@ void compare_with_portable(const TileKernels& kernels, bool same_sums) {
 
 #ifdef FASTCONV_TEST_EMULATED_TILES
 void test_emulated_amx() { compare_with_portable(tiles_amx, true); }
-void test_emulated_dots() { compare_with_portable(tiles_avx512_dots, false); }
+void test_emulated_dots() {
+  compare_with_portable(tiles_avx512_dots, false);
+  compare_with_portable(tiles_avx_vnni, false);
+}
 
 // A library may have tiles configured, and data in them, when it calls.
 void test_tiles_of_others_survive() {

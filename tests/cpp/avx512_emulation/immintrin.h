@@ -1,5 +1,5 @@
-// immintrin.h: the AVX-512 and AMX intrinsics that the kernels use, as plain loops after Intel's
-// pseudocode, so that these kernels can be tested where the processor has none of it.
+// immintrin.h: the AVX-512, AMX and AVX-VNNI intrinsics that the kernels use, as plain loops after
+// Intel's pseudocode, so that these kernels can be tested where the processor has none of it.
 //
 // Put this folder before the compiler's own headers when compiling one file, and only that file:
 //   c++ -Itests/cpp/avx512_emulation -Wno-psabi -c cpp/kernels/isa_avx512.cpp
@@ -190,6 +190,8 @@ using __m256i = long long __attribute__((vector_size(32)));
 
 namespace avx512_emulation {
 
+using HalfWords = std::uint32_t __attribute__((vector_size(32)));
+
 template <class To, class Narrow>
 inline To narrowed(__m512i v) {
   const auto words = (Words)v;
@@ -226,6 +228,22 @@ inline __m512i _mm512_dpbusd_epi32(__m512i acc, __m512i a, __m512i b) {
     sum[i / 4] += static_cast<std::uint32_t>(reinterpret_cast<std::uint8_t*>(&a)[i] *
                                              reinterpret_cast<std::int8_t*>(&b)[i]);
   return (__m512i)sum;
+}
+inline __m256i _mm256_setzero_si256() { return __m256i{}; }
+inline __m256i _mm256_set1_epi32(int x) {
+  return (__m256i)(emu512::HalfWords{} + static_cast<std::uint32_t>(x));
+}
+inline __m256i _mm256_loadu_si256(const __m256i* p) {
+  __m256i v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+inline __m256i _mm256_dpbusd_avx_epi32(__m256i acc, __m256i a, __m256i b) {
+  auto sum = (emu512::HalfWords)acc;
+  for (int i = 0; i < 32; ++i)
+    sum[i / 4] += static_cast<std::uint32_t>(reinterpret_cast<std::uint8_t*>(&a)[i] *
+                                             reinterpret_cast<std::int8_t*>(&b)[i]);
+  return (__m256i)sum;
 }
 using __m512bh = __m512i;
 inline __m512 _mm512_dpbf16_ps(__m512 acc, __m512bh a, __m512bh b) {
