@@ -45,8 +45,12 @@ struct Reach {
   }
 };
 
+// Its parts, and what they are cut from, a slab at a time.
 double position_bytes(const Problem& problem, const TileScheme& scheme) {
-  return 64.0 * scheme.parts * static_cast<double>(divide_up(problem.in_channels, scheme.channels));
+  const std::int64_t channels = problem.in_channels;
+  return 64.0 * scheme.parts * static_cast<double>(divide_up(channels, scheme.channels)) +
+         size_of(problem.compute) *
+             static_cast<double>(std::min<std::int64_t>(channels, scheme.channels));
 }
 
 // The same whatever the threads, since it may decide which elements are looked at.
