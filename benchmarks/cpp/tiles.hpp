@@ -71,7 +71,7 @@ inline double tile_peak(const KernelTable& table, TileProduct p) {
 class TileLayer {
  public:
   TileLayer(const KernelTable& table, TileProduct p)
-      : kernels_((*table.tiles)[p]), scheme_(kTileSchemes[static_cast<int>(p)]), product_(p) {
+      : kernels_((*table.tiles)[p].rows), scheme_(kTileSchemes[static_cast<int>(p)]), product_(p) {
     slabs_ = kChannels / scheme_.channels;
     std::mt19937 generator(1);
     const auto small = [&] { return static_cast<int>(generator() % 9) - 4; };
@@ -110,8 +110,7 @@ class TileLayer {
 
   // Of the first two tiles: small integers are exact in any order.
   bool is_right() {
-    const TileKernels::Kernels& plain = tiles_portable[product_];
-    plain.product(args(2));
+    tiles_portable[product_].rows.product(args(2));
     const std::vector<float> expected(acc_.begin(), acc_.begin() + 2 * 16 * 32);
     kernels_.product(args(2));
     return std::memcmp(expected.data(), acc_.data(), expected.size() * sizeof(float)) == 0;
@@ -136,7 +135,7 @@ class TileLayer {
             acc_.data(),  {}};
   }
 
-  const TileKernels::Kernels& kernels_;
+  const TileForm& kernels_;
   const TileScheme& scheme_;
   const TileProduct product_;
   std::int64_t slabs_;

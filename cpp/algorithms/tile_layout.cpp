@@ -114,6 +114,10 @@ bool border_has_type(const Problem& problem) {
   return true;
 }
 
+bool positions_are_columns(const Problem& problem) {
+  return problem.taps() == 1 && !problem.channels_last;
+}
+
 class Builder {
  public:
   Builder(const Problem& problem, const Tensor& x, const Machine& machine)
@@ -121,7 +125,9 @@ class Builder {
     choose_tile_product(problem, layout_.product);
     layout_.scheme = kTileSchemes[static_cast<int>(layout_.product)];
     layout_.slabs = divide_up(problem.in_channels, layout_.scheme.channels);
-    channels_last_ = has_unit_channels(problem, x) && problem.in_channels >= kMinChannelsLast;
+    layout_.columns = positions_are_columns(problem);
+    channels_last_ = !layout_.columns && has_unit_channels(problem, x) &&
+                     problem.in_channels >= kMinChannelsLast;
     for (int a = 0; a < 3; ++a)
       layout_.patch.axis[a] = PatchAxis::make(problem.axis[a], 0, problem.axis[a].kernel);
   }
@@ -161,10 +167,12 @@ class Builder {
     const std::int64_t channels =
         std::min<std::int64_t>(problem_.in_channels, layout_.scheme.channels);
     layout_.patch_elements = (channels_last_ ? plane : plane * channels) + 2 * line;
-    layout_.positions = (patch.phase / patch.axis[2] * phases()) | 1;
     const bool slow = machine_.tile_rate[static_cast<int>(layout_.product)] == 0;
     layout_.run = choose_run(layout_.box[1], layout_.box[2], layout_.row_pitch(),
                              slow ? kMostSlowRun : kMostRun);
+    layout_.most_tiles = layout_.run.tiles(layout_.run.rows, layout_.row_pitch());
+    layout_.places = layout_.columns ? layout_.run_count() * layout_.most_tiles
+                                     : (patch.phase / patch.axis[2] * phases()) | 1;
   }
 
   void list_steps() {
@@ -178,7 +186,7 @@ class Builder {
             const std::int64_t block =
                 (pd.phase_of(i) * ph.phases + ph.phase_of(j)) * pw.phases + pw.phase_of(k);
             layout_.step.push_back(static_cast<std::int32_t>(
-                s * layout_.scheme.parts * layout_.positions + block * phase +
+                s * layout_.scheme.parts * layout_.places + block * phase +
                 pd.position_of(i) * slice + ph.position_of(j) * row + pw.position_of(k)));
           }
         }
@@ -196,8 +204,6 @@ class Builder {
   }
 
   void finish() {
-    const TileRun& run = layout_.run;
-    layout_.most_tiles = run.tiles(run.rows, layout_.row_pitch());
     layout_.acc_elements = layout_.most_tiles * kTileRows * kTileVectors * kTileRows;
     // The last tile may begin with the last position.
     layout_.staged_bytes = layout_.slabs * layout_.slab_bytes() + (kTileRows - 1) * 64;
@@ -214,6 +220,12 @@ class Builder {
 std::int64_t TileRun::tiles(std::int64_t count, std::int64_t pitch) const {
   if (flat) return divide_up((count - 1) * pitch + width, kTileRows);
   return count * divide_up(width, kTileRows);
+}
+
+std::int64_t TileLayout::run_at(const Index3& output) const {
+  return (output[0] * divide_up(box[1], run.rows) + output[1] / run.rows) *
+             divide_up(box[2], run.width) +
+         output[2] / run.width;
 }
 
 bool choose_tile_product(const Problem& problem, TileProduct& product) {
@@ -273,9 +285,11 @@ double tile_cost(const Problem& problem, const Machine& machine) {
   const double rate = std::max(machine.tile_rate[static_cast<int>(product)], 0.01);
   const double multiply = vectors / rate * real(slabs * scheme.channels) /
                           real(problem.in_channels) * real(tiles * kTileRows) / pixels;
-  const double staging = 0.4 * (1 + scheme.parts) * positions * real(slabs * scheme.channels) /
-                         (pixels * terms) * 16 / machine.lanes;
-  const double store = (problem.channels_last ? kOuterStore : kOuterTranspose) * vectors / terms;
+  const bool columns = positions_are_columns(problem);
+  const double staging = (columns ? 0.25 : 0.4) * (1 + scheme.parts) * positions *
+                         real(slabs * scheme.channels) / (pixels * terms) * 16 / machine.lanes;
+  const double each = problem.channels_last ? kOuterStore : columns ? kLanesPass : kOuterTranspose;
+  const double store = each * vectors / terms;
   const double weights = problem.keeps_weights ? 0.0 : 14.0 * vectors / pixels;
   return multiply + staging + store + weights;
 }

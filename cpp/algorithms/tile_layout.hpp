@@ -8,6 +8,9 @@
 //     row 1  o o o o o o o . .     .  in vain          61 from first to last, four tiles
 //
 //   runs         rows of outputs that one call makes, so that their sums stay in the nearer caches
+//
+// In pointwise layers with channels first, positions are columns of tiles (TileForm): each run then
+// has tiles of its own, one after the other.
 #pragma once
 
 #include <cstdint>
@@ -33,11 +36,12 @@ struct TileRun {
 struct TileLayout {
   TileProduct product = TileProduct::six;
   TileScheme scheme;
+  bool columns = false;
   std::int64_t slabs = 1;
   Index3 box = {1, 1, 1};
   Index3 boxes = {1, 1, 1};
-  Patch patch;                 // of a slab, in the compute type
-  std::int64_t positions = 1;  // of a slab and part
+  Patch patch;              // of a slab, in the compute type
+  std::int64_t places = 1;  // of a slab and part: positions, or as columns whole tiles
   TileRun run;
   std::vector<std::int32_t> step;  // TileProductArgs
   // Boxes whose task is all panels; the others are dealt out by panels, too.
@@ -57,10 +61,13 @@ struct TileLayout {
   std::int64_t tasks(const Problem& p) const {
     return whole_boxes + (all_boxes(p) - whole_boxes) * panel_tasks;
   }
-  std::int64_t part_bytes() const { return positions * 64; }
+  std::int64_t part_bytes() const { return places * (columns ? kTileBytes : 64); }
   std::int64_t slab_bytes() const { return part_bytes() * scheme.parts; }
   std::int64_t row_pitch() const { return patch.layout.length[2]; }
   std::int64_t slice_pitch() const { return patch.layout.length[1] * row_pitch(); }
+  // Runs of a box, and which of them begins with output (d, h, w).
+  std::int64_t run_count() const { return run_at({box[0] - 1, box[1] - 1, box[2] - 1}) + 1; }
+  std::int64_t run_at(const Index3& output) const;
 };
 
 // The product that a problem's types and precision call for; false where there is none.

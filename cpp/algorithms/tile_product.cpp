@@ -3,7 +3,7 @@
 //
 //   for each task (image, group, box of pixels, range of panels)         in parallel
 //     for each slab of input channels
-//       stage its patch -> turn and cut                                  positions of 64 bytes
+//       stage its patch -> cut (and turn)                                positions of 64 bytes
 //     for each panel of 32 output channels                               its weights from L2
 //       for each run of rows
 //         multiply: for each tile of 32 pixels, each slab, each tap      sums in tile registers
@@ -80,6 +80,11 @@ bool looks_at_magnitudes(const Problem& problem, TileProduct product) {
 
 std::int32_t offset_of(const Problem& problem) { return problem.x_type == DType::i8 ? 128 : 0; }
 
+const TileForm& form_of(const KernelTable& table, const TileLayout& layout) {
+  const TileKernels::Kernels& kernels = (*table.tiles)[layout.product];
+  return layout.columns ? kernels.columns : kernels.rows;
+}
+
 template <class T>
 class TileRunner {
  public:
@@ -90,14 +95,15 @@ class TileRunner {
         layout_(layout),
         shape_(tile_panels(problem)),
         table_(table),
-        kernels_((*table.tiles)[layout.product]),
+        kernels_(form_of(table, layout)),
         operands_(operands),
         panels_(panels),
         allowed_(allowed),
         scratch_(scratch),
         scratch_each_(scratch_bytes(layout)),
         interrupt_(interrupt),
-        store_(problem, table, operands.y, bias) {}
+        store_(problem, table, operands.y, bias),
+        in_place_(lies_as_a_patch()) {}
 
   static std::int64_t scratch_bytes(const TileLayout& l) {
     return round_to_line(l.patch_elements * std::int64_t{sizeof(T)}) +
@@ -128,14 +134,9 @@ class TileRunner {
     const Pad pad(layout_, scratch_ + worker * scratch_each_);
     if (!stage(tile, pad)) return unsuitable.store(1, std::memory_order_relaxed);
     for (std::int64_t p = first; p < last; ++p) {
-      for (std::int64_t d = 0; d < tile.size[0]; ++d) {
-        for (std::int64_t h = 0; h < tile.size[1]; h += layout_.run.rows) {
-          for (std::int64_t w = 0; w < tile.size[2]; w += layout_.run.width) {
-            make_run(tile, p, {d, h, w}, p + 1 < last, pad, worker);
-            if (interrupt_.stop_requested()) return;
-          }
-        }
-      }
+      for_each_run(tile, [&](const Index3& at) {
+        if (!interrupt_.stop_requested()) make_run(tile, p, at, p + 1 < last, pad, worker);
+      });
     }
   }
 
@@ -168,15 +169,16 @@ class TileRunner {
       patch.first_channel = s * layout_.scheme.channels;
       patch.channels = std::min<std::int64_t>(layout_.scheme.channels,
                                               problem_.in_channels - patch.first_channel);
-      // The last boxes do not fill their patch.
-      if (tile.size != layout_.box)
-        std::memset(pad.patch, 0, static_cast<std::size_t>(layout_.patch_elements) * sizeof(T));
-      stage_patch<T>(table_, problem_, operands_.x, patch, tile, pad.patch);
-      std::int64_t positions = patch.layout.phase / patch.layout.axis[2];
-      for (const PatchAxis& a : patch.axis) positions *= a.phases;
-      kernels_.positions({pad.patch, patch.layout.axis[2], patch.layout.channel, positions,
-                          patch.channels, pad.staged + s * layout_.slab_bytes(),
-                          layout_.part_bytes(), offset_of(problem_), &extremes});
+      char* const to = pad.staged + s * layout_.slab_bytes();
+      if (in_place_) {
+        cut_in_place(tile, patch, to, &extremes);
+      } else {
+        // The last boxes do not fill their patch.
+        if (tile.size != layout_.box)
+          std::memset(pad.patch, 0, static_cast<std::size_t>(layout_.patch_elements) * sizeof(T));
+        stage_patch<T>(table_, problem_, operands_.x, patch, tile, pad.patch);
+        cut(tile, patch, pad.patch, to, &extremes);
+      }
       if (looks_at_magnitudes(problem_, layout_.product) &&
           (extremes.least < allowed_.least || extremes.most > allowed_.most))
         return false;
@@ -184,45 +186,118 @@ class TileRunner {
     return true;
   }
 
+  // Whole rows of planes, as they lie in x.
+  bool lies_as_a_patch() const {
+    const Tensor& x = operands_.x;
+    if (!layout_.columns || problem_.padded() || problem_.complex ||
+        !same_storage(problem_.x_type, problem_.compute))
+      return false;
+    for (const Axis& a : problem_.axis)
+      if (a.stride != 1) return false;
+    constexpr std::int64_t kElement = sizeof(T);
+    const Axis& width = problem_.axis[2];
+    return layout_.box[2] == width.in && x.axis[2] == kElement &&
+           (problem_.axis[1].in == 1 || x.axis[1] == width.in * kElement) &&
+           x.axis[0] % kElement == 0 && x.channel % kElement == 0 && x.batch % kElement == 0;
+  }
+
+  void cut_in_place(const Tile& tile, const Patch& patch, char* to, Extremes* extremes) const {
+    constexpr std::int64_t kElement = sizeof(T);
+    const Tensor& x = operands_.x;
+    Patch lies = patch;
+    lies.layout.axis = {x.axis[0] / kElement, problem_.axis[2].in, 1};
+    lies.layout.channel = x.channel / kElement;
+    const char* from = x.data + tile.image * x.batch +
+                       x.channel_offset(tile.group * problem_.in_channels + patch.first_channel);
+    for (int a = 0; a < 3; ++a) from += tile.origin[a] * x.axis[a];
+    cut(tile, lies, reinterpret_cast<const T*>(from), to, extremes);
+  }
+
+  void cut(const Tile& tile, const Patch& patch, const T* from, char* to,
+           Extremes* extremes) const {
+    const Index3& step = patch.layout.axis;
+    TilePositionsArgs args{from,           step[2], patch.layout.channel, 0,
+                           patch.channels, to,      layout_.part_bytes(), offset_of(problem_),
+                           extremes};
+    if (!layout_.columns) {
+      args.positions = patch.layout.phase / step[2];
+      for (const PatchAxis& a : patch.axis) args.positions *= a.phases;
+      return kernels_.positions(args);
+    }
+    for_each_run(tile, [&](const Index3& at) {
+      const Index3 size = size_of_run(tile, at);
+      args.from = from + at[0] * step[0] + at[1] * step[1] + at[2];
+      args.to = to + layout_.run_at(at) * layout_.most_tiles * kTileBytes;
+      // Tiles do not run from row to row, where a row may end within one.
+      const std::int64_t rows = layout_.run.flat ? 1 : size[1];
+      args.positions = layout_.run.flat ? (size[1] - 1) * step[1] + size[2] : size[2];
+      for (std::int64_t h = 0; h < rows; ++h) {
+        kernels_.positions(args);
+        args.from = static_cast<const T*>(args.from) + step[1];
+        args.to += divide_up(size[2], kTileRows) * kTileBytes;
+      }
+    });
+  }
+
+  template <class Visit>
+  void for_each_run(const Tile& tile, Visit visit) const {
+    Index3 at;
+    for (at[0] = 0; at[0] < tile.size[0]; ++at[0])
+      for (at[1] = 0; at[1] < tile.size[1]; at[1] += layout_.run.rows)
+        for (at[2] = 0; at[2] < tile.size[2]; at[2] += layout_.run.width) visit(at);
+  }
+
+  Index3 size_of_run(const Tile& tile, const Index3& at) const {
+    return {1, std::min(layout_.run.rows, tile.size[1] - at[1]),
+            std::min(layout_.run.width, tile.size[2] - at[2])};
+  }
+
   void make_run(const Tile& tile, std::int64_t panel, const Index3& at, bool more, const Pad& pad,
                 int worker) {
     const TileRun& run = layout_.run;
     Tile part = tile;
-    part.size = {1, std::min(run.rows, tile.size[1] - at[1]),
-                 std::min(run.width, tile.size[2] - at[2])};
+    part.size = size_of_run(tile, at);
     for (int a = 0; a < 3; ++a) part.origin[a] += at[a];
     const std::int64_t pitch = layout_.row_pitch();
-    const std::int64_t start = at[0] * layout_.slice_pitch() + at[1] * pitch + at[2];
-    std::int64_t count = 0;
-    const auto add_tiles = [&](std::int64_t first, std::int64_t pixels) {
-      for (std::int64_t i = 0; i < pixels; i += kTileRows)
-        pad.tile[count++] = static_cast<std::int32_t>(first + i);
-    };
-    if (run.flat) {
-      add_tiles(start, (part.size[1] - 1) * pitch + part.size[2]);
-    } else {
-      for (std::int64_t h = 0; h < part.size[1]; ++h) add_tiles(start + h * pitch, part.size[2]);
-    }
+    const std::int64_t count = run.flat
+                                   ? divide_up((part.size[1] - 1) * pitch + part.size[2], kTileRows)
+                                   : part.size[1] * divide_up(part.size[2], kTileRows);
+    place_tiles(part.size, at, count, pad.tile);
     const std::int64_t width = shape_.width(panel);
     const char* const w = weights(tile.group, panel);
     // The weights that follow, a share of them with each run.
     Upcoming next;
     if (more) {
       const std::int64_t bytes = panel_bytes(panel + 1);
-      const std::int64_t share =
-          round_to_line(divide_up(bytes, divide_up(tile.size[1], run.rows) * tile.size[0]));
-      const std::int64_t from =
-          std::min(bytes, (at[0] * divide_up(tile.size[1], run.rows) + at[1] / run.rows) * share);
+      const std::int64_t share = round_to_line(divide_up(bytes, layout_.run_count()));
+      const std::int64_t from = std::min(bytes, layout_.run_at(at) * share);
       next.at = weights(tile.group, panel + 1) + from;
-      next.bytes = at[2] == 0 ? std::min(share, bytes - from) : 0;
+      next.bytes = std::min(share, bytes - from);
     }
     kernels_.product({pad.staged, layout_.part_bytes(), pad.tile, count, layout_.step.data(),
                       static_cast<std::int64_t>(layout_.step.size()), w, width / kTileRows, pad.acc,
                       next});
     const std::int64_t row = run.flat ? pitch : round_up(part.size[2], kTileRows);
+    BoxAccumulators<T> acc{pad.acc, width, 1, row, 0};
+    if (layout_.columns) acc = {pad.acc, 1, count * kTileRows, row, 0};
     store_.store(part, tile.group * problem_.out_channels + panel * shape_.panel,
-                 shape_.channels(panel), {pad.acc, width, 1, row, 0}, pad.convert);
+                 shape_.channels(panel), acc, pad.convert);
     interrupt_.work_done(worker, count * kTileRows * width * problem_.terms());
+  }
+
+  // Where the tiles of a run begin in what is staged.
+  void place_tiles(const Index3& size, const Index3& at, std::int64_t count,
+                   std::int32_t* to) const {
+    if (layout_.columns) {
+      const std::int64_t first = layout_.run_at(at) * layout_.most_tiles;
+      for (std::int64_t i = 0; i < count; ++i) to[i] = static_cast<std::int32_t>(first + i);
+      return;
+    }
+    const std::int64_t pitch = layout_.row_pitch();
+    const std::int64_t start = at[0] * layout_.slice_pitch() + at[1] * pitch + at[2];
+    const std::int64_t of_row = layout_.run.flat ? count : divide_up(size[2], kTileRows);
+    for (std::int64_t i = 0; i < count; ++i)
+      to[i] = static_cast<std::int32_t>(start + i / of_row * pitch + i % of_row * kTileRows);
   }
 
   std::int64_t panel_bytes(std::int64_t panel) const {
@@ -239,7 +314,7 @@ class TileRunner {
   const TileLayout& layout_;
   const PanelShape shape_;
   const KernelTable& table_;
-  const TileKernels::Kernels& kernels_;
+  const TileForm& kernels_;
   const Operands& operands_;
   const char* const panels_;
   const Extremes allowed_;
@@ -247,6 +322,7 @@ class TileRunner {
   const std::int64_t scratch_each_;
   Interrupt& interrupt_;
   const BoxStore<T> store_;
+  const bool in_place_;
 };
 
 // Packed weights: header | for bytes what the offset of the input adds to each output | panels
@@ -267,7 +343,7 @@ class TileExecution final : public Execution {
 
   bool packs_like(const Execution& other) const override {
     const TileLayout& l = static_cast<const TileExecution&>(other).layout_;
-    return layout_.product == l.product && layout_.slabs == l.slabs;
+    return layout_.product == l.product && layout_.columns == l.columns;
   }
 
   bool pack(const Weights& w, void* to, int workers) const override {
@@ -309,7 +385,7 @@ class TileExecution final : public Execution {
     const std::int64_t each = slab_terms * shape_.panel;
     const std::unique_ptr<T[]> rows(new T[static_cast<std::size_t>(each * workers)]);
     std::vector<Extremes> extremes(static_cast<std::size_t>(workers));
-    const auto pack_one = (*kernels_.tiles)[layout_.product].weights;
+    const auto pack_one = form_of(kernels_, layout_).weights;
     parallel_for(
         problem_.groups * shape_.panels(), workers, [&](std::int64_t index, int worker) noexcept {
           const std::int64_t group = index / shape_.panels(), panel = index % shape_.panels();

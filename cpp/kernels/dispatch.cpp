@@ -65,10 +65,15 @@ void halve(KernelSet<T>& wide, const KernelSet<T>& narrow) {
 [[maybe_unused]] void take(TileKernels& tiles, const TileKernels& from, TileProduct p) {
   TileKernels::Kernels& to = tiles.product[static_cast<int>(p)];
   const TileKernels::Kernels& own = from[p];
-  if (own.positions != nullptr) to.positions = own.positions;
-  if (own.weights != nullptr) to.weights = own.weights;
-  if (own.product == nullptr) return;
-  to.product = own.product;
+  for (TileForm TileKernels::Kernels::* form :
+       {&TileKernels::Kernels::rows, &TileKernels::Kernels::columns}) {
+    TileForm& into = to.*form;
+    const TileForm& of = own.*form;
+    if (of.positions != nullptr) into.positions = of.positions;
+    if (of.weights != nullptr) into.weights = of.weights;
+    if (of.product != nullptr) into.product = of.product;
+  }
+  if (own.rate == 0) return;
   to.name = own.name;
   to.rate = own.rate;
 }

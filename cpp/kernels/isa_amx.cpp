@@ -11,7 +11,10 @@ namespace amx {
 
 template <TileProduct P>
 constexpr TileKernels::Kernels kernels(double rate) {
-  return {"AMX tiles", &tile_product<P>, &tile_positions<P>, &tile_weights<P>, rate};
+  return {"AMX tiles",
+          {&tile_product<P, true>, &tile_positions<P, true>, &tile_weights<P, false>},
+          {&tile_product<P, false>, &tile_positions<P, false>, &tile_weights<P, true>},
+          rate};
 }
 
 }  // namespace amx

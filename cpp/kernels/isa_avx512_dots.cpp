@@ -11,12 +11,18 @@ namespace avx512_dots {
 
 template <TileProduct P>
 constexpr TileKernels::Kernels kernels(const char* name, double rate) {
-  return {name, &tile_product<P>, &tile_positions<P>, &tile_weights<P>, rate};
+  return {name,
+          {&tile_product<P, true>, &tile_positions<P, true>, &tile_weights<P, false>},
+          {&tile_product<P, false>, &tile_positions<P, false>, &tile_weights<P, true>},
+          rate};
 }
 // With an emulated product (dispatch.cpp).
 template <TileProduct P>
 constexpr TileKernels::Kernels cutting() {
-  return {nullptr, nullptr, &tile_positions<P>, &tile_weights<P>, 0};
+  return {nullptr,
+          {nullptr, &tile_positions<P, true>, &tile_weights<P, false>},
+          {nullptr, &tile_positions<P, false>, &tile_weights<P, true>},
+          0};
 }
 
 }  // namespace avx512_dots

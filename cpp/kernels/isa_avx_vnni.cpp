@@ -7,6 +7,13 @@ namespace fastconv {
 
 // Cut by the portable code (dispatch.cpp).
 constinit const TileKernels tiles_avx_vnni = {
-    {{}, {}, {}, {}, {"AVX-VNNI", &avx_vnni::tile_product, nullptr, nullptr, 4.0}}};
+    {{},
+     {},
+     {},
+     {},
+     {"AVX-VNNI",
+      {&avx_vnni::tile_product, nullptr, nullptr},
+      {&avx_vnni::tile_product_of_planes, nullptr, nullptr},
+      4.0}}};
 
 }  // namespace fastconv

@@ -118,12 +118,19 @@ inline constexpr int kTileRows = 16;     // pixels, and output channels, of a ti
 inline constexpr int kTileVectors = 2;   // of sixteen output channels, in a panel
 inline constexpr int kTileBytes = 1024;  // sixteen rows of 64
 
+// Which operand of a tile product positions are: its rows, where a tap is a shift by a row, or its
+// columns, where neither planes of input nor of output are turned, but there can be one tap only.
+struct TileForm {
+  void (*product)(const TileProductArgs&);
+  void (*positions)(const TilePositionsArgs&);
+  void (*weights)(const TileWeightsArgs&);
+};
+
 struct TileKernels {
   struct Kernels {
     const char* name;
-    void (*product)(const TileProductArgs&);
-    void (*positions)(const TilePositionsArgs&);
-    void (*weights)(const TileWeightsArgs&);
+    TileForm rows;
+    TileForm columns;
     // Multiply-adds in the time of one of a vector of floats; 0 where they are emulated.
     double rate;
   };

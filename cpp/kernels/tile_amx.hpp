@@ -82,36 +82,46 @@ class TileScope {
   alignas(64) char contents_[8][kTileBytes];
 };
 
-// Tile registers are named in the instruction, so that one macro serves both kinds of numbers.
-#define FASTCONV_TILE_PRODUCT(c, x, w)     \
-  do {                                     \
-    if constexpr (P == TileProduct::bytes) \
-      _tile_dpbusd(c, x, w);               \
-    else                                   \
-      _tile_dpbf16ps(c, x, w);             \
+// Tile registers are named in the instruction, so that one macro serves all kinds of numbers.
+#define FASTCONV_TILE_PRODUCT(c, a, b)             \
+  do {                                             \
+    if constexpr (P == TileProduct::bytes && Rows) \
+      _tile_dpbusd(c, a, b);                       \
+    else if constexpr (P == TileProduct::bytes)    \
+      _tile_dpbsud(c, a, b);                       \
+    else                                           \
+      _tile_dpbf16ps(c, a, b);                     \
   } while (false)
 
-template <TileProduct P, int Turn, bool TwoRows, bool TwoColumns>
-FASTCONV_INLINE void tile_turn(const char* x0, const char* x1, std::int64_t x_part, const char* w,
-                               std::int64_t w_part) {
+// Two tiles each of rows (a) and columns (b), or one: part 0 of them, and from part to part.
+struct TileOperands {
+  const char *a0, *a1;
+  std::int64_t a_part;
+  const char *b0, *b1;
+  std::int64_t b_part;
+};
+
+// Rows: positions are rows, weights columns.
+template <TileProduct P, bool Rows, int Turn, bool TwoRows, bool TwoColumns>
+FASTCONV_INLINE void tile_turn(const TileOperands& o) {
   constexpr TileScheme kScheme = kTileSchemes[static_cast<int>(P)];
   constexpr TileScheme::Turn kTurn = kScheme.turn[Turn];
   constexpr TileScheme::Turn kBefore =
       Turn == 0 ? TileScheme::Turn{-1, -1} : kScheme.turn[Turn == 0 ? 0 : Turn - 1];
-  if constexpr (kTurn.x != kBefore.x) {
-    _tile_loadd(4, x0 + kTurn.x * x_part, 64);
-    if constexpr (TwoRows) _tile_loadd(5, x1 + kTurn.x * x_part, 64);
+  constexpr int kA = Rows ? kTurn.x : kTurn.w, kB = Rows ? kTurn.w : kTurn.x;
+  if constexpr (kA != (Rows ? kBefore.x : kBefore.w)) {
+    _tile_loadd(4, o.a0 + kA * o.a_part, 64);
+    if constexpr (TwoRows) _tile_loadd(5, o.a1 + kA * o.a_part, 64);
   }
-  if constexpr (kTurn.w != kBefore.w) {
-    _tile_loadd(6, w + kTurn.w * w_part, 64);
-    if constexpr (TwoColumns) _tile_loadd(7, w + kTurn.w * w_part + kTileBytes, 64);
+  if constexpr (kB != (Rows ? kBefore.w : kBefore.x)) {
+    _tile_loadd(6, o.b0 + kB * o.b_part, 64);
+    if constexpr (TwoColumns) _tile_loadd(7, o.b1 + kB * o.b_part, 64);
   }
   FASTCONV_TILE_PRODUCT(0, 4, 6);
   if constexpr (TwoColumns) FASTCONV_TILE_PRODUCT(1, 4, 7);
   if constexpr (TwoRows) FASTCONV_TILE_PRODUCT(2, 5, 6);
   if constexpr (TwoRows && TwoColumns) FASTCONV_TILE_PRODUCT(3, 5, 7);
-  if constexpr (Turn + 1 < kScheme.turns)
-    tile_turn<P, Turn + 1, TwoRows, TwoColumns>(x0, x1, x_part, w, w_part);
+  if constexpr (Turn + 1 < kScheme.turns) tile_turn<P, Rows, Turn + 1, TwoRows, TwoColumns>(o);
 }
 #undef FASTCONV_TILE_PRODUCT
 
@@ -129,46 +139,52 @@ struct TilePrefetcher {
   }
 };
 
-template <TileProduct P, bool TwoRows, bool TwoColumns>
+// One tile of pixels or two, one vector of output channels or two; `acc` has `pitch` bytes a row.
+template <TileProduct P, bool Rows, bool TwoTiles, bool TwoVectors>
 FASTCONV_INLINE void tile_block(const TileProductArgs& a, std::int64_t t, char* acc,
-                                TilePrefetcher& prefetcher) {
+                                std::int64_t pitch, TilePrefetcher& prefetcher) {
   constexpr TileScheme kScheme = kTileSchemes[static_cast<int>(P)];
-  constexpr std::int64_t kPart = (TwoColumns ? 2 : 1) * kTileBytes;
-  const char* const x0 = a.x + std::int64_t{64} * a.tile[t];
-  const char* const x1 = TwoRows ? a.x + std::int64_t{64} * a.tile[t + 1] : x0;
+  constexpr std::int64_t kPart = (TwoVectors ? 2 : 1) * kTileBytes;
+  constexpr std::int64_t kUnit = Rows ? 64 : kTileBytes;
+  constexpr bool kTwoRows = Rows ? TwoTiles : TwoVectors;
+  constexpr bool kTwoColumns = Rows ? TwoVectors : TwoTiles;
+  const char* const x0 = a.x + kUnit * a.tile[t];
+  const char* const x1 = TwoTiles ? a.x + kUnit * a.tile[t + 1] : x0;
   const char* w = a.w;
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
   _tile_zero(3);
   for (std::int64_t s = 0; s < a.steps; ++s, w += kScheme.parts * kPart) {
-    const std::int64_t at = std::int64_t{64} * a.step[s];
-    tile_turn<P, 0, TwoRows, TwoColumns>(x0 + at, x1 + at, a.x_part, w, kPart);
+    const std::int64_t at = kUnit * a.step[s];
+    TileOperands o = {x0 + at, x1 + at, a.x_part, w, w + kTileBytes, kPart};
+    if constexpr (!Rows) o = {w, w + kTileBytes, kPart, x0 + at, x1 + at, a.x_part};
+    tile_turn<P, Rows, 0, kTwoRows, kTwoColumns>(o);
     prefetcher.turn();
   }
-  constexpr std::int64_t kRow = TwoColumns ? 128 : 64;
-  _tile_stored(0, acc, kRow);
-  if constexpr (TwoColumns) _tile_stored(1, acc + 64, kRow);
-  if constexpr (TwoRows) _tile_stored(2, acc + kTileRows * kRow, kRow);
-  if constexpr (TwoRows && TwoColumns) _tile_stored(3, acc + kTileRows * kRow + 64, kRow);
+  _tile_stored(0, acc, pitch);
+  if constexpr (kTwoColumns) _tile_stored(1, acc + 64, pitch);
+  if constexpr (kTwoRows) _tile_stored(2, acc + kTileRows * pitch, pitch);
+  if constexpr (kTwoRows && kTwoColumns) _tile_stored(3, acc + kTileRows * pitch + 64, pitch);
 }
 
-template <TileProduct P, bool TwoColumns>
+template <TileProduct P, bool Rows, bool TwoVectors>
 FASTCONV_INLINE void tile_blocks(const TileProductArgs& a) {
   char* acc = static_cast<char*>(a.acc);
-  constexpr std::int64_t kTile = kTileRows * (TwoColumns ? 128 : 64);
+  const std::int64_t pitch = Rows ? (TwoVectors ? 128 : 64) : a.tiles * 64;
+  const std::int64_t next = Rows ? kTileRows * pitch : 64;  // from tile to tile
   TilePrefetcher prefetcher(a.upcoming, (a.tiles + 1) / 2 * a.steps);
   std::int64_t t = 0;
-  for (; t + 2 <= a.tiles; t += 2, acc += 2 * kTile)
-    tile_block<P, true, TwoColumns>(a, t, acc, prefetcher);
-  if (t < a.tiles) tile_block<P, false, TwoColumns>(a, t, acc, prefetcher);
+  for (; t + 2 <= a.tiles; t += 2, acc += 2 * next)
+    tile_block<P, Rows, true, TwoVectors>(a, t, acc, pitch, prefetcher);
+  if (t < a.tiles) tile_block<P, Rows, false, TwoVectors>(a, t, acc, pitch, prefetcher);
 }
 
-template <TileProduct P>
+template <TileProduct P, bool Rows>
 void tile_product(const TileProductArgs& a) {
   const TileScope scope;
-  if (a.vectors == 2) return tile_blocks<P, true>(a);
-  tile_blocks<P, false>(a);
+  if (a.vectors == 2) return tile_blocks<P, Rows, true>(a);
+  tile_blocks<P, Rows, false>(a);
 }
 
 }  // namespace fastconv::FASTCONV_ISA_NAMESPACE

@@ -85,31 +85,54 @@ FASTCONV_INLINE void make_words(const __m512 (&x)[Channels], std::int32_t offset
   }
 }
 
-// Planes: lanes are sixteen positions. Words are made first, so that a word is turned once.
+// The words of sixteen lanes (positions of planes, or output channels).
 template <TileProduct P>
-FASTCONV_INLINE void cut_planes(const TilePositionsArgs& a, const float* from, char* to,
-                                std::int64_t count, Magnitudes& magnitudes) {
+FASTCONV_INLINE void cut_rows(const float* from, std::int64_t channel, std::int64_t channels,
+                              int row, __mmask16 mask, std::int32_t offset, Magnitudes& magnitudes,
+                              __m512i (&words)[3]) {
+  constexpr int kSide = kTileSchemes[static_cast<int>(P)].channels / 16;
+  __m512 x[kSide];
+  FASTCONV_UNROLL
+  for (int i = 0; i < kSide; ++i) {
+    const std::int64_t c = row * kSide + i;
+    x[i] = c < channels ? _mm512_maskz_loadu_ps(mask, from + c * channel) : _mm512_setzero_ps();
+  }
+  make_words<P>(x, offset, magnitudes, words);
+}
+
+// A tile whose rows are words of all lanes.
+template <TileProduct P>
+FASTCONV_INLINE void cut_tile(const float* from, std::int64_t channel, std::int64_t channels,
+                              __mmask16 mask, std::int32_t offset, char* to, std::int64_t to_part,
+                              Magnitudes& magnitudes) {
+  for (int row = 0; row < 16; ++row) {
+    __m512i words[3];
+    cut_rows<P>(from, channel, channels, row, mask, offset, magnitudes, words);
+    FASTCONV_UNROLL
+    for (int s = 0; s < kTileSchemes[static_cast<int>(P)].parts; ++s)
+      _mm512_storeu_si512(to + s * to_part + row * 64, words[s]);
+  }
+}
+
+// A tile whose rows are all words of one of `count` lanes. Words are made first, so that fewer
+// vectors are turned.
+template <TileProduct P>
+FASTCONV_INLINE void cut_turned(const float* from, std::int64_t channel, std::int64_t channels,
+                                std::int64_t count, std::int32_t offset, char* to,
+                                std::int64_t to_part, Magnitudes& magnitudes) {
   constexpr TileScheme kScheme = kTileSchemes[static_cast<int>(P)];
-  constexpr int kSide = kScheme.channels / 16;
   const __mmask16 mask = first_lanes_16(static_cast<int>(count));
   avx512::F32 words[kScheme.parts][16];
   for (int row = 0; row < 16; ++row) {
-    __m512 x[kSide];
-    FASTCONV_UNROLL
-    for (int i = 0; i < kSide; ++i) {
-      const std::int64_t c = row * kSide + i;
-      x[i] =
-          c < a.channels ? _mm512_maskz_loadu_ps(mask, from + c * a.channel) : _mm512_setzero_ps();
-    }
     __m512i word[3];
-    make_words<P>(x, a.offset, magnitudes, word);
+    cut_rows<P>(from, channel, channels, row, mask, offset, magnitudes, word);
     FASTCONV_UNROLL
     for (int s = 0; s < kScheme.parts; ++s) words[s][row].v = _mm512_castsi512_ps(word[s]);
   }
   for (int s = 0; s < kScheme.parts; ++s) {
     avx512::F32::transpose(words[s]);
     for (std::int64_t p = 0; p < count; ++p)
-      _mm512_storeu_ps(reinterpret_cast<float*>(to + s * a.to_part + p * 64), words[s][p].v);
+      _mm512_storeu_ps(reinterpret_cast<float*>(to + s * to_part + p * 64), words[s][p].v);
   }
 }
 
@@ -138,45 +161,43 @@ FASTCONV_INLINE void cut_position(const TilePositionsArgs& a, const float* from,
   }
 }
 
-template <TileProduct P>
+// Positions that are rows of tiles are turned, and so are weights that are.
+template <TileProduct P, bool Turned>
 void tile_positions(const TilePositionsArgs& a) {
   const auto* const from = static_cast<const float*>(a.from);
   Magnitudes magnitudes = Magnitudes::none();
-  if (a.channel == 1) {
+  if (Turned && a.channel == 1) {
     for (std::int64_t p = 0; p < a.positions; ++p)
       cut_position<P>(a, from + p * a.position, a.to + p * 64, magnitudes);
   } else {
     for (std::int64_t p = 0; p < a.positions; p += 16) {
       const std::int64_t count = a.positions - p < 16 ? a.positions - p : 16;
-      cut_planes<P>(a, from + p, a.to + p * 64, count, magnitudes);
+      if constexpr (Turned)
+        cut_turned<P>(from + p, a.channel, a.channels, count, a.offset, a.to + p * 64, a.to_part,
+                      magnitudes);
+      else
+        cut_tile<P>(from + p, a.channel, a.channels, first_lanes_16(static_cast<int>(count)),
+                    a.offset, a.to + p * 64, a.to_part, magnitudes);
     }
   }
   if constexpr (P != TileProduct::bytes) magnitudes.widen(a.extremes);
 }
 
-template <TileProduct P>
+template <TileProduct P, bool Turned>
 void tile_weights(const TileWeightsArgs& a) {
   constexpr TileScheme kScheme = kTileSchemes[static_cast<int>(P)];
-  constexpr int kSide = kScheme.channels / 16;
   const auto* const from = static_cast<const float*>(a.from);
+  const std::int64_t width = a.vectors * 16;
   Magnitudes magnitudes = Magnitudes::none();
   for (std::int64_t tap = 0; tap < a.taps; ++tap) {
-    char* const to = a.to + tap * kScheme.parts * a.vectors * kTileBytes;
     for (std::int64_t v = 0; v < a.vectors; ++v) {
-      for (int row = 0; row < 16; ++row) {
-        __m512 w[kSide];
-        FASTCONV_UNROLL
-        for (int i = 0; i < kSide; ++i) {
-          const std::int64_t c = row * kSide + i;
-          w[i] = c < a.channels ? _mm512_loadu_ps(from + ((c * a.taps + tap) * a.vectors + v) * 16)
-                                : _mm512_setzero_ps();
-        }
-        __m512i words[3];
-        make_words<P>(w, 0, magnitudes, words);
-        FASTCONV_UNROLL
-        for (int s = 0; s < kScheme.parts; ++s)
-          _mm512_storeu_si512(to + (s * a.vectors + v) * kTileBytes + row * 64, words[s]);
-      }
+      const float* const w = from + tap * width + v * 16;
+      char* const to = a.to + (tap * kScheme.parts * a.vectors + v) * kTileBytes;
+      if constexpr (Turned)
+        cut_turned<P>(w, a.taps * width, a.channels, 16, 0, to, a.vectors * kTileBytes, magnitudes);
+      else
+        cut_tile<P>(w, a.taps * width, a.channels, 0xffff, 0, to, a.vectors * kTileBytes,
+                    magnitudes);
     }
   }
   if constexpr (P != TileProduct::bytes) magnitudes.widen(a.extremes);

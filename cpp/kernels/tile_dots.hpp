@@ -68,16 +68,69 @@ FASTCONV_NOINLINE void dots_block(const TileProductArgs& a, const char* x0, char
   }
 }
 
-template <TileProduct P>
+// Positions are columns: lanes are sixteen of them, and words of eight output channels are
+// broadcast.
+template <TileProduct P, int Tiles>
+FASTCONV_NOINLINE void dots_of_planes(const TileProductArgs& a, const char* x0, const char* x1,
+                                      const char* w, char* to) {
+  __m512i acc[kDotPixels][Tiles];
+  FASTCONV_UNROLL
+  for (int k = 0; k < kDotPixels; ++k) {
+    FASTCONV_UNROLL
+    for (int t = 0; t < Tiles; ++t) acc[k][t] = _mm512_setzero_si512();
+  }
+  for (std::int64_t s = 0; s < a.steps; ++s, w += a.vectors * kTileBytes) {
+    const std::int64_t at = std::int64_t{kTileBytes} * a.step[s];
+    for (int g = 0; g < 64; g += 4) {
+      __m512i x[2];
+      x[0] = _mm512_loadu_si512(x0 + at + g * 16);
+      FASTCONV_IN_REGISTER(x[0]);
+      if constexpr (Tiles == 2) {
+        x[1] = _mm512_loadu_si512(x1 + at + g * 16);
+        FASTCONV_IN_REGISTER(x[1]);
+      }
+      FASTCONV_UNROLL
+      for (int k = 0; k < kDotPixels; ++k) {
+        int word;
+        __builtin_memcpy(&word, w + k * 64 + g, sizeof word);
+        __m512i weights = _mm512_set1_epi32(word);
+        FASTCONV_IN_REGISTER(weights);
+        FASTCONV_UNROLL
+        for (int t = 0; t < Tiles; ++t) add_dots<P>(acc[k][t], x[t], weights);
+      }
+    }
+  }
+  FASTCONV_UNROLL
+  for (int k = 0; k < kDotPixels; ++k) {
+    FASTCONV_UNROLL
+    for (int t = 0; t < Tiles; ++t) _mm512_storeu_si512(to + (k * a.tiles + t) * 64, acc[k][t]);
+  }
+}
+
+template <TileProduct P, bool Rows>
 void tile_product(const TileProductArgs& a) {
   char* acc = static_cast<char*>(a.acc);
-  for (std::int64_t t = 0; t < a.tiles; ++t) {
-    const char* const x = a.x + std::int64_t{64} * a.tile[t];
-    for (int p = 0; p < kTileRows; p += kDotPixels, acc += kDotPixels * a.vectors * 64) {
-      if (a.vectors == 2)
-        dots_block<P, 2>(a, x + p * 64, acc);
-      else
-        dots_block<P, 1>(a, x + p * 64, acc);
+  if constexpr (Rows) {
+    for (std::int64_t t = 0; t < a.tiles; ++t) {
+      const char* const x = a.x + std::int64_t{64} * a.tile[t];
+      for (int p = 0; p < kTileRows; p += kDotPixels, acc += kDotPixels * a.vectors * 64) {
+        if (a.vectors == 2)
+          dots_block<P, 2>(a, x + p * 64, acc);
+        else
+          dots_block<P, 1>(a, x + p * 64, acc);
+      }
+    }
+  } else {
+    for (std::int64_t t = 0; t < a.tiles; t += 2) {
+      const char* const x0 = a.x + std::int64_t{kTileBytes} * a.tile[t];
+      for (std::int64_t k = 0; k < a.vectors * kTileRows; k += kDotPixels) {
+        const char* const w = a.w + k * 64;
+        char* const to = acc + (k * a.tiles + t) * 64;
+        if (t + 1 < a.tiles)
+          dots_of_planes<P, 2>(a, x0, a.x + std::int64_t{kTileBytes} * a.tile[t + 1], w, to);
+        else
+          dots_of_planes<P, 1>(a, x0, x0, w, to);
+      }
     }
   }
 }

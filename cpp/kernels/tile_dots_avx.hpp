@@ -70,4 +70,56 @@ inline void tile_product(const TileProductArgs& a) {
   }
 }
 
+// Positions are columns: lanes are eight of them, half a tile, and words of output channels are
+// broadcast.
+template <int Channels>
+FASTCONV_NOINLINE void dots_of_planes(const TileProductArgs& a, const char* x0, const char* w,
+                                      char* to) {
+  __m256i acc[Channels][2];
+  FASTCONV_UNROLL
+  for (int k = 0; k < Channels; ++k) {
+    acc[k][0] = _mm256_setzero_si256();
+    acc[k][1] = _mm256_setzero_si256();
+  }
+  for (std::int64_t s = 0; s < a.steps; ++s, w += a.vectors * kTileBytes) {
+    const char* const x = x0 + std::int64_t{kTileBytes} * a.step[s];
+    for (int g = 0; g < 64; g += 4) {
+      __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x + g * 16));
+      __m256i high = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x + g * 16 + 32));
+      FASTCONV_IN_REGISTER(low);
+      FASTCONV_IN_REGISTER(high);
+      FASTCONV_UNROLL
+      for (int k = 0; k < Channels; ++k) {
+        int word;
+        __builtin_memcpy(&word, w + k * 64 + g, sizeof word);
+        __m256i weights = _mm256_set1_epi32(word);
+        FASTCONV_IN_REGISTER(weights);
+        add_dots(acc[k][0], low, weights);
+        add_dots(acc[k][1], high, weights);
+      }
+    }
+  }
+  FASTCONV_UNROLL
+  for (int k = 0; k < Channels; ++k) {
+    auto* const row = reinterpret_cast<__m256i*>(to + k * a.tiles * 64);
+    _mm256_storeu_si256(row, acc[k][0]);
+    _mm256_storeu_si256(row + 1, acc[k][1]);
+  }
+}
+
+inline void tile_product_of_planes(const TileProductArgs& a) {
+  char* const acc = static_cast<char*>(a.acc);
+  const std::int64_t row = a.tiles * 64;
+  for (std::int64_t t = 0; t < a.tiles; ++t) {
+    const char* const x = a.x + std::int64_t{kTileBytes} * a.tile[t];
+    for (std::int64_t v = 0; v < a.vectors; ++v) {
+      const char* const w = a.w + v * kTileBytes;
+      char* const to = acc + v * kTileRows * row + t * 64;
+      dots_of_planes<6>(a, x, w, to);
+      dots_of_planes<6>(a, x, w + 6 * 64, to + 6 * row);
+      dots_of_planes<4>(a, x, w + 12 * 64, to + 12 * row);
+    }
+  }
+}
+
 }  // namespace fastconv::FASTCONV_ISA_NAMESPACE

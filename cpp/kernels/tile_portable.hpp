@@ -6,6 +6,9 @@
 //   p1  c0 c1 | c2 c3 | ...         c0 c1   c0 c1   ...           p0  k0 k1 ...
 //   ...                             c2 c3   c2 c3   ...           p1  k0 k1 ...
 //
+// Or the other way round, where there is one tap: w's outputs are rows, and x's positions columns
+// of what is multiplied; x then lies as words of two or four channels, [16 words][16 positions].
+//
 // A position holds 32 channels as bfloat16 (pairs), or 64 as bytes (fours). A float32 is the sum of
 // three bfloat16 of eight bits each, cut off one after the other, without an error:
 //
@@ -74,18 +77,60 @@ inline void widen(Extremes* extremes, float x) {
   if (magnitude > extremes->most) extremes->most = magnitude;
 }
 
+// Elements of sixteen lanes (positions, or output channels) to a tile: row by row of lanes, or
+// turned, a lane's channels side by side.
+template <TileProduct P, bool Turned>
+void cut_tile(const Element<P>* from, std::int64_t lane, std::int64_t lanes, std::int64_t channel,
+              std::int64_t channels, std::int32_t offset, char* to, std::int64_t to_part,
+              Extremes* extremes) {
+  constexpr TileScheme kScheme = kTileSchemes[static_cast<int>(P)];
+  constexpr int kSide = kScheme.channels / 16, kBytes = 4 / kSide;
+  for (std::int64_t l = 0; l < lanes; ++l) {
+    for (int c = 0; c < kScheme.channels; ++c) {
+      const Element<P> x = c < channels ? from[l * lane + c * channel] : Element<P>(0);
+      const std::int64_t word = c / kSide;
+      char* const at = to + (Turned ? l * 64 + word * 4 : word * 64 + l * 4) + c % kSide * kBytes;
+      if constexpr (P == TileProduct::bytes) {
+        *at = static_cast<char>(static_cast<std::uint32_t>(x) + static_cast<std::uint32_t>(offset));
+      } else {
+        std::uint32_t part[3];
+        cut<P>(x, part);
+        for (int i = 0; i < kScheme.parts; ++i) {
+          const auto half = static_cast<std::uint16_t>(part[i] >> 16);
+          std::memcpy(at + i * to_part, &half, sizeof half);
+        }
+        widen(extremes, x);
+      }
+    }
+  }
+}
+
+template <TileProduct P, bool Turned>
+void tile_positions(const TilePositionsArgs& a) {
+  const auto* const from = static_cast<const Element<P>*>(a.from);
+  for (std::int64_t p = 0; p < a.positions; p += kTileRows) {
+    const std::int64_t count = a.positions - p < kTileRows ? a.positions - p : kTileRows;
+    cut_tile<P, Turned>(from + p * a.position, a.position, count, a.channel, a.channels, a.offset,
+                        a.to + p * 64, a.to_part, a.extremes);
+  }
+}
+
 // Bytes, four channels of all positions at a time, so that compilers make vectors of it: the
 // instructions that multiply them may come without a kernel of their own for this.
-inline void byte_positions(const TilePositionsArgs& a) {
+template <bool Turned>
+void byte_positions(const TilePositionsArgs& a) {
+  const auto offset = static_cast<std::uint32_t>(a.offset);
+  const auto at = [&](std::int64_t p, int c) {
+    return a.to + (Turned ? p * 64 + c : p / kTileRows * kTileBytes + c * 16 + p % kTileRows * 4);
+  };
   for (int c = 0; c < 64; c += 4) {
-    const auto offset = static_cast<std::uint32_t>(a.offset);
     const std::int64_t left = a.channels > c ? a.channels - c : 0;
     const auto* const from =
         static_cast<const std::uint32_t*>(a.from) + (left > 0 ? c * a.channel : 0);
     if (left < 4) {
       for (std::int64_t p = 0; p < a.positions; ++p)
         for (int i = 0; i < 4; ++i)
-          a.to[p * 64 + c + i] =
+          at(p, c)[i] =
               static_cast<char>((i < left ? from[p * a.position + i * a.channel] : 0u) + offset);
       continue;
     }
@@ -94,59 +139,21 @@ inline void byte_positions(const TilePositionsArgs& a) {
       const std::uint32_t word = ((x[0] + offset) & 255u) | ((x[a.channel] + offset) & 255u) << 8 |
                                  ((x[2 * a.channel] + offset) & 255u) << 16 |
                                  (x[3 * a.channel] + offset) << 24;
-      std::memcpy(a.to + p * 64 + c, &word, sizeof word);
+      std::memcpy(at(p, c), &word, sizeof word);
     }
   }
 }
 
-template <TileProduct P>
-void float_positions(const TilePositionsArgs& a) {
-  constexpr TileScheme kScheme = kTileSchemes[static_cast<int>(P)];
-  const auto* const from = static_cast<const float*>(a.from);
-  for (std::int64_t p = 0; p < a.positions; ++p) {
-    for (int c = 0; c < kScheme.channels; ++c) {
-      const float x = c < a.channels ? from[p * a.position + c * a.channel] : 0.0f;
-      std::uint32_t part[3];
-      cut<P>(x, part);
-      for (int i = 0; i < kScheme.parts; ++i) {
-        const auto half = static_cast<std::uint16_t>(part[i] >> 16);
-        std::memcpy(a.to + i * a.to_part + p * 64 + c * 2, &half, sizeof half);
-      }
-      widen(a.extremes, x);
-    }
-  }
-}
-
-template <TileProduct P>
+template <TileProduct P, bool Turned>
 void tile_weights(const TileWeightsArgs& a) {
   constexpr TileScheme kScheme = kTileSchemes[static_cast<int>(P)];
-  constexpr int kSide = kScheme.channels / 16;  // channels side by side
   const auto* const from = static_cast<const Element<P>*>(a.from);
-  for (std::int64_t tap = 0; tap < a.taps; ++tap) {
-    for (std::int64_t v = 0; v < a.vectors; ++v) {
-      for (int c = 0; c < kScheme.channels; ++c) {
-        for (int k = 0; k < kTileRows; ++k) {
-          const Element<P> w = c < a.channels
-                                   ? from[((c * a.taps + tap) * a.vectors + v) * kTileRows + k]
-                                   : Element<P>(0);
-          const std::int64_t at = c / kSide * 64 + (k * kSide + c % kSide) * (4 / kSide);
-          if constexpr (P == TileProduct::bytes) {
-            a.to[(tap * a.vectors + v) * kTileBytes + at] =
-                static_cast<char>(static_cast<std::uint32_t>(w));
-          } else {
-            std::uint32_t part[3];
-            cut<P>(w, part);
-            for (int i = 0; i < kScheme.parts; ++i) {
-              const auto half = static_cast<std::uint16_t>(part[i] >> 16);
-              std::memcpy(a.to + ((tap * kScheme.parts + i) * a.vectors + v) * kTileBytes + at,
-                          &half, sizeof half);
-            }
-            widen(a.extremes, w);
-          }
-        }
-      }
-    }
-  }
+  const std::int64_t width = a.vectors * kTileRows;
+  for (std::int64_t tap = 0; tap < a.taps; ++tap)
+    for (std::int64_t v = 0; v < a.vectors; ++v)
+      cut_tile<P, Turned>(from + tap * width + v * kTileRows, 1, kTileRows, a.taps * width,
+                          a.channels, 0, a.to + (tap * kScheme.parts * a.vectors + v) * kTileBytes,
+                          a.vectors * kTileBytes, a.extremes);
 }
 
 // acc += x * w, tiles of bfloat16.
@@ -172,15 +179,19 @@ inline void add_product(const char* x, const char* w, float* acc) {
   }
 }
 
-// The same of bytes, unsigned by signed, modulo 2^32.
-inline void add_product(const char* x, const char* w, std::int32_t* acc) {
+// The same of bytes, modulo 2^32: those of the input are unsigned, those of the weights signed.
+template <bool UnsignedRows>
+void add_byte_product(const char* rows, const char* columns, std::int32_t* acc) {
+  const auto value = [](char byte, bool is_unsigned) {
+    return is_unsigned ? static_cast<std::uint8_t>(byte) : static_cast<std::int8_t>(byte);
+  };
   for (int m = 0; m < kTileRows; ++m) {
     for (int n = 0; n < kTileRows; ++n) {
       std::int32_t sum = 0;  // of 64 products below 2^15
       for (int k = 0; k < 16; ++k)
         for (int i = 0; i < 4; ++i)
-          sum += static_cast<std::uint8_t>(x[m * 64 + 4 * k + i]) *
-                 static_cast<std::int8_t>(w[k * 64 + 4 * n + i]);
+          sum += value(rows[m * 64 + 4 * k + i], UnsignedRows) *
+                 value(columns[k * 64 + 4 * n + i], !UnsignedRows);
       std::int32_t& to = acc[m * kTileRows + n];
       to = static_cast<std::int32_t>(static_cast<std::uint32_t>(to) +
                                      static_cast<std::uint32_t>(sum));
@@ -188,33 +199,47 @@ inline void add_product(const char* x, const char* w, std::int32_t* acc) {
   }
 }
 
-template <TileProduct P>
+// Positions are the rows, or the columns.
+template <TileProduct P, bool Rows>
 void tile_product(const TileProductArgs& a) {
   constexpr TileScheme kScheme = kTileSchemes[static_cast<int>(P)];
-  auto* acc = static_cast<Element<P>*>(a.acc);
-  for (std::int64_t t = 0; t < a.tiles; ++t, acc += kTileRows * a.vectors * kTileRows) {
+  constexpr std::int64_t kUnit = Rows ? 64 : kTileBytes;
+  auto* const acc = static_cast<Element<P>*>(a.acc);
+  const std::int64_t pitch = kTileRows * (Rows ? a.vectors : a.tiles);
+  for (std::int64_t t = 0; t < a.tiles; ++t) {
     for (std::int64_t v = 0; v < a.vectors; ++v) {
       Element<P> sum[kTileRows * kTileRows] = {};
       for (std::int64_t s = 0; s < a.steps; ++s) {
-        const char* const x = a.x + std::int64_t{64} * (a.tile[t] + a.step[s]);
-        const char* const w = a.w + s * kScheme.parts * a.vectors * kTileBytes;
+        const char* const x = a.x + kUnit * (a.tile[t] + a.step[s]);
+        const char* const w = a.w + (s * kScheme.parts * a.vectors + v) * kTileBytes;
         for (int i = 0; i < kScheme.turns; ++i) {
-          const TileScheme::Turn turn = kScheme.turn[i];
-          add_product(x + turn.x * a.x_part, w + (turn.w * a.vectors + v) * kTileBytes, sum);
+          const char* const px = x + kScheme.turn[i].x * a.x_part;
+          const char* const pw = w + kScheme.turn[i].w * a.vectors * kTileBytes;
+          if constexpr (P == TileProduct::bytes)
+            add_byte_product<Rows>(Rows ? px : pw, Rows ? pw : px, sum);
+          else
+            add_product(Rows ? px : pw, Rows ? pw : px, sum);
         }
       }
+      const std::int64_t row = Rows ? t : v, column = Rows ? v : t;
       for (int m = 0; m < kTileRows; ++m)
-        std::memcpy(acc + (m * a.vectors + v) * kTileRows, sum + m * kTileRows,
+        std::memcpy(acc + (row * kTileRows + m) * pitch + column * kTileRows, sum + m * kTileRows,
                     kTileRows * sizeof *sum);
     }
   }
 }
 
+// Positions that are rows are turned, and so are weights that are.
+template <TileProduct P, bool Rows>
+constexpr TileForm form() {
+  auto* positions = &tile_positions<P, Rows>;
+  if constexpr (P == TileProduct::bytes) positions = &byte_positions<Rows>;
+  return {&tile_product<P, Rows>, positions, &tile_weights<P, !Rows>};
+}
+
 template <TileProduct P>
 constexpr TileKernels::Kernels kernels() {
-  auto* positions = &byte_positions;
-  if constexpr (P != TileProduct::bytes) positions = &float_positions<P>;
-  return {"emulated tiles", &tile_product<P>, positions, &tile_weights<P>, 0};
+  return {"emulated tiles", form<P, true>(), form<P, false>(), 0};
 }
 
 }  // namespace fastconv::portable

@@ -36,6 +36,9 @@ constexpr TileProduct kProducts[] = {TileProduct::six, TileProduct::four, TilePr
 constexpr TileProduct kFloats[] = {TileProduct::six, TileProduct::four, TileProduct::three,
                                    TileProduct::one};
 
+using Form = TileForm TileKernels::Kernels::*;
+constexpr Form kRows = &TileKernels::Kernels::rows, kColumns = &TileKernels::Kernels::columns;
+
 const TileScheme& scheme_of(TileProduct p) { return kTileSchemes[static_cast<int>(p)]; }
 
 float float_of(std::uint32_t bits) {
@@ -96,11 +99,11 @@ struct Input {
   }
   std::int64_t part() const { return (positions + kTileRows) * 64; }
 
-  Cut cut(const TileKernels& kernels, std::int32_t offset) const {
+  Cut cut(const TileKernels& kernels, std::int32_t offset, Form form = kRows) const {
     Cut c{std::vector<char>(static_cast<std::size_t>(part() * scheme_of(product).parts)), {}};
-    kernels[product].positions({x.data(), channels_last ? channels : 1,
-                                channels_last ? 1 : positions, positions, channels, c.bytes.data(),
-                                part(), offset, &c.extremes});
+    (kernels[product].*form)
+        .positions({x.data(), channels_last ? channels : 1, channels_last ? 1 : positions,
+                    positions, channels, c.bytes.data(), part(), offset, &c.extremes});
     return c;
   }
 };
@@ -120,30 +123,33 @@ struct Filters {
   float at(std::int64_t channel, std::int64_t tap, std::int64_t output) const {
     return w[static_cast<std::size_t>((channel * taps + tap) * vectors * kTileRows + output)];
   }
-  Cut cut(const TileKernels& kernels) const {
+  Cut cut(const TileKernels& kernels, Form form = kRows) const {
     Cut c{std::vector<char>(
               static_cast<std::size_t>(taps * scheme_of(product).parts * vectors * kTileBytes)),
           {}};
-    kernels[product].weights({w.data(), channels, taps, vectors, c.bytes.data(), &c.extremes});
+    (kernels[product].*form)
+        .weights({w.data(), channels, taps, vectors, c.bytes.data(), &c.extremes});
     return c;
   }
 };
 
 std::vector<float> multiply(const TileKernels& kernels, TileProduct p, const Input& input,
                             const Cut& x, const Cut& w, const std::vector<std::int32_t>& tiles,
-                            const std::vector<std::int32_t>& steps, std::int64_t vectors) {
+                            const std::vector<std::int32_t>& steps, std::int64_t vectors,
+                            Form form = kRows) {
   std::vector<float> acc(tiles.size() * kTileRows * static_cast<std::size_t>(vectors) * kTileRows,
                          std::nanf(""));
-  kernels[p].product({x.bytes.data(),
-                      input.part(),
-                      tiles.data(),
-                      static_cast<std::int64_t>(tiles.size()),
-                      steps.data(),
-                      static_cast<std::int64_t>(steps.size()),
-                      w.bytes.data(),
-                      vectors,
-                      acc.data(),
-                      {w.bytes.data(), 0, static_cast<std::int64_t>(w.bytes.size()), 1}});
+  (kernels[p].*form)
+      .product({x.bytes.data(),
+                input.part(),
+                tiles.data(),
+                static_cast<std::int64_t>(tiles.size()),
+                steps.data(),
+                static_cast<std::int64_t>(steps.size()),
+                w.bytes.data(),
+                vectors,
+                acc.data(),
+                {w.bytes.data(), 0, static_cast<std::int64_t>(w.bytes.size()), 1}});
   return acc;
 }
 
@@ -280,42 +286,70 @@ void test_bytes() {
   }
 }
 
+// Positions as columns are the same products with the operands exchanged.
+void test_columns() {
+  for (int round = 0; round < 20; ++round) {
+    for (const TileProduct p : kProducts) {
+      const std::int64_t channels = pick(1, scheme_of(p).channels), vectors = pick(1, 2);
+      const Input input(p, channels, 40, false, false);
+      const Filters filters(p, channels, 1, vectors, false);
+      const auto rows = multiply(tiles_portable, p, input, input.cut(tiles_portable, 0),
+                                 filters.cut(tiles_portable), {0, 16}, {0}, vectors);
+      const auto columns =
+          multiply(tiles_portable, p, input, input.cut(tiles_portable, 0, kColumns),
+                   filters.cut(tiles_portable, kColumns), {0, 1}, {0}, vectors, kColumns);
+      for (std::int64_t i = 0; i < 32; ++i)
+        for (std::int64_t k = 0; k < vectors * kTileRows; ++k)
+          CHECK(std::memcmp(&rows[static_cast<std::size_t>(i * vectors * kTileRows + k)],
+                            &columns[static_cast<std::size_t>(k * 32 + i)], sizeof(float)) == 0);
+    }
+  }
+}
+
 // What a processor has, or its emulation, against the plain loops: the same parts and extremes and
 // sums, whatever the numbers (infinities, NaN, denormals); bf16 dot products, which round in
 // another order, within their bound.
-void compare_with_portable(const TileKernels& kernels, bool same_sums) {
-  for (int round = 0; round < 60; ++round) {
-    for (const TileProduct p : kProducts) {
-      const std::int64_t channels = pick(1, scheme_of(p).channels), vectors = pick(1, 2);
-      const std::int64_t taps = pick(1, 5);
-      const bool any = round % 3 == 0;
-      const Input input(p, channels, pick(1, 90), channels > 1 && pick(0, 1) == 1, any);
-      const Filters filters(p, channels, taps, vectors, any);
-      const std::int32_t offset = p == TileProduct::bytes ? 128 : 0;
-      const Cut x = input.cut(tiles_portable, offset), w = filters.cut(tiles_portable);
-      if (kernels[p].positions != nullptr) CHECK(input.cut(kernels, offset) == x);
-      if (kernels[p].weights != nullptr) CHECK(filters.cut(kernels) == w);
-      if (kernels[p].product == nullptr) continue;
-      std::vector<std::int32_t> tiles, steps;
-      for (std::int64_t t = pick(1, 5); t > 0; --t)
-        tiles.push_back(static_cast<std::int32_t>(pick(0, input.positions - 1)));
-      const std::int32_t room = static_cast<std::int32_t>(input.positions) - 1 -
-                                *std::max_element(tiles.begin(), tiles.end());
-      for (std::int64_t t = 0; t < taps; ++t)
-        steps.push_back(static_cast<std::int32_t>(pick(0, room)));
-      const auto expected = multiply(tiles_portable, p, input, x, w, tiles, steps, vectors);
-      const auto got = multiply(kernels, p, input, x, w, tiles, steps, vectors);
-      for (std::size_t i = 0; i < got.size(); ++i) {
-        if (same_sums || p == TileProduct::bytes) {
-          // Which NaN is the processor's own affair.
-          CHECK(std::memcmp(&got[i], &expected[i], sizeof(float)) == 0 ||
-                (p != TileProduct::bytes && std::isnan(got[i]) && std::isnan(expected[i])));
-        } else if (!any) {
-          CHECK(std::fabs(got[i] - expected[i]) <= 0x1p-12 * (std::fabs(expected[i]) + 0x1p60));
-        }
-      }
+void compare_with_portable(const TileKernels& kernels, bool same_sums, Form form, int round,
+                           TileProduct p) {
+  const std::int64_t channels = pick(1, scheme_of(p).channels), vectors = pick(1, 2);
+  const std::int64_t taps = form == kRows ? pick(1, 5) : 1;
+  const bool any = round % 3 == 0;
+  const bool last = form == kRows && channels > 1 && pick(0, 1) == 1;
+  const Input input(p, channels, pick(1, 90), last, any);
+  const Filters filters(p, channels, taps, vectors, any);
+  // What lies behind the last position of the last tile is nobody's affair.
+  const bool whole = form == kRows || input.positions % kTileRows == 0;
+  const std::int32_t offset = p == TileProduct::bytes && whole ? 128 : 0;
+  const Cut x = input.cut(tiles_portable, offset, form), w = filters.cut(tiles_portable, form);
+  const TileForm& of = kernels[p].*form;
+  if (of.positions != nullptr) CHECK(input.cut(kernels, offset, form) == x);
+  if (of.weights != nullptr) CHECK(filters.cut(kernels, form) == w);
+  if (of.product == nullptr) return;
+  const std::int64_t places =
+      form == kRows ? input.positions : (input.positions + kTileRows - 1) / kTileRows;
+  std::vector<std::int32_t> tiles, steps;
+  for (std::int64_t t = pick(1, 5); t > 0; --t)
+    tiles.push_back(static_cast<std::int32_t>(pick(0, places - 1)));
+  const std::int64_t room = places - 1 - *std::max_element(tiles.begin(), tiles.end());
+  for (std::int64_t t = 0; t < taps; ++t) steps.push_back(static_cast<std::int32_t>(pick(0, room)));
+  const auto expected = multiply(tiles_portable, p, input, x, w, tiles, steps, vectors, form);
+  const auto got = multiply(kernels, p, input, x, w, tiles, steps, vectors, form);
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    if (same_sums || p == TileProduct::bytes) {
+      // Which NaN is the processor's own affair.
+      CHECK(std::memcmp(&got[i], &expected[i], sizeof(float)) == 0 ||
+            (p != TileProduct::bytes && std::isnan(got[i]) && std::isnan(expected[i])));
+    } else if (!any) {
+      CHECK(std::fabs(got[i] - expected[i]) <= 0x1p-12 * (std::fabs(expected[i]) + 0x1p60));
     }
   }
+}
+
+void compare_with_portable(const TileKernels& kernels, bool same_sums) {
+  for (int round = 0; round < 60; ++round)
+    for (const TileProduct p : kProducts)
+      for (const Form form : {kRows, kColumns})
+        compare_with_portable(kernels, same_sums, form, round, p);
 }
 
 #ifdef FASTCONV_TEST_EMULATED_TILES
@@ -368,6 +402,7 @@ int main() {
   check::section("flush and rounding", test_flush_and_rounding);
   check::section("accuracy", test_accuracy);
   check::section("bytes", test_bytes);
+  check::section("columns", test_columns);
 #ifdef FASTCONV_TEST_EMULATED_TILES
   check::section("emulated AMX", test_emulated_amx);
   check::section("emulated dot products", test_emulated_dots);

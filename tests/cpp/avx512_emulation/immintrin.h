@@ -322,16 +322,28 @@ inline void _tile_dpbf16ps(int c, int a, int b) {
     }
   }
 }
-inline void _tile_dpbusd(int c, int a, int b) {
-  for (const int t : {a, b, c}) emu512::tiles.check(t);
+namespace avx512_emulation {
+
+template <class A, class B>
+inline void tile_dot_product(int c, int a, int b) {
+  for (const int t : {a, b, c}) tiles.check(t);
   for (int m = 0; m < 16; ++m) {
     for (int n = 0; n < 16; ++n) {
-      auto sum = emu512::element<std::uint32_t>(c, m, n);
+      auto sum = element<std::uint32_t>(c, m, n);
       for (int k = 0; k < 16; ++k)
         for (int i = 0; i < 4; ++i)
-          sum += static_cast<std::uint32_t>(emu512::element<std::uint8_t>(a, m, 4 * k + i) *
-                                            emu512::element<std::int8_t>(b, k, 4 * n + i));
-      __builtin_memcpy(emu512::tiles.tile[c][m] + 4 * n, &sum, 4);
+          sum +=
+              static_cast<std::uint32_t>(element<A>(a, m, 4 * k + i) * element<B>(b, k, 4 * n + i));
+      __builtin_memcpy(tiles.tile[c][m] + 4 * n, &sum, 4);
     }
   }
+}
+
+}  // namespace avx512_emulation
+
+inline void _tile_dpbusd(int c, int a, int b) {
+  emu512::tile_dot_product<std::uint8_t, std::int8_t>(c, a, b);
+}
+inline void _tile_dpbsud(int c, int a, int b) {
+  emu512::tile_dot_product<std::int8_t, std::uint8_t>(c, a, b);
 }
