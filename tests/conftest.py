@@ -72,6 +72,15 @@ def _restored_settings():
     _core.set_num_threads(threads)
 
 
+@pytest.fixture
+def no_tiles():
+    """Vector units alone: with AMX, other algorithms win."""
+    from fastconv import _core
+
+    if _core.get_isa() == "amx":
+        _core.set_isa("avx512")
+
+
 @pytest.fixture(scope="session")
 def isa_objects():
     """The objects of the kernels, in the folders of a build that FASTCONV_ISA_OBJECTS names."""
@@ -83,7 +92,8 @@ def isa_objects():
         path
         for folder in folders.split(os.pathsep)
         for path in Path(folder).rglob("isa_*")
-        if path.suffix in (".o", ".obj") and "kernels_avx512_emulated.dir" not in path.parts
+        if path.suffix in (".o", ".obj")
+        and {"kernels_avx512_emulated.dir", "tiles_emulated.dir"}.isdisjoint(path.parts)
     )
     assert found, f"no isa_*.o in {folders}"
     return found

@@ -10,7 +10,7 @@ import pytest
 import fastconv as fc
 from conftest import available_isas
 
-NAMES = ("scalar", "avx2", "avx512", "neon")
+NAMES = ("scalar", "avx2", "avx512", "amx", "neon")
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 REPORT = """
@@ -91,7 +91,7 @@ def test_context_restores():
     assert fc.get_isa() == best
 
 
-@pytest.mark.parametrize("name", ["sse2", "AVX2", "", "avx2 ", "amx"])
+@pytest.mark.parametrize("name", ["sse2", "AVX2", "", "avx2 ", "tiles"])
 def test_an_unknown_name_is_an_error(name):
     before = fc.get_isa()
     with pytest.raises(ValueError, match="scalar"):
@@ -118,10 +118,10 @@ def test_what_the_machine_lacks_is_an_error_not_a_crash(name):
 
 
 @pytest.mark.skipif(not X86, reason="x86 has an order of instruction sets")
-@pytest.mark.parametrize("cap", ["scalar", "avx2", "avx512"])
+@pytest.mark.parametrize("cap", ["scalar", "avx2", "avx512", "amx"])
 def test_the_environment_is_a_cap(run_python, cap):
     """Above it nothing runs; where the machine has less, the best it has."""
-    order = ["scalar", "avx2", "avx512"]
+    order = ["scalar", "avx2", "avx512", "amx"]
     allowed = [n for n in order[: order.index(cap) + 1] if n in available_isas()]
     assert run_python(REPORT, FASTCONV_ISA=cap).split() == [allowed[-1]] * 3
     reset = "import fastconv as fc; fc.set_isa(None); print(fc.get_isa())"

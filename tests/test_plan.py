@@ -140,7 +140,9 @@ def test_explain_of_a_call():
     assert told.scratch_bytes_per_thread >= 0
     names = [candidate.name for candidate in told.candidates]
     assert len(set(names)) == len(names)
-    assert {name.split()[0] for name in names} == {"winograd", "direct", "im2col", "reference"}
+    assert {name.split()[0] for name in names} == {
+        *("amx_split", "winograd", "direct", "im2col", "reference")
+    }
     chosen = [c for c in told.candidates if c.accepted]
     assert len(chosen) == 1
     assert chosen[0].name.split()[0] == told.algorithm
@@ -150,7 +152,7 @@ def test_explain_of_a_call():
         assert word in text
 
 
-@pytest.mark.parametrize("algorithm", ["direct", "im2col", "reference"])
+@pytest.mark.parametrize("algorithm", ["direct", "im2col", "amx_split", "reference"])
 def test_explain_obeys_a_named_algorithm(algorithm):
     x, w = normal(1, 16, 40, 40), normal(32, 16, 3, 3)
     assert fc.explain(x, w, algorithm=algorithm).algorithm == algorithm
@@ -166,7 +168,7 @@ def test_explain_of_a_plan_is_that_of_the_call():
     assert fc.Conv2d(w).explain((3, 9, 9), np.float64).compute_dtype == "float64"
 
 
-def test_a_plan_may_choose_what_only_pays_once_weights_are_packed():
+def test_a_plan_may_choose_what_only_pays_once_weights_are_packed(no_tiles):
     x, w = normal(1, 512, 7, 7), normal(512, 512, 3, 3)
     assert fc.explain(x, w, padding=1).algorithm == "direct"
     layer = fc.Conv2d(w, padding=1)

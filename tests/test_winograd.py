@@ -165,7 +165,7 @@ def test_whole_numbers_stay_exact_to_the_last_bit():
     assert np.array_equal(fc.conv2d(x, w), expected)
 
 
-def test_heavy_layers_choose_it():
+def test_heavy_layers_choose_it(no_tiles):
     x, w = normal(1, 64, 56, 56), normal(64, 64, 3, 3)
     assert chosen(x, w, padding=1) == "winograd"
     assert chosen(x, normal(64, 64, 5, 5), padding=2) == "winograd"

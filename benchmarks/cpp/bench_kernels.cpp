@@ -16,6 +16,7 @@
 
 #include "kernels/dispatch.hpp"
 #include "peak.hpp"
+#include "tiles.hpp"
 
 namespace fastconv {
 namespace {
@@ -329,6 +330,23 @@ void register_half(const KernelTable& table) {
   }
 }
 
+// Those that the processor has instructions for.
+void register_tiles(const KernelTable& table) {
+  constexpr const char* kNames[kTileProducts] = {"six", "four", "three", "one", "bytes"};
+  for (int i = 0; i < kTileProducts; ++i) {
+    const auto p = static_cast<TileProduct>(i);
+    if ((*table.tiles)[p].rate == 0) continue;
+    const double peak = bench::tile_peak(table, p);
+    benchmark::RegisterBenchmark((std::string(table.name) + "/tiles/" + kNames[i]).c_str(),
+                                 [&table, p, peak](benchmark::State& state) {
+                                   bench::TileLayer layer(table, p);
+                                   if (!passed(state, layer.is_right())) return;
+                                   time_operations(state, layer.operations(), peak,
+                                                   [&] { layer.run(); });
+                                 });
+  }
+}
+
 }  // namespace
 }  // namespace fastconv
 
@@ -343,6 +361,7 @@ int main(int argc, char** argv) {
     fastconv::register_type<std::int32_t>(table, "i32");
     fastconv::register_type<std::int64_t>(table, "i64");
     fastconv::register_half(table);
+    fastconv::register_tiles(table);
   }
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();

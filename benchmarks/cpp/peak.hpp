@@ -120,7 +120,7 @@ template <class T>
 Peak peak_of(const std::string& isa) {
 #if defined(__x86_64__)
   if (isa == "avx2") return avx2::peak<T>(true);
-  if (isa == "avx512") return avx512::peak<T>(true);
+  if (isa == "avx512" || isa == "amx") return avx512::peak<T>(true);
 #elif defined(__aarch64__)
   if (isa == "neon") return neon::peak<T>(true);
 #endif

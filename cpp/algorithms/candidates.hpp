@@ -22,6 +22,8 @@ struct Candidate {
                                               const Machine& machine) = nullptr;
   // Whether the input lies in an order that it can read well; null: any does.
   bool (*suits)(const Problem& problem, const Tensor& x) = nullptr;
+  // True where the processor lacks the instructions, and plain loops take their place.
+  bool (*is_emulated)(const Problem& problem, const Machine& machine) = nullptr;
 };
 
 // What the store of a vector of outputs costs, in multiply-adds of a vector (cpp/README.md, Costs).
@@ -36,6 +38,8 @@ double width_waste(const Problem& problem, const Machine& machine);
 // Whether an input row that is loaded feeds several output rows.
 bool rows_share_loads(const Problem& problem);
 
+extern const Candidate amx_split;
+extern const Candidate byte_dots;
 extern const Candidate winograd;
 extern const Candidate columns;
 extern const Candidate direct;

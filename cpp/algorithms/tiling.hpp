@@ -36,7 +36,8 @@ struct Machine {
   std::int64_t l1;
   std::int64_t l2;
   int threads;
-  bool halved = false;  // outer: a tile of one vector is two of half the length
+  bool halved = false;                   // outer: a tile of one vector is two of half the length
+  double tile_rate[kTileProducts] = {};  // TileKernels
 };
 
 // A contiguous range of the reduction (in the order channel, kd, kh, kw) that is staged at once.

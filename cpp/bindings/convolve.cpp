@@ -196,7 +196,7 @@ class Layer {
     made->packed = packed_for(*made);
     if (made->packed == nullptr) {
       auto prepared = std::make_shared<Prepared>(*made->prepared);
-      prepared->plan = std::make_shared<const Plan>(prepared->plan->without_winograd());
+      prepared->plan = std::make_shared<const Plan>(prepared->plan->in_order());
       made->prepared = std::move(prepared);
       made->packed = packed_for(*made);
     }

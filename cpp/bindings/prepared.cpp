@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "core/rounding.hpp"
 #include "kernels/dispatch.hpp"
 #include "runtime/float_status.hpp"
 #include "runtime/scratch.hpp"
@@ -23,8 +22,9 @@ bool equal(const py::ssize_t* values, const Values& expected) {
   return std::equal(expected.begin(), expected.end(), values);
 }
 
-void set_types(Problem& problem, const Types& types, ElementType x) {
+void set_types(Problem& problem, const Types& types, ElementType x, ElementType w) {
   problem.x_type = types.cast_x ? types.y.real : x.real;
+  problem.w_type = w.real;
   problem.y_type = types.y.real;
   problem.compute = types.compute;
   problem.complex = types.y.complex;
@@ -59,24 +59,6 @@ struct Result {
   }
 };
 
-// Packed weights and scratch from one allocation.
-bool pack_and_run(const Plan& plan, Operands operands, Interrupt& interrupt) {
-  operands.packed = nullptr;
-  if (plan.packs_as_it_runs(*operands.weights)) {
-    const Scratch scratch = Scratch::acquire(static_cast<std::size_t>(plan.scratch_bytes()));
-    return plan.run(operands, scratch.data(), interrupt);
-  }
-  const std::size_t packed_bytes = static_cast<std::size_t>(round_to_line(plan.packed_bytes()));
-  {
-    const Scratch scratch =
-        Scratch::acquire(packed_bytes + static_cast<std::size_t>(plan.scratch_bytes()));
-    operands.packed = scratch.data();
-    if (plan.pack(*operands.weights, scratch.data()))
-      return plan.run(operands, scratch.data() + packed_bytes, interrupt);
-  }
-  return pack_and_run(plan.without_winograd(), operands, interrupt);
-}
-
 }  // namespace
 
 bool Prepared::serves(const Given& given, const KernelTable& table, int thread_count) const {
@@ -94,7 +76,7 @@ std::shared_ptr<const Prepared> prepare(const Options& options, const Given& giv
                                         const KernelTable& kernels, int threads, Packing packing) {
   const py::dtype x = given.x.dtype(), w = given.w.dtype();
   const ElementType x_type = element_type("x", x);
-  element_type("w", w);
+  const ElementType w_type = element_type("w", w);
   if (given.bias) element_type("bias", given.bias->dtype());
   auto p = std::make_shared<Prepared>();
   p->types = resolve_types(x, w, dtype, options);
@@ -102,7 +84,7 @@ std::shared_ptr<const Prepared> prepare(const Options& options, const Given& giv
   p->w_shape = shape_of(given.w);
   const Shape bias = given.bias ? shape_of(*given.bias) : Shape{};
   Problem problem = make_problem(options, p->x_shape, p->w_shape, given.bias ? &bias : nullptr);
-  set_types(problem, p->types, x_type);
+  set_types(problem, p->types, x_type, w_type);
   problem.fill = fill_of(fill_value, p->types);
   problem.keeps_weights = packing == Packing::once;
   p->y_shape = output_shape(options, problem, p->x_shape, problem.complex);
@@ -161,7 +143,7 @@ py::array execute(const Options& options, const Prepared& prepared, const py::ar
       const Scratch scratch = Scratch::acquire(static_cast<std::size_t>(plan.scratch_bytes()));
       finished = plan.run(operands, scratch.data(), interrupt);
     } else {
-      finished = pack_and_run(*prepared.plan, operands, interrupt);
+      finished = prepared.plan->pack_and_run(operands, interrupt);
     }
   }
   if (!finished) throw py::error_already_set();

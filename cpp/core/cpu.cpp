@@ -199,6 +199,8 @@ const char* isa_name(Isa isa) {
       return "avx2";
     case Isa::avx512:
       return "avx512";
+    case Isa::amx:
+      return "amx";
   }
   return "unknown";
 }
@@ -221,9 +223,15 @@ bool cpu_supports(Isa isa) {
       return f.avx2 && f.fma && f.f16c;
     case Isa::avx512:
       return cpu_supports(Isa::avx2) && f.avx512f && f.avx512dq && f.avx512bw && f.avx512vl;
+    case Isa::amx:
+      return cpu_supports(Isa::avx512) && request_amx_permission();
   }
   return false;
 }
+
+bool has_avx_vnni() { return cpu_supports(Isa::avx2) && features().avx_vnni; }
+bool has_avx512_vnni() { return cpu_supports(Isa::avx512) && features().avx512_vnni; }
+bool has_avx512_bf16() { return cpu_supports(Isa::avx512) && features().avx512_bf16; }
 
 bool halves_512_bit_vectors() {
 #ifdef FASTCONV_X86
@@ -262,7 +270,7 @@ std::vector<std::pair<std::string, bool>> cpu_features() {
 bool request_amx_permission() {
 #if defined(FASTCONV_X86) && defined(__linux__)
   static const bool granted = [] {
-    if (!features().amx_tile || !features().amx_bf16) return false;
+    if (!features().amx_tile || !features().amx_bf16 || !features().amx_int8) return false;
     constexpr long kGet = 0x1022, kRequest = 0x1023, kTileData = 18;  // ARCH_*_XCOMP_PERM
     if (syscall(SYS_arch_prctl, kRequest, kTileData) != 0) return false;
     std::uint64_t permitted = 0;

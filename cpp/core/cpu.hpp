@@ -10,9 +10,9 @@
 
 namespace fastconv {
 
-enum class Isa : std::uint8_t { scalar, neon, avx2, avx512 };
+enum class Isa : std::uint8_t { scalar, neon, avx2, avx512, amx };
 
-inline constexpr Isa kAllIsas[] = {Isa::scalar, Isa::neon, Isa::avx2, Isa::avx512};
+inline constexpr Isa kAllIsas[] = {Isa::scalar, Isa::neon, Isa::avx2, Isa::avx512, Isa::amx};
 
 const char* isa_name(Isa isa);
 std::optional<Isa> isa_from_name(std::string_view name);
@@ -24,12 +24,18 @@ bool cpu_supports(Isa isa);
 // True on processors that compute 512-bit vectors in two halves (AMD family 19h, Zen 4).
 bool halves_512_bit_vectors();
 
+// Dot products of bytes, beside AVX2; of bytes and of bfloat16, beside AVX-512.
+bool has_avx_vnni();
+bool has_avx512_vnni();
+bool has_avx512_bf16();
+
 // Every feature that the library asks about, in a fixed order, by its usual lower-case name. Those
 // of the other architectures are listed as absent.
 std::vector<std::pair<std::string, bool>> cpu_features();
 
 // Asks the operating system for the AMX tile registers, which Linux grants per process and only on
-// request. True when the processor has AMX with bfloat16 and the tiles may be used from now on.
+// request. True when the processor has AMX with bfloat16 and bytes and the tiles may be used from
+// now on.
 bool request_amx_permission();
 
 struct CacheSizes {

@@ -15,7 +15,7 @@
 namespace fastconv {
 
 enum class Border : std::uint8_t { constant, reflect, symmetric, edge, wrap };
-enum class Algorithm : std::uint8_t { automatic, direct, winograd, im2col, reference };
+enum class Algorithm : std::uint8_t { automatic, direct, winograd, im2col, amx_split, reference };
 enum class Precision : std::uint8_t { highest, high, medium };
 
 struct Axis {
@@ -49,6 +49,7 @@ struct Problem {
   bool keeps_weights = false;  // packed once for many calls, so that packing costs nothing
   bool channels_last = false;  // as the caller lays out tensors; strides may say otherwise
   DType x_type = DType::f32;   // of one real number
+  DType w_type = DType::f32;
   DType y_type = DType::f32;
   Compute compute = Compute::f32;
   std::array<Scalar, 2> fill = {};  // border value: real part, imaginary part

@@ -349,4 +349,47 @@ struct SplitArgs {
   T* sums;             // MagnitudesArgs
 };
 
+// Sums of the products of tiles (kernels/tile_portable.hpp has the picture). With positions as rows
+// of a tile, x and its offsets are positions of 64 bytes, and sums are [tiles][16][vectors][16]; as
+// columns, x and its offsets are whole tiles of sixteen, and sums are [vectors][16][tiles][16].
+struct TileProductArgs {
+  const char* x;             // of the first position or tile, part 0
+  std::int64_t x_part;       // bytes from one part to the next
+  const std::int32_t* tile;  // where each sixteen output pixels begin
+  std::int64_t tiles;
+  const std::int32_t* step;  // from there to what they read: a tap and a slab of channels
+  std::int64_t steps;
+  const char* w;         // [steps][parts][vectors][1024]
+  std::int64_t vectors;  // of sixteen output channels: 1 or 2
+  void* acc;             // float or int32
+  Upcoming upcoming;     // the weights of the next call
+};
+
+// Magnitudes of what was cut into parts, as the bits of floats.
+struct Extremes {
+  std::uint32_t least = 0xffffffffu;  // of those that are not zero, less 1
+  std::uint32_t most = 0;             // at least 0x7f800000 where one was infinite or NaN
+};
+
+// Staged input, float or int32, into positions: parts of it, pairs or fours of channels side by
+// side, zeros after the last channel.
+struct TilePositionsArgs {
+  const void* from;
+  std::int64_t position, channel;    // from one to the next, in elements; one of both is 1, and
+                                     // position where positions are columns
+  std::int64_t positions, channels;  // as many channels as a position holds, at most
+  char* to;
+  std::int64_t to_part;  // bytes
+  std::int32_t offset;   // added to integers
+  Extremes* extremes;    // of floats; widened
+};
+
+// Weights of one slab, float or int32, for one panel.
+struct TileWeightsArgs {
+  const void* from;                      // [channels][taps][vectors][16]
+  std::int64_t channels, taps, vectors;  // one tap where positions are columns
+  char* to;                              // [taps][parts][vectors][1024]
+  Extremes* extremes;
+};
+
 }  // namespace fastconv

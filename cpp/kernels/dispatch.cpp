@@ -12,20 +12,24 @@ namespace {
 
 struct Built {
   Isa isa;
+  const char* name;
   const KernelTable* table;
 };
 
 // Ascending: a cap allows its own entry and those before it.
 constexpr Built kBuilt[] = {
-    {Isa::scalar, &table_scalar},
+    {Isa::scalar, "scalar", &table_scalar},
 #ifdef FASTCONV_HAVE_NEON
-    {Isa::neon, &table_neon},
+    {Isa::neon, "neon", &table_neon},
 #endif
 #ifdef FASTCONV_HAVE_AVX2
-    {Isa::avx2, &table_avx2},
+    {Isa::avx2, "avx2", &table_avx2},
 #endif
 #ifdef FASTCONV_HAVE_AVX512
-    {Isa::avx512, &table_avx512},
+    {Isa::avx512, "avx512", &table_avx512},
+#endif
+#ifdef FASTCONV_HAVE_AMX
+    {Isa::amx, "amx", &table_avx512},
 #endif
 };
 
@@ -41,7 +45,7 @@ constexpr Cap kCaps[] = {
 #else
     {"avx2", Isa::avx2},
     {"avx512", Isa::avx512},
-    {"amx", Isa::avx512},
+    {"amx", Isa::amx},
 #endif
 };
 
@@ -55,28 +59,105 @@ void halve(KernelSet<T>& wide, const KernelSet<T>& narrow) {
   wide.outer[0] = narrow.outer[1];
   wide.halved = true;
 }
+#endif
 
-KernelTable halved_avx512() {
+// What `from` has of its own.
+[[maybe_unused]] void take(TileKernels& tiles, const TileKernels& from, TileProduct p) {
+  TileKernels::Kernels& to = tiles.product[static_cast<int>(p)];
+  const TileKernels::Kernels& own = from[p];
+  for (TileForm TileKernels::Kernels::* form :
+       {&TileKernels::Kernels::rows, &TileKernels::Kernels::columns}) {
+    TileForm& into = to.*form;
+    const TileForm& of = own.*form;
+    if (of.positions != nullptr) into.positions = of.positions;
+    if (of.weights != nullptr) into.weights = of.weights;
+    if (of.product != nullptr) into.product = of.product;
+  }
+  if (own.rate == 0) return;
+  to.name = own.name;
+  to.rate = own.rate;
+}
+
+#ifdef FASTCONV_HAVE_AVX512_DOTS
+// Dot-product instructions, each where the processor has it.
+const TileKernels& avx512_tiles() {
+  static const TileKernels tiles = [] {
+    TileKernels made = tiles_portable;
+    if (has_avx512_vnni()) take(made, tiles_avx512_dots, TileProduct::bytes);
+    // Where vectors are not halved, one of these products takes the time of two multiply-adds.
+    if (has_avx512_bf16() && has_avx512_vnni() && halves_512_bit_vectors())
+      for (const TileProduct p :
+           {TileProduct::six, TileProduct::four, TileProduct::three, TileProduct::one})
+        take(made, tiles_avx512_dots, p);
+    return made;
+  }();
+  return tiles;
+}
+#endif
+
+#ifdef FASTCONV_HAVE_AVX_VNNI
+KernelTable avx2_table() {
+  static const TileKernels tiles = [] {
+    TileKernels made = tiles_portable;
+    if (has_avx_vnni()) take(made, tiles_avx_vnni, TileProduct::bytes);
+    return made;
+  }();
+  KernelTable table = table_avx2;
+  table.tiles = &tiles;
+  return table;
+}
+#endif
+
+#ifdef FASTCONV_HAVE_AVX512
+KernelTable avx512_table() {
   KernelTable table = table_avx512;
-  halve(table.f32, table_avx2.f32);
-  halve(table.f64, table_avx2.f64);
+#ifdef FASTCONV_HAVE_AVX2
+  if (cpu_supports(Isa::avx2) && halves_512_bit_vectors()) {
+    halve(table.f32, table_avx2.f32);
+    halve(table.f64, table_avx2.f64);
+  }
+#endif
+#ifdef FASTCONV_HAVE_AVX512_DOTS
+  table.tiles = &avx512_tiles();
+#endif
+  return table;
+}
+#endif
+
+#ifdef FASTCONV_HAVE_AMX
+KernelTable amx_table() {
+  KernelTable table = avx512_table();
+  table.name = "amx";
+  table.tiles = &tiles_amx;
   return table;
 }
 #endif
 
 // As this processor runs it best.
-const KernelTable* tuned(const KernelTable* table) {
-#if defined(FASTCONV_HAVE_AVX2) && defined(FASTCONV_HAVE_AVX512)
-  if (table == &table_avx512 && cpu_supports(Isa::avx2) && halves_512_bit_vectors()) {
-    static const KernelTable halved = halved_avx512();
-    return &halved;
+const KernelTable* tuned(const Built& built) {
+#ifdef FASTCONV_HAVE_AMX
+  if (built.isa == Isa::amx) {
+    static const KernelTable table = amx_table();
+    return &table;
   }
 #endif
-  return table;
+#ifdef FASTCONV_HAVE_AVX_VNNI
+  if (built.isa == Isa::avx2) {
+    static const KernelTable table = avx2_table();
+    return &table;
+  }
+#endif
+#ifdef FASTCONV_HAVE_AVX512
+  if (built.isa == Isa::avx512) {
+    static const KernelTable table = avx512_table();
+    return &table;
+  }
+#endif
+  return built.table;
 }
 
 const KernelTable* default_kernels() {
-  Isa most = Isa::avx512;
+  Isa most = Isa::amx;
   if (const char* value = std::getenv("FASTCONV_ISA"); value != nullptr && *value != '\0') {
     const Cap* found = nullptr;
     std::string names;
@@ -90,10 +171,10 @@ const KernelTable* default_kernels() {
                                   "'");
     most = found->most;
   }
-  const KernelTable* best = &table_scalar;
+  const Built* best = &kBuilt[0];
   for (const Built& built : kBuilt)
-    if (built.isa <= most && cpu_supports(built.isa)) best = built.table;
-  return tuned(best);
+    if (built.isa <= most && cpu_supports(built.isa)) best = &built;
+  return tuned(*best);
 }
 
 std::atomic<const KernelTable*>& active() {
@@ -117,9 +198,8 @@ void set_active_kernels(const std::string& name) {
   std::string names;
   for (const Built& built : kBuilt) {
     if (!cpu_supports(built.isa)) continue;
-    if (name == built.table->name)
-      return active().store(tuned(built.table), std::memory_order_release);
-    names += (names.empty() ? "" : ", ") + std::string(built.table->name);
+    if (name == built.name) return active().store(tuned(built), std::memory_order_release);
+    names += (names.empty() ? "" : ", ") + std::string(built.name);
   }
   throw std::invalid_argument("isa must be one of those available here (" + names + "); got '" +
                               name.substr(0, 64) + "'");
@@ -127,14 +207,14 @@ void set_active_kernels(const std::string& name) {
 
 std::vector<std::string> built_isas() {
   std::vector<std::string> names;
-  for (const Built& built : kBuilt) names.emplace_back(built.table->name);
+  for (const Built& built : kBuilt) names.emplace_back(built.name);
   return names;
 }
 
 std::vector<std::string> available_isas() {
   std::vector<std::string> names;
   for (const Built& built : kBuilt)
-    if (cpu_supports(built.isa)) names.emplace_back(built.table->name);
+    if (cpu_supports(built.isa)) names.emplace_back(built.name);
   return names;
 }
 

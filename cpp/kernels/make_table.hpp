@@ -100,7 +100,8 @@ constexpr KernelTable make_table(const char* name) {
           make_set<F64>(),
           make_set<I32>(),
           make_set<I64>(),
-          {&float16_to_float32, &float32_to_float16, &bfloat16_to_float32, &float32_to_bfloat16}};
+          {&float16_to_float32, &float32_to_float16, &bfloat16_to_float32, &float32_to_bfloat16},
+          &tiles_portable};
 }
 
 }  // namespace fastconv::FASTCONV_ISA_NAMESPACE

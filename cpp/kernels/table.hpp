@@ -87,6 +87,58 @@ struct HalfKernels {
   void (*to_bf16)(const float* from, std::uint16_t* to, std::int64_t n);
 };
 
+// How products of tiles are made of narrower ones.
+enum class TileProduct : std::uint8_t {
+  six,    // float32: three parts of 8 bits each, the six products that matter
+  four,   // float16: two parts, all products
+  three,  // float32: two parts, rounded, the three products that matter
+  one,    // bfloat16, or float32 rounded to it
+  bytes   // unsigned by signed
+};
+inline constexpr int kTileProducts = 5;
+
+struct TileScheme {
+  int parts;     // of an element
+  int channels;  // of a position of 64 bytes
+  int turns;     // products of parts
+  bool nearest;  // parts are rounded, not cut off
+  // The parts of x and w of each turn: one of both as in the turn before, the largest late.
+  struct Turn {
+    int x, w;
+  } turn[6];
+};
+inline constexpr TileScheme kTileSchemes[kTileProducts] = {
+    {3, 32, 6, false, {{0, 2}, {0, 1}, {1, 1}, {1, 0}, {2, 0}, {0, 0}}},
+    {2, 32, 4, false, {{0, 1}, {1, 1}, {1, 0}, {0, 0}}},
+    {2, 32, 3, true, {{0, 1}, {0, 0}, {1, 0}}},
+    {1, 32, 1, true, {{0, 0}}},
+    {1, 64, 1, false, {{0, 0}}}};
+
+inline constexpr int kTileRows = 16;     // pixels, and output channels, of a tile
+inline constexpr int kTileVectors = 2;   // of sixteen output channels, in a panel
+inline constexpr int kTileBytes = 1024;  // sixteen rows of 64
+
+// Which operand of a tile product positions are: its rows, where a tap is a shift by a row, or its
+// columns, where neither planes of input nor of output are turned, but there can be one tap only.
+struct TileForm {
+  void (*product)(const TileProductArgs&);
+  void (*positions)(const TilePositionsArgs&);
+  void (*weights)(const TileWeightsArgs&);
+};
+
+struct TileKernels {
+  struct Kernels {
+    const char* name;
+    TileForm rows;
+    TileForm columns;
+    // Multiply-adds in the time of one of a vector of floats; 0 where they are emulated.
+    double rate;
+  };
+  Kernels product[kTileProducts];  // [TileProduct]
+
+  const Kernels& operator[](TileProduct p) const { return product[static_cast<int>(p)]; }
+};
+
 struct KernelTable {
   const char* name;
   KernelSet<float> f32;
@@ -94,6 +146,7 @@ struct KernelTable {
   KernelSet<std::int32_t> i32;
   KernelSet<std::int64_t> i64;
   HalfKernels half;
+  const TileKernels* tiles;
 
   template <class T>
   const KernelSet<T>& set() const;
@@ -121,5 +174,12 @@ extern const KernelTable table_scalar;
 extern const KernelTable table_avx2;
 extern const KernelTable table_avx512;
 extern const KernelTable table_neon;
+// Plain loops, for every processor, with the bits of AMX tiles.
+extern const TileKernels tiles_portable;
+extern const TileKernels tiles_amx;
+// What is null here is left to the portable ones: products of parts that no instruction makes
+// (bytes and, with AVX-512 BF16, TileProduct::one are made), and cutting.
+extern const TileKernels tiles_avx512_dots;
+extern const TileKernels tiles_avx_vnni;
 
 }  // namespace fastconv

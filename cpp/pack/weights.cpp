@@ -8,21 +8,25 @@ namespace fastconv {
 namespace {
 
 // Weights are gathered in blocks of so many terms before they are transposed.
-constexpr std::int64_t kBlock = 32;
+constexpr std::int64_t kBlock = 64;
 constexpr std::int64_t kMostRows = 64;  // the widest panel: four vectors of sixteen
 
-}  // namespace
-
-bool is_dense(const Problem& problem, const Weights& w) {
-  const std::int64_t element = size_of(problem.compute);
-  if (problem.complex || problem.flip || w.out % element != 0) return false;
-  if (!same_storage(w.type, problem.compute)) return false;
-  std::int64_t expected = element;
+// True where the terms of an output channel follow each other in memory, whatever their type.
+bool are_runs(const Problem& problem, const Weights& w) {
+  if (problem.complex || problem.flip) return false;
+  std::int64_t expected = size_of(w.type);
   for (int a = 2; a >= 0; --a) {
     if (problem.axis[a].kernel > 1 && w.axis[a] != expected) return false;
     expected *= problem.axis[a].kernel;
   }
   return problem.in_channels == 1 || w.in == expected;
+}
+
+}  // namespace
+
+bool is_dense(const Problem& problem, const Weights& w) {
+  return w.out % size_of(problem.compute) == 0 && same_storage(w.type, problem.compute) &&
+         are_runs(problem, w);
 }
 
 namespace {
@@ -35,9 +39,14 @@ template <class T>
 class RowGatherer {
  public:
   RowGatherer(const KernelTable& kernels, const Problem& problem, const Weights& w)
-      : kernels_(kernels), problem_(problem), w_(w) {}
+      : kernels_(kernels), problem_(problem), w_(w), are_runs_(are_runs(problem, w)) {}
 
   void gather(std::int64_t k, std::int64_t first, std::int64_t count, T* to) const {
+    if (are_runs_) {
+      const std::int64_t element = size_of(w_.type);
+      return read_row<T>(kernels_, w_.type, w_.data + k * w_.out + first * element, element, to, 1,
+                         count);
+    }
     const std::int64_t kw = problem_.axis[2].kernel;
     for (std::int64_t t = first; t < first + count;) {
       const std::int64_t column = t % kw;
@@ -81,6 +90,7 @@ class RowGatherer {
   const KernelTable& kernels_;
   const Problem& problem_;
   const Weights& w_;
+  const bool are_runs_;
 };
 
 }  // namespace

@@ -14,9 +14,9 @@ namespace fastconv {
 namespace {
 
 // In order of preference: the first of equal cost wins, and the last accepts everything.
-constexpr const Candidate* kCandidates[] = {&winograd, &columns,     &direct,
-                                            &plane,    &pointwise,   &row_stencil,
-                                            &stencil,  &im2col_gemm, &reference};
+constexpr const Candidate* kCandidates[] = {&amx_split, &byte_dots,   &winograd,  &columns,
+                                            &direct,    &plane,       &pointwise, &row_stencil,
+                                            &stencil,   &im2col_gemm, &reference};
 
 // Waking a worker costs microseconds; below this much work a call stays on its own thread.
 constexpr std::int64_t kInlineMacs = 500'000;
@@ -35,10 +35,11 @@ Machine describe(const KernelSet<T>& kernels, int threads) {
           caches.l1d,
           caches.l2,
           threads,
-          kernels.halved};
+          kernels.halved,
+          {}};
 }
 
-Machine describe(const KernelTable& kernels, Compute compute, int threads) {
+Machine describe_set(const KernelTable& kernels, Compute compute, int threads) {
   switch (compute) {
     case Compute::f32:
       return describe(kernels.f32, threads);
@@ -51,15 +52,24 @@ Machine describe(const KernelTable& kernels, Compute compute, int threads) {
   }
 }
 
+Machine describe(const KernelTable& kernels, Compute compute, int threads) {
+  Machine machine = describe_set(kernels, compute, threads);
+  for (int p = 0; p < kTileProducts; ++p) machine.tile_rate[p] = kernels.tiles->product[p].rate;
+  return machine;
+}
+
 bool is_named(const Candidate& candidate, Algorithm algorithm) {
   switch (algorithm) {
     case Algorithm::direct:
       return &candidate == &columns || &candidate == &direct || &candidate == &plane ||
-             &candidate == &pointwise || &candidate == &row_stencil || &candidate == &stencil;
+             &candidate == &pointwise || &candidate == &row_stencil || &candidate == &stencil ||
+             &candidate == &byte_dots;
     case Algorithm::winograd:
       return &candidate == &winograd;
     case Algorithm::im2col:
       return &candidate == &im2col_gemm;
+    case Algorithm::amx_split:
+      return &candidate == &amx_split;
     case Algorithm::reference:
       return &candidate == &reference;
     default:
@@ -76,6 +86,12 @@ bool is_named(const Candidate& candidate, Algorithm algorithm) {
   throw std::invalid_argument("unknown algorithm");
 }
 
+// Nobody wants the plain loops in the place of an instruction, unless he names them.
+bool is_emulated(const Candidate& candidate, const Problem& problem, const Machine& machine) {
+  return candidate.is_emulated != nullptr && problem.algorithm != Algorithm::amx_split &&
+         candidate.is_emulated(problem, machine);
+}
+
 const Candidate* choose(const Problem& problem, const Tensor& x, const Machine& machine) {
   const Candidate* best = nullptr;
   double best_cost = 0;
@@ -83,6 +99,7 @@ const Candidate* choose(const Problem& problem, const Tensor& x, const Machine& 
     if (!is_named(*candidate, problem.algorithm) || candidate->accepts(problem) != nullptr)
       continue;
     if (candidate->suits != nullptr && !candidate->suits(problem, x)) continue;
+    if (is_emulated(*candidate, problem, machine)) continue;
     const double cost = candidate->cost(problem, machine);
     if (best == nullptr || cost < best_cost) {
       best = candidate;
@@ -225,20 +242,30 @@ bool Plan::run_as_planned(const Operands& operands, char* scratch, Interrupt& in
 }
 
 // The output has gaps between rows that the input has not.
-bool Plan::run_apart(Operands operands, Interrupt& interrupt) const {
-  const Plan plan(given_, given_x_, *kernels_, machine_.threads, 2);
-  const std::size_t packed_bytes = static_cast<std::size_t>(round_to_line(plan.packed_bytes()));
-  const Scratch scratch =
-      Scratch::acquire(packed_bytes + static_cast<std::size_t>(plan.scratch_bytes()));
-  plan.pack(*operands.weights, scratch.data());
-  operands.packed = scratch.data();
-  return plan.run(operands, scratch.data() + packed_bytes, interrupt);
+bool Plan::run_apart(const Operands& operands, Interrupt& interrupt) const {
+  return Plan(given_, given_x_, *kernels_, machine_.threads, 2).pack_and_run(operands, interrupt);
 }
 
-Plan Plan::without_winograd() const {
-  Problem problem = problem_;
+bool Plan::pack_and_run(Operands operands, Interrupt& interrupt) const {
+  operands.packed = nullptr;
+  if (packs_as_it_runs(*operands.weights)) {
+    const Scratch scratch = Scratch::acquire(static_cast<std::size_t>(scratch_bytes()));
+    return run(operands, scratch.data(), interrupt);
+  }
+  const std::size_t packed = static_cast<std::size_t>(round_to_line(packed_bytes()));
+  {
+    const Scratch scratch = Scratch::acquire(packed + static_cast<std::size_t>(scratch_bytes()));
+    operands.packed = scratch.data();
+    if (pack(*operands.weights, scratch.data()))
+      return run(operands, scratch.data() + packed, interrupt);
+  }
+  return in_order().pack_and_run(operands, interrupt);
+}
+
+Plan Plan::in_order() const {
+  Problem problem = given_;
   problem.algorithm = Algorithm::direct;
-  return Plan(problem, x_, *kernels_, machine_.threads);
+  return Plan(problem, given_x_, *kernels_, machine_.threads);
 }
 
 // The images that were flagged, by another algorithm.
@@ -276,6 +303,8 @@ std::vector<Verdict> Plan::verdicts() const {
       v.reason = refusal;
     } else if (candidate->suits != nullptr && !candidate->suits(problem_, x_)) {
       v.reason = "the order of the input's axes";
+    } else if (is_emulated(*candidate, problem_, machine_)) {
+      v.reason = "the processor has no instruction for it";
     } else {
       const double cost = candidate->cost(problem_, machine_);
       std::snprintf(text, sizeof text,

@@ -36,9 +36,9 @@ class Plan {
   bool packs_like(const Plan& other) const;
   std::int64_t packed_bytes() const;
   // False where the algorithm would not be accurate with these weights: `to` is then of no use, and
-  // without_winograd() is the plan to take.
+  // in_order() is the plan to take, which adds products one by one.
   bool pack(const Weights& w, void* to) const;
-  Plan without_winograd() const;
+  Plan in_order() const;
   // Better not packed for one call: so few boxes use a weight that each packs it anew, a block at a
   // time, in the cache. Operands::packed is null then.
   bool packs_as_it_runs(const Weights& w) const;
@@ -49,6 +49,8 @@ class Plan {
   // False where the call was interrupted; the output is then undefined. operands.weights must be
   // set: images that the algorithm does not suit are computed by another.
   bool run(const Operands& operands, char* scratch, Interrupt& interrupt) const;
+  // The same with weights packed for this call, and scratch of its own.
+  bool pack_and_run(Operands operands, Interrupt& interrupt) const;
 
   std::vector<Verdict> verdicts() const;
 
@@ -57,7 +59,7 @@ class Plan {
   Plan(const Problem& problem, const Tensor& x, const KernelTable& kernels, int threads, int row);
   PanelShape panels() const;
   bool run_as_planned(const Operands& operands, char* scratch, Interrupt& interrupt) const;
-  bool run_apart(Operands operands, Interrupt& interrupt) const;
+  bool run_apart(const Operands& operands, Interrupt& interrupt) const;
   bool run_unsuitable(const Operands& operands, Interrupt& interrupt) const;
 
   Problem given_;

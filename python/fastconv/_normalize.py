@@ -29,7 +29,7 @@ PADDING_MODES = {
 }
 PADDING_NAMES = ("valid", "same", "same_lower")
 ACTIVATIONS = ("relu", "relu6", "leaky_relu", "sigmoid", "tanh", "silu")
-ALGORITHMS = ("auto", "direct", "winograd", "im2col", "reference")
+ALGORITHMS = ("auto", "direct", "winograd", "im2col", "amx_split", "reference")
 ABSENT_ALGORITHMS = ("fft",)
 PRECISIONS = ("highest", "high", "medium")
 

@@ -190,8 +190,13 @@ def set_precision(name: str) -> None:
     ----------
     name : {"highest", "high", "medium"}
         The least precision that float32 products may have, with the meaning of torch's float32
-        matmul precision. It is a permission, not a request: Winograd's F(4, 3), whose error
-        stays below ``2**-15 * S``, may be used below ``"highest"``.
+        matmul precision. It is a permission, not a request. With ``S`` the convolution of absolute
+        values:
+
+        - ``"highest"``: the error of a float32 sum.
+        - ``"high"``: below ``2**-15 * S``. Winograd's F(4, 3), or three products of two bfloat16
+          parts on AMX.
+        - ``"medium"``: below ``2**-7 * S``. One product of bfloat16, too.
 
     Examples
     --------

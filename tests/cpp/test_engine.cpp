@@ -277,6 +277,8 @@ Memory run_candidate(const Case& c, const Candidate& candidate, const KernelTabl
         operands.packed = packed.data();
       }
       const Memory scratch(threads * execution->scratch_bytes(), 0xFF);
+      std::vector<std::uint8_t> unsuitable(static_cast<std::size_t>(c.problem.batch));
+      operands.unsuitable = unsuitable.data();
       Interrupt interrupt(nullptr);
       execution->run(operands, scratch.data(), threads, interrupt);
     });
@@ -451,7 +453,7 @@ Case random_case(std::int64_t most_products, bool fractions = false,
     } catch (const std::invalid_argument&) {
     }
   }
-  c.w_type = random_weight_type(c.problem);
+  c.problem.w_type = c.w_type = random_weight_type(c.problem);
   c.w_complex = c.problem.complex && is_float(c.w_type) && chance(70);
   if (!is_float(c.problem.compute) && chance(30)) c.values = Values::wrapping;
   if (fractions && is_float(c.problem.x_type) && !c.problem.saturate) c.values = Values::fractions;
@@ -488,8 +490,13 @@ void each_isa(Visit visit) {
     set_active_kernels(name);
     visit(active_kernels());
   }
-#ifdef FASTCONV_TEST_EMULATED_AVX512  // linked with an isa_avx512.cpp made of avx512_emulation/
-  visit(table_avx512);
+#ifdef FASTCONV_TEST_EMULATED_AVX512  // linked with kernels made of avx512_emulation/
+  static const KernelTable amx = [] {
+    KernelTable table = table_avx512;
+    table.tiles = &tiles_amx;
+    return table;
+  }();
+  visit(amx);
 #endif
 }
 
@@ -633,6 +640,63 @@ void test_winograd() {
   }
 }
 
+// Products of tiles, on small integers: their parts but for the first are zero, and every sum is
+// exact. Emulated tiles are slow, so there are few problems.
+void test_tile_products() {
+  for (std::int64_t i = 0; i < problems / 12; ++i) {
+    Case c = random_case(100'000);
+    Problem& p = c.problem;
+    if (p.saturate || !(p.compute == Compute::f32 || p.compute == Compute::i32)) continue;
+    if (p.compute == Compute::i32) {
+      p.x_type = one_of({DType::u8, DType::i8});
+      c.w_type = DType::i8;
+    } else if (p.complex || chance(30)) {
+      p.x_type = c.w_type = DType::f32;
+    } else {
+      p.x_type = one_of({DType::f32, DType::f16, DType::bf16});
+      c.w_type = one_of({DType::f32, p.x_type});
+    }
+    c.w_complex = c.w_complex && is_float(c.w_type);
+    p.w_type = c.w_type;
+    p.precision =
+        one_of({Precision::highest, Precision::highest, Precision::high, Precision::medium});
+    c.make_arrays();
+    const Candidate& candidate = p.compute == Compute::i32 ? byte_dots : amx_split;
+    if (candidate.accepts(p) != nullptr) continue;
+    const Activation activation = p.activation;
+    if (activation == Activation::sigmoid || activation == Activation::tanh ||
+        activation == Activation::silu)
+      continue;
+    const Memory expected = run_plan(c, Algorithm::reference, table_scalar, 1);
+    each_isa([&](const KernelTable& table) {
+      const int threads = static_cast<int>(pick(1, 3));
+      if (p.compute == Compute::f32)
+        compare(expected, run_plan(c, Algorithm::amx_split, table, threads), c, table, "split");
+      const std::int64_t l2 = std::int64_t{1} << pick(10, 19);
+      compare(expected, run_candidate(c, candidate, table, threads, 1 << 15, l2), c, table,
+              candidate.kernel);
+    });
+  }
+}
+
+// Rounded sums of tiles are the same for any number of threads and any batch, too.
+void test_tile_products_and_threads() {
+  for (std::int64_t i = 0; i < problems / 100; ++i) {
+    Case c = random_case(100'000, true);
+    c.problem.w_type = c.w_type = c.problem.x_type;
+    if (c.problem.compute != Compute::f32 || c.problem.complex || !is_float(c.problem.x_type) ||
+        amx_split.accepts(c.problem) != nullptr)
+      continue;
+    c.make_arrays();
+    each_isa([&](const KernelTable& table) {
+      const Memory alone = run_plan(c, Algorithm::amx_split, table, 1);
+      for (const int threads : {2, 7})
+        compare(alone, run_plan(c, Algorithm::amx_split, table, threads), c, table, "threads");
+      compare(alone, run_one_by_one(c, Algorithm::amx_split, table), c, table, "batch");
+    });
+  }
+}
+
 void test_interrupt() {
   Options o;
   Case c;
@@ -672,6 +736,8 @@ int main(int argc, char** argv) {
   check::section("larger problems", test_larger_problems);
   check::section("threads and batch do not matter", test_threads_and_batch_do_not_matter);
   check::section("winograd", test_winograd);
+  check::section("tile products", test_tile_products);
+  check::section("tile products and threads", test_tile_products_and_threads);
   check::section("interrupt", test_interrupt);
   return check::summary();
 }

@@ -1,11 +1,12 @@
-// immintrin.h: the AVX-512 intrinsics that simd/vec_avx512.hpp uses, as plain loops after Intel's
-// pseudocode, so that the AVX-512 kernels can be tested where the processor has none of it.
+// immintrin.h: the AVX-512, AMX and AVX-VNNI intrinsics that the kernels use, as plain loops after
+// Intel's pseudocode, so that these kernels can be tested where the processor has none of it.
 //
 // Put this folder before the compiler's own headers when compiling one file, and only that file:
 //   c++ -Itests/cpp/avx512_emulation -Wno-psabi -c cpp/kernels/isa_avx512.cpp
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 
 using __m512 = float __attribute__((vector_size(64)));
 using __m512d = double __attribute__((vector_size(64)));
@@ -173,4 +174,176 @@ inline __m512 _mm512_castsi512_ps(__m512i v) { return (__m512)v; }
 inline __m512d _mm512_castsi512_pd(__m512i v) { return (__m512d)v; }
 inline __m512i _mm512_castps_si512(__m512 v) { return (__m512i)v; }
 inline __m512i _mm512_castpd_si512(__m512d v) { return (__m512i)v; }
+inline __m512i _mm512_and_si512(__m512i a, __m512i b) { return a & b; }
+inline __m512i _mm512_or_si512(__m512i a, __m512i b) { return a | b; }
+inline __m512i _mm512_sub_epi32(__m512i a, __m512i b) { return (__m512i)((emu512::Words)a - (emu512::Words)b); }
+inline __m512i _mm512_srli_epi32(__m512i a, unsigned n) { return (__m512i)((emu512::Words)a >> n); }
+inline __m512i _mm512_sllv_epi32(__m512i a, __m512i n) { return (__m512i)((emu512::Words)a << (emu512::Words)n); }
+inline __m512i _mm512_max_epu32(__m512i a, __m512i b) { const auto s = (emu512::Words)a, t = (emu512::Words)b; return (__m512i)(s > t ? s : t); }
+inline __m512i _mm512_min_epu32(__m512i a, __m512i b) { const auto s = (emu512::Words)a, t = (emu512::Words)b; return (__m512i)(s < t ? s : t); }
+inline __m512i _mm512_mask_blend_epi32(__mmask16 m, __m512i a, __m512i b) { return (__m512i)emu512::select((emu512::Words)a, m, (emu512::Words)b); }
 // clang-format on
+
+// Narrowing, and dot products of a lane.
+using __m128i = long long __attribute__((vector_size(16)));
+using __m256i = long long __attribute__((vector_size(32)));
+
+namespace avx512_emulation {
+
+using HalfWords = std::uint32_t __attribute__((vector_size(32)));
+
+template <class To, class Narrow>
+inline To narrowed(__m512i v) {
+  const auto words = (Words)v;
+  Narrow narrow[16];
+  for (int i = 0; i < 16; ++i) narrow[i] = static_cast<Narrow>(words[i]);
+  To r;
+  __builtin_memcpy(&r, narrow, sizeof r);
+  return r;
+}
+
+inline std::uint32_t bits(float x) { return __builtin_bit_cast(std::uint32_t, x); }
+// What is denormal counts, and comes out, as zero.
+inline float flushed(float x) {
+  return (bits(x) & 0x7f800000u) == 0 ? __builtin_bit_cast(float, bits(x) & 0x80000000u) : x;
+}
+inline float from_bf16(std::uint16_t half) {
+  return flushed(__builtin_bit_cast(float, static_cast<std::uint32_t>(half) << 16));
+}
+
+}  // namespace avx512_emulation
+
+inline __m128i _mm512_cvtepi32_epi8(__m512i v) {
+  return emu512::narrowed<__m128i, std::uint8_t>(v);
+}
+inline __m256i _mm512_cvtepi32_epi16(__m512i v) {
+  return emu512::narrowed<__m256i, std::uint16_t>(v);
+}
+inline void _mm_storeu_si128(__m128i* p, __m128i v) { __builtin_memcpy(p, &v, sizeof v); }
+inline void _mm256_storeu_si256(__m256i* p, __m256i v) { __builtin_memcpy(p, &v, sizeof v); }
+
+inline __m512i _mm512_dpbusd_epi32(__m512i acc, __m512i a, __m512i b) {
+  auto sum = (emu512::Words)acc;
+  for (int i = 0; i < 64; ++i)
+    sum[i / 4] += static_cast<std::uint32_t>(reinterpret_cast<std::uint8_t*>(&a)[i] *
+                                             reinterpret_cast<std::int8_t*>(&b)[i]);
+  return (__m512i)sum;
+}
+inline __m256i _mm256_setzero_si256() { return __m256i{}; }
+inline __m256i _mm256_set1_epi32(int x) {
+  return (__m256i)(emu512::HalfWords{} + static_cast<std::uint32_t>(x));
+}
+inline __m256i _mm256_loadu_si256(const __m256i* p) {
+  __m256i v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+inline __m256i _mm256_dpbusd_avx_epi32(__m256i acc, __m256i a, __m256i b) {
+  auto sum = (emu512::HalfWords)acc;
+  for (int i = 0; i < 32; ++i)
+    sum[i / 4] += static_cast<std::uint32_t>(reinterpret_cast<std::uint8_t*>(&a)[i] *
+                                             reinterpret_cast<std::int8_t*>(&b)[i]);
+  return (__m256i)sum;
+}
+using __m512bh = __m512i;
+inline __m512 _mm512_dpbf16_ps(__m512 acc, __m512bh a, __m512bh b) {
+  const auto* const x = reinterpret_cast<std::uint16_t*>(&a);
+  const auto* const y = reinterpret_cast<std::uint16_t*>(&b);
+  for (int i = 0; i < 16; ++i)
+    for (const int j : {2 * i + 1, 2 * i})
+      acc[i] = emu512::flushed(__builtin_fmaf(emu512::from_bf16(x[j]), emu512::from_bf16(y[j]),
+                                              emu512::flushed(acc[i])));
+  return acc;
+}
+
+// AMX: eight tiles of a thread and their configuration. What the hardware would refuse aborts.
+namespace avx512_emulation {
+
+struct Tiles {
+  struct {
+    std::uint8_t palette, start_row, reserved[14];
+    std::uint16_t row_bytes[16];
+    std::uint8_t rows[16];
+  } config;
+  char tile[8][16][64];
+
+  void check(int t) const {
+    if (config.palette != 1 || config.rows[t] == 0 || config.row_bytes[t] == 0) __builtin_abort();
+  }
+};
+inline thread_local Tiles tiles = {};
+static_assert(sizeof tiles.config == 64);
+
+template <class T>
+inline T element(int t, int row, int i) {
+  T x;
+  __builtin_memcpy(&x, tiles.tile[t][row] + i * sizeof(T), sizeof x);
+  return x;
+}
+
+}  // namespace avx512_emulation
+
+inline void _tile_storeconfig(void* to) { __builtin_memcpy(to, &emu512::tiles.config, 64); }
+inline void _tile_loadconfig(const void* from) {
+  emu512::tiles = {};
+  __builtin_memcpy(&emu512::tiles.config, from, 64);
+}
+inline void _tile_release() { emu512::tiles = {}; }
+inline void _tile_zero(int t) {
+  emu512::tiles.check(t);
+  __builtin_memset(emu512::tiles.tile[t], 0, sizeof emu512::tiles.tile[t]);
+}
+inline void _tile_loadd(int t, const void* from, std::int64_t stride) {
+  _tile_zero(t);
+  for (int r = 0; r < emu512::tiles.config.rows[t]; ++r)
+    __builtin_memcpy(emu512::tiles.tile[t][r], static_cast<const char*>(from) + r * stride,
+                     emu512::tiles.config.row_bytes[t]);
+}
+inline void _tile_stored(int t, void* to, std::int64_t stride) {
+  emu512::tiles.check(t);
+  for (int r = 0; r < emu512::tiles.config.rows[t]; ++r)
+    __builtin_memcpy(static_cast<char*>(to) + r * stride, emu512::tiles.tile[t][r],
+                     emu512::tiles.config.row_bytes[t]);
+}
+inline void _tile_dpbf16ps(int c, int a, int b) {
+  for (const int t : {a, b, c}) emu512::tiles.check(t);
+  for (int m = 0; m < 16; ++m) {
+    for (int n = 0; n < 16; ++n) {
+      float sum[2] = {};
+      for (int k = 0; k < 16; ++k)
+        for (int i = 0; i < 2; ++i)
+          sum[i] = emu512::flushed(__builtin_fmaf(
+              emu512::from_bf16(emu512::element<std::uint16_t>(a, m, 2 * k + i)),
+              emu512::from_bf16(emu512::element<std::uint16_t>(b, k, 2 * n + i)), sum[i]));
+      const float acc =
+          emu512::flushed(emu512::element<float>(c, m, n)) + emu512::flushed(sum[0] + sum[1]);
+      const float rounded = emu512::flushed(acc);
+      __builtin_memcpy(emu512::tiles.tile[c][m] + 4 * n, &rounded, 4);
+    }
+  }
+}
+namespace avx512_emulation {
+
+template <class A, class B>
+inline void tile_dot_product(int c, int a, int b) {
+  for (const int t : {a, b, c}) tiles.check(t);
+  for (int m = 0; m < 16; ++m) {
+    for (int n = 0; n < 16; ++n) {
+      auto sum = element<std::uint32_t>(c, m, n);
+      for (int k = 0; k < 16; ++k)
+        for (int i = 0; i < 4; ++i)
+          sum +=
+              static_cast<std::uint32_t>(element<A>(a, m, 4 * k + i) * element<B>(b, k, 4 * n + i));
+      __builtin_memcpy(tiles.tile[c][m] + 4 * n, &sum, 4);
+    }
+  }
+}
+
+}  // namespace avx512_emulation
+
+inline void _tile_dpbusd(int c, int a, int b) {
+  emu512::tile_dot_product<std::uint8_t, std::int8_t>(c, a, b);
+}
+inline void _tile_dpbsud(int c, int a, int b) {
+  emu512::tile_dot_product<std::int8_t, std::uint8_t>(c, a, b);
+}

@@ -1,0 +1,306 @@
+#include "algorithms/tile_layout.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+#include "algorithms/candidates.hpp"
+#include "core/rounding.hpp"
+
+namespace fastconv {
+namespace {
+
+constexpr std::int64_t kMinPixels = 128;       // of a box: weights are read once for each
+constexpr std::int64_t kMostRun = 512;         // positions of a run, 64 KB of sums
+constexpr std::int64_t kMostStaged = 3 << 19;  // bytes, or as much as so few pixels need,
+constexpr double kMostEver = 1 << 23;          // and never more
+constexpr std::int64_t kMostSlowRun = 32;      // of emulated tiles: between two looks for Ctrl-C
+constexpr std::int64_t kManyTasks = 16;        // for each thread: the last need not be shared
+constexpr std::int64_t kMinChannelsLast = 8;   // fewer are turned faster from planes
+
+// Halves the depth, the height, at last the width.
+bool shrink(Index3& box, std::int64_t least) {
+  if (box[0] * box[1] * box[2] < 2 * least) return false;
+  for (int a = 0; a < 3; ++a) {
+    if (box[a] > 1) {
+      box[a] = divide_up(box[a], 2);
+      return true;
+    }
+  }
+  return false;
+}
+
+// What a box stages of one slab and part: not exact above 2^53, where it is only compared.
+struct Reach {
+  std::array<PatchAxis, 3> axis;
+
+  explicit Reach(const Problem& problem) {
+    for (int a = 0; a < 3; ++a)
+      axis[a] = PatchAxis::make(problem.axis[a], 0, problem.axis[a].kernel);
+  }
+  double positions(const Index3& box) const {
+    double n = 1;
+    for (int a = 0; a < 3; ++a)
+      n *= static_cast<double>(box[a] + axis[a].extent) * static_cast<double>(axis[a].phases);
+    return n;
+  }
+};
+
+// Its parts, and what they are cut from, a slab at a time.
+double position_bytes(const Problem& problem, const TileScheme& scheme) {
+  const std::int64_t channels = problem.in_channels;
+  return 64.0 * scheme.parts * static_cast<double>(divide_up(channels, scheme.channels)) +
+         size_of(problem.compute) *
+             static_cast<double>(std::min<std::int64_t>(channels, scheme.channels));
+}
+
+// The same whatever the threads, since it may decide which elements are looked at.
+Index3 choose_box(const Problem& problem, const TileScheme& scheme, const Machine& machine) {
+  Index3 box;
+  for (int a = 0; a < 3; ++a) box[a] = problem.axis[a].out;
+  const Reach reach(problem);
+  const double bytes = position_bytes(problem, scheme);
+  const double budget = static_cast<double>(std::min(machine.l2 * 2 / 5, kMostStaged));
+  while (reach.positions(box) * bytes > budget && shrink(box, kMinPixels)) {
+  }
+  while (reach.positions(box) * bytes > kMostEver && shrink(box, 1)) {
+  }
+  for (int a = 0; a < 3; ++a)
+    box[a] = divide_up(problem.axis[a].out, divide_up(problem.axis[a].out, box[a]));
+  if (box[2] < problem.axis[2].out)
+    box[2] = std::min(round_up(box[2], kTileRows), problem.axis[2].out);
+  return box;
+}
+
+// Rows of a box of `height` x `width` outputs, `pitch` positions apart, in as few tiles as can be.
+TileRun choose_run(std::int64_t height, std::int64_t width, std::int64_t pitch,
+                   std::int64_t most = kMostRun) {
+  const auto total = [&](const TileRun& run) {
+    return height / run.rows * run.tiles(run.rows, pitch) +
+           (height % run.rows != 0 ? run.tiles(height % run.rows, pitch) : 0);
+  };
+  TileRun best;
+  best.width = width;
+  if (width > most) {
+    best.width = round_up(divide_up(width, divide_up(width, most)), kTileRows);
+    return best;
+  }
+  best.rows = std::clamp<std::int64_t>(most / round_up(width, kTileRows), 1, height);
+  std::int64_t least = total(best);
+  for (std::int64_t rows = 2; rows <= height && rows * pitch <= most + pitch; ++rows) {
+    const TileRun run = {rows, width, true};
+    if (total(run) > least) continue;
+    best = run;
+    least = total(run);
+  }
+  return best;
+}
+
+// The fill value comes in the compute type and may be more than the input's type can hold.
+bool border_has_type(const Problem& problem) {
+  if (!problem.padded() || problem.border != Border::constant) return true;
+  for (const Scalar& fill : problem.fill) {
+    const auto bits = static_cast<std::uint32_t>(fill.i32);
+    switch (problem.x_type) {
+      case DType::u8:
+        if (fill.i32 < 0 || fill.i32 > 255) return false;
+        break;
+      case DType::i8:
+        if (fill.i32 < -128 || fill.i32 > 127) return false;
+        break;
+      case DType::bf16:
+        if ((bits & 0xffffu) != 0) return false;
+        break;
+      default:  // float16, of the exponents that are surely its own
+        if (fill.f32 != 0 && ((bits & 0x1fffu) != 0 || (bits & 0x7fffffffu) < 0x39000000u ||
+                              (bits & 0x7fffffffu) >= 0x47000000u))
+          return false;
+    }
+  }
+  return true;
+}
+
+bool positions_are_columns(const Problem& problem) {
+  return problem.taps() == 1 && !problem.channels_last;
+}
+
+class Builder {
+ public:
+  Builder(const Problem& problem, const Tensor& x, const Machine& machine)
+      : problem_(problem), machine_(machine) {
+    choose_tile_product(problem, layout_.product);
+    layout_.scheme = kTileSchemes[static_cast<int>(layout_.product)];
+    layout_.slabs = divide_up(problem.in_channels, layout_.scheme.channels);
+    layout_.columns = positions_are_columns(problem);
+    channels_last_ = !layout_.columns && has_unit_channels(problem, x) &&
+                     problem.in_channels >= kMinChannelsLast;
+    for (int a = 0; a < 3; ++a)
+      layout_.patch.axis[a] = PatchAxis::make(problem.axis[a], 0, problem.axis[a].kernel);
+  }
+
+  TileLayout build() {
+    choose_boxes();
+    lay_out_patch();
+    list_steps();
+    deal_out();
+    finish();
+    return std::move(layout_);
+  }
+
+ private:
+  std::int64_t phases() const {
+    return layout_.patch.axis[0].phases * layout_.patch.axis[1].phases *
+           layout_.patch.axis[2].phases;
+  }
+
+  void choose_boxes() {
+    layout_.box = choose_box(problem_, layout_.scheme, machine_);
+    for (int a = 0; a < 3; ++a) layout_.boxes[a] = divide_up(problem_.axis[a].out, layout_.box[a]);
+  }
+
+  void lay_out_patch() {
+    PatchLayout& patch = layout_.patch.layout;
+    const std::int64_t line = 64 / machine_.element;
+    for (int a = 0; a < 3; ++a) patch.length[a] = layout_.box[a] + layout_.patch.axis[a].extent;
+    patch.axis[2] = channels_last_ ? layout_.scheme.channels : 1;
+    patch.axis[1] = patch.length[2] * patch.axis[2];
+    patch.axis[0] = patch.length[1] * patch.axis[1];
+    patch.phase = patch.length[0] * patch.axis[0];
+    // An odd number of lines from plane to plane, and from part to part: powers of two would meet
+    // in a few sets of the cache.
+    const std::int64_t plane = (divide_up(patch.phase * phases(), line) | 1) * line;
+    patch.channel = channels_last_ ? 1 : plane;
+    const std::int64_t channels =
+        std::min<std::int64_t>(problem_.in_channels, layout_.scheme.channels);
+    layout_.patch_elements = (channels_last_ ? plane : plane * channels) + 2 * line;
+    const bool slow = machine_.tile_rate[static_cast<int>(layout_.product)] == 0;
+    layout_.run = choose_run(layout_.box[1], layout_.box[2], layout_.row_pitch(),
+                             slow ? kMostSlowRun : kMostRun);
+    layout_.most_tiles = layout_.run.tiles(layout_.run.rows, layout_.row_pitch());
+    layout_.places = layout_.columns ? layout_.run_count() * layout_.most_tiles
+                                     : (patch.phase / patch.axis[2] * phases()) | 1;
+  }
+
+  void list_steps() {
+    const auto& [pd, ph, pw] = layout_.patch.axis;
+    const std::int64_t slice = layout_.slice_pitch(), row = layout_.row_pitch();
+    const std::int64_t phase = layout_.patch.layout.length[0] * slice;
+    for (std::int64_t s = 0; s < layout_.slabs; ++s) {
+      for (std::int64_t i = 0; i < pd.k1; ++i) {
+        for (std::int64_t j = 0; j < ph.k1; ++j) {
+          for (std::int64_t k = 0; k < pw.k1; ++k) {
+            const std::int64_t block =
+                (pd.phase_of(i) * ph.phases + ph.phase_of(j)) * pw.phases + pw.phase_of(k);
+            layout_.step.push_back(static_cast<std::int32_t>(
+                s * layout_.scheme.parts * layout_.places + block * phase +
+                pd.position_of(i) * slice + ph.position_of(j) * row + pw.position_of(k)));
+          }
+        }
+      }
+    }
+  }
+
+  void deal_out() {
+    const std::int64_t all = layout_.all_boxes(problem_), threads = machine_.threads;
+    const std::int64_t panels = tile_panels(problem_).panels(), rest = all % threads;
+    layout_.whole_boxes = all < kManyTasks * threads ? all - rest : all;
+    layout_.panel_tasks = rest == 0 ? 1 : std::min(panels, threads / std::gcd(rest, threads));
+    layout_.panels_per_task = divide_up(panels, layout_.panel_tasks);
+    layout_.panel_tasks = divide_up(panels, layout_.panels_per_task);
+  }
+
+  void finish() {
+    layout_.acc_elements = layout_.most_tiles * kTileRows * kTileVectors * kTileRows;
+    // The last tile may begin with the last position.
+    layout_.staged_bytes = layout_.slabs * layout_.slab_bytes() + (kTileRows - 1) * 64;
+  }
+
+  const Problem& problem_;
+  const Machine& machine_;
+  bool channels_last_ = false;
+  TileLayout layout_;
+};
+
+}  // namespace
+
+std::int64_t TileRun::tiles(std::int64_t count, std::int64_t pitch) const {
+  if (flat) return divide_up((count - 1) * pitch + width, kTileRows);
+  return count * divide_up(width, kTileRows);
+}
+
+std::int64_t TileLayout::run_at(const Index3& output) const {
+  return (output[0] * divide_up(box[1], run.rows) + output[1] / run.rows) *
+             divide_up(box[2], run.width) +
+         output[2] / run.width;
+}
+
+bool choose_tile_product(const Problem& problem, TileProduct& product) {
+  if (problem.compute == Compute::i32) {
+    product = TileProduct::bytes;
+    return (problem.x_type == DType::u8 || problem.x_type == DType::i8) &&
+           problem.w_type == DType::i8 && !problem.complex && border_has_type(problem);
+  }
+  if (problem.compute != Compute::f32) return false;
+  const auto both = [&](DType type) {
+    return problem.x_type == type && problem.w_type == type && border_has_type(problem);
+  };
+  const bool halves = problem.x_type == DType::f16 || problem.w_type == DType::f16;
+  if (both(DType::bf16) || (problem.precision == Precision::medium && !halves)) {
+    product = TileProduct::one;
+  } else if (problem.precision != Precision::highest) {
+    product = TileProduct::three;
+  } else {
+    product = both(DType::f16) ? TileProduct::four : TileProduct::six;
+  }
+  return true;
+}
+
+bool tiles_fit(const Problem& problem, TileProduct product) {
+  return Reach(problem).positions({1, 1, 1}) *
+             position_bytes(problem, kTileSchemes[static_cast<int>(product)]) <=
+         kMostEver;
+}
+
+PanelShape tile_panels(const Problem& problem) {
+  return {problem.out_channels, kTileVectors * kTileRows, kTileRows};
+}
+
+// Products with what is computed in vain, staging, and the weights, once a call; in multiply-adds
+// of a vector, two of which take a cycle. Staging: sixteen channels of sixteen positions are turned
+// and cut in 160 cycles.
+double tile_cost(const Problem& problem, const Machine& machine) {
+  TileProduct product;
+  choose_tile_product(problem, product);
+  const TileScheme& scheme = kTileSchemes[static_cast<int>(product)];
+  const auto& [depth, height, width] = problem.axis;
+  const auto real = [](std::int64_t n) { return static_cast<double>(n); };
+  const std::int64_t slabs = divide_up(problem.in_channels, scheme.channels);
+  const Index3 box = choose_box(problem, scheme, machine);
+  const Reach reach(problem);
+  double positions = reach.positions(box);
+  for (int a = 0; a < 3; ++a) positions *= real(divide_up(problem.axis[a].out, box[a]));
+  const std::int64_t pitch = box[2] + reach.axis[2].extent;
+  const TileRun run = choose_run(height.out, width.out, pitch);
+  const std::int64_t segments = divide_up(width.out, run.width);
+  const std::int64_t tiles =
+      depth.out * segments *
+      (height.out / run.rows * run.tiles(run.rows, pitch) +
+       (height.out % run.rows != 0 ? run.tiles(height.out % run.rows, pitch) : 0));
+  const double pixels = real(problem.out_pixels()), terms = real(problem.terms());
+  const double vectors = real(round_up(problem.out_channels, kTileRows)) / machine.lanes;
+  const double rate = std::max(machine.tile_rate[static_cast<int>(product)], 0.01);
+  const double multiply = vectors / rate * real(slabs * scheme.channels) /
+                          real(problem.in_channels) * real(tiles * kTileRows) / pixels;
+  const bool columns = positions_are_columns(problem);
+  const double staging = (columns ? 0.25 : 0.4) * (1 + scheme.parts) * positions *
+                         real(slabs * scheme.channels) / (pixels * terms) * 16 / machine.lanes;
+  const double each = problem.channels_last ? kOuterStore : columns ? kLanesPass : kOuterTranspose;
+  const double store = each * vectors / terms;
+  const double weights = problem.keeps_weights ? 0.0 : 14.0 * vectors / pixels;
+  return multiply + staging + store + weights;
+}
+
+TileLayout make_tile_layout(const Problem& problem, const Tensor& x, const Machine& machine) {
+  return Builder(problem, x, machine).build();
+}
+
+}  // namespace fastconv

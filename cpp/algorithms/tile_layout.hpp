@@ -1,0 +1,85 @@
+// How a problem is cut for products of tiles (tile_product.cpp).
+//
+//   channels     slabs of one position: 32, or 64 bytes
+//   positions    those of a box, staged once, all slabs, for all taps and output channels
+//   tiles        sixteen positions in a row, which may run through the end of a row:
+//
+//     row 0  o o o o o o o . .     o  an output        7 x 7, kernel 3: rows are 9 positions apart,
+//     row 1  o o o o o o o . .     .  in vain          61 from first to last, four tiles
+//
+//   runs         rows of outputs that one call makes, so that their sums stay in the nearer caches
+//
+// In pointwise layers with channels first, positions are columns of tiles (TileForm): each run then
+// has tiles of its own, one after the other.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "algorithms/tiling.hpp"
+#include "core/problem.hpp"
+#include "pack/stage.hpp"
+#include "pack/weights.hpp"
+
+namespace fastconv {
+
+// Rows of `width` outputs that one call makes.
+struct TileRun {
+  std::int64_t rows = 1;
+  std::int64_t width = 1;
+  bool flat = false;  // tiles run from row to row
+
+  // Tiles of so many rows, which lie `pitch` positions apart.
+  std::int64_t tiles(std::int64_t rows, std::int64_t pitch) const;
+};
+
+struct TileLayout {
+  TileProduct product = TileProduct::six;
+  TileScheme scheme;
+  bool columns = false;
+  std::int64_t slabs = 1;
+  Index3 box = {1, 1, 1};
+  Index3 boxes = {1, 1, 1};
+  Patch patch;              // of a slab, in the compute type
+  std::int64_t places = 1;  // of a slab and part: positions, or as columns whole tiles
+  TileRun run;
+  std::vector<std::int32_t> step;  // TileProductArgs
+  // Boxes whose task is all panels; the others are dealt out by panels, too.
+  std::int64_t whole_boxes = 0;
+  std::int64_t panels_per_task = 1;
+  std::int64_t panel_tasks = 1;
+
+  // Scratch of one worker: patch | positions | sums | conversion | tiles
+  std::int64_t patch_elements = 0;
+  std::int64_t staged_bytes = 0;
+  std::int64_t acc_elements = 0;
+  std::int64_t most_tiles = 0;
+
+  std::int64_t all_boxes(const Problem& p) const {
+    return p.batch * p.groups * boxes[0] * boxes[1] * boxes[2];
+  }
+  std::int64_t tasks(const Problem& p) const {
+    return whole_boxes + (all_boxes(p) - whole_boxes) * panel_tasks;
+  }
+  std::int64_t part_bytes() const { return places * (columns ? kTileBytes : 64); }
+  std::int64_t slab_bytes() const { return part_bytes() * scheme.parts; }
+  std::int64_t row_pitch() const { return patch.layout.length[2]; }
+  std::int64_t slice_pitch() const { return patch.layout.length[1] * row_pitch(); }
+  // Runs of a box, and which of them begins with output (d, h, w).
+  std::int64_t run_count() const { return run_at({box[0] - 1, box[1] - 1, box[2] - 1}) + 1; }
+  std::int64_t run_at(const Index3& output) const;
+};
+
+// The product that a problem's types and precision call for; false where there is none.
+bool choose_tile_product(const Problem& problem, TileProduct& product);
+
+// False where not even the input of one output pixel can be staged whole.
+bool tiles_fit(const Problem& problem, TileProduct product);
+
+PanelShape tile_panels(const Problem& problem);
+
+double tile_cost(const Problem& problem, const Machine& machine);
+
+TileLayout make_tile_layout(const Problem& problem, const Tensor& x, const Machine& machine);
+
+}  // namespace fastconv

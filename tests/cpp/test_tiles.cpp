@@ -1,0 +1,414 @@
+// test_tiles.cpp: products of tiles, part by part, against float64 and against each other.
+//
+// The plain loops (tiles_portable) have the bits of AMX: they are checked against the arithmetic
+// they stand for, and what the processor has is checked against them, bit for bit. With
+// FASTCONV_TEST_EMULATED_TILES the AMX and VNNI sources run on avx512_emulation/immintrin.h instead
+// of on the processor.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "check.hpp"
+#include "core/cpu.hpp"
+#include "kernels/dispatch.hpp"
+#include "kernels/table.hpp"
+#ifdef FASTCONV_TEST_EMULATED_TILES
+#include <immintrin.h>  // of avx512_emulation/
+#endif
+
+using namespace fastconv;
+
+namespace {
+
+std::mt19937_64 generator(1);
+
+std::int64_t pick(std::int64_t low, std::int64_t high) {
+  return low + static_cast<std::int64_t>(generator() % static_cast<std::uint64_t>(high - low + 1));
+}
+
+constexpr TileProduct kProducts[] = {TileProduct::six, TileProduct::four, TileProduct::three,
+                                     TileProduct::one, TileProduct::bytes};
+constexpr TileProduct kFloats[] = {TileProduct::six, TileProduct::four, TileProduct::three,
+                                   TileProduct::one};
+
+using Form = TileForm TileKernels::Kernels::*;
+constexpr Form kRows = &TileKernels::Kernels::rows, kColumns = &TileKernels::Kernels::columns;
+
+const TileScheme& scheme_of(TileProduct p) { return kTileSchemes[static_cast<int>(p)]; }
+
+float float_of(std::uint32_t bits) {
+  float x;
+  std::memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+// Of a magnitude that is not near the ends of the range, unless `any`.
+float random_float(bool any) {
+  const auto bits = static_cast<std::uint32_t>(generator());
+  if (any) return float_of(bits);
+  return float_of((bits & 0x807fffffu) | static_cast<std::uint32_t>(pick(97, 157)) << 23);
+}
+// A number that float16 has.
+float random_half() { return static_cast<float>(pick(-2047, 2047)) * 0x1p-8f; }
+
+// Input or weights, the element of either compute type in four bytes.
+std::vector<float> random_elements(TileProduct p, std::int64_t n, bool any) {
+  std::vector<float> v(static_cast<std::size_t>(n));
+  for (float& x : v) {
+    if (p == TileProduct::bytes) {
+      const auto byte = static_cast<std::int32_t>(pick(-128, 127));
+      std::memcpy(&x, &byte, sizeof x);
+    } else {
+      x = p == TileProduct::four ? random_half() : random_float(any);
+    }
+  }
+  return v;
+}
+
+struct Cut {
+  std::vector<char> bytes;
+  Extremes extremes;
+  bool operator==(const Cut& other) const {
+    return bytes == other.bytes && extremes.least == other.extremes.least &&
+           extremes.most == other.extremes.most;
+  }
+};
+
+// An input of so many channels and positions.
+struct Input {
+  TileProduct product;
+  std::int64_t channels, positions;
+  bool channels_last;
+  std::vector<float> x;
+
+  Input(TileProduct p, std::int64_t c, std::int64_t n, bool last, bool any)
+      : product(p),
+        channels(c),
+        positions(n),
+        channels_last(last),
+        x(random_elements(p, c * n, any)) {}
+
+  float at(std::int64_t position, std::int64_t channel) const {
+    return x[static_cast<std::size_t>(channels_last ? position * channels + channel
+                                                    : channel * positions + position)];
+  }
+  std::int64_t part() const { return (positions + kTileRows) * 64; }
+
+  Cut cut(const TileKernels& kernels, std::int32_t offset, Form form = kRows) const {
+    Cut c{std::vector<char>(static_cast<std::size_t>(part() * scheme_of(product).parts)), {}};
+    (kernels[product].*form)
+        .positions({x.data(), channels_last ? channels : 1, channels_last ? 1 : positions,
+                    positions, channels, c.bytes.data(), part(), offset, &c.extremes});
+    return c;
+  }
+};
+
+struct Filters {
+  TileProduct product;
+  std::int64_t channels, taps, vectors;
+  std::vector<float> w;
+
+  Filters(TileProduct p, std::int64_t c, std::int64_t t, std::int64_t v, bool any)
+      : product(p),
+        channels(c),
+        taps(t),
+        vectors(v),
+        w(random_elements(p, c * t * v * kTileRows, any)) {}
+
+  float at(std::int64_t channel, std::int64_t tap, std::int64_t output) const {
+    return w[static_cast<std::size_t>((channel * taps + tap) * vectors * kTileRows + output)];
+  }
+  Cut cut(const TileKernels& kernels, Form form = kRows) const {
+    Cut c{std::vector<char>(
+              static_cast<std::size_t>(taps * scheme_of(product).parts * vectors * kTileBytes)),
+          {}};
+    (kernels[product].*form)
+        .weights({w.data(), channels, taps, vectors, c.bytes.data(), &c.extremes});
+    return c;
+  }
+};
+
+std::vector<float> multiply(const TileKernels& kernels, TileProduct p, const Input& input,
+                            const Cut& x, const Cut& w, const std::vector<std::int32_t>& tiles,
+                            const std::vector<std::int32_t>& steps, std::int64_t vectors,
+                            Form form = kRows) {
+  std::vector<float> acc(tiles.size() * kTileRows * static_cast<std::size_t>(vectors) * kTileRows,
+                         std::nanf(""));
+  (kernels[p].*form)
+      .product({x.bytes.data(),
+                input.part(),
+                tiles.data(),
+                static_cast<std::int64_t>(tiles.size()),
+                steps.data(),
+                static_cast<std::int64_t>(steps.size()),
+                w.bytes.data(),
+                vectors,
+                acc.data(),
+                {w.bytes.data(), 0, static_cast<std::int64_t>(w.bytes.size()), 1}});
+  return acc;
+}
+
+float part_at(const Cut& c, std::int64_t at) {
+  std::uint16_t half;
+  std::memcpy(&half, c.bytes.data() + at, sizeof half);
+  return float_of(std::uint32_t{half} << 16);
+}
+
+// Three parts that are cut off are the number; two rounded ones are all but 2^-17 of it, and one is
+// all but 2^-8.
+void test_parts() {
+  for (int round = 0; round < 200; ++round) {
+    for (const TileProduct p : kFloats) {
+      const Input input(p, pick(1, 32), 20, round % 2 == 0, false);
+      const Cut cut = input.cut(tiles_portable, 0);
+      for (std::int64_t i = 0; i < input.positions; ++i) {
+        for (std::int64_t c = 0; c < 32; ++c) {
+          const double x = c < input.channels ? input.at(i, c) : 0.0;
+          double sum = 0;
+          for (int s = 0; s < scheme_of(p).parts; ++s)
+            sum += part_at(cut, s * input.part() + i * 64 + 2 * c);
+          const double most = p == TileProduct::three ? 0x1p-17
+                              : p == TileProduct::one ? 0x1p-8
+                                                      : 0;
+          CHECK(std::fabs(x - sum) <= most * std::fabs(x));
+        }
+      }
+    }
+  }
+}
+
+void test_extremes() {
+  const float kValues[] = {0.0f, -0.0f, 3.0f, -0.25f, 1e-40f, -1e30f};
+  Input input(TileProduct::six, 6, 1, true, false);
+  std::copy(std::begin(kValues), std::end(kValues), input.x.begin());
+  const auto bits = [](float x) {
+    std::uint32_t b;
+    std::memcpy(&b, &x, sizeof b);
+    return b;
+  };
+  Extremes e = input.cut(tiles_portable, 0).extremes;
+  CHECK(e.least == bits(1e-40f) - 1);
+  CHECK(e.most == bits(1e30f));
+  for (const float bad : {std::numeric_limits<float>::infinity(), std::nanf("")}) {
+    input.x[2] = -bad;
+    e = input.cut(tiles_portable, 0).extremes;
+    CHECK(e.most >= 0x7f800000u);
+  }
+  std::fill(input.x.begin(), input.x.end(), 0.0f);
+  e = input.cut(tiles_portable, 0).extremes;
+  CHECK(e.least == 0xffffffffu && e.most == 0);
+}
+
+// The instruction's arithmetic, told by cases that show each of its rules.
+void test_flush_and_rounding() {
+  const TileProduct p = TileProduct::one;
+  const auto product = [&](const std::vector<float>& x, const std::vector<float>& w) {
+    Input input(p, static_cast<std::int64_t>(x.size()), 1, true, false);
+    Filters filters(p, static_cast<std::int64_t>(w.size()), 1, 1, false);
+    std::fill(filters.w.begin(), filters.w.end(), 0.0f);
+    input.x = x;
+    for (std::size_t c = 0; c < w.size(); ++c) filters.w[c * kTileRows] = w[c];
+    return multiply(tiles_portable, p, input, input.cut(tiles_portable, 0),
+                    filters.cut(tiles_portable), {0}, {0}, 1)[0];
+  };
+  CHECK(product({3.0f}, {5.0f}) == 15.0f);
+  CHECK(product({0x1p-127f}, {1.0f}) == 0.0f);           // a denormal input counts as zero
+  CHECK(product({0x1p-100f}, {0x1p-30f}) == 0.0f);       // a denormal product is flushed
+  CHECK(product({0x1p-100f}, {0x1p-26f}) == 0x1p-126f);  // the smallest that is not
+  CHECK(product({1.0f, 0.0f, 0x1p-24f}, {1.0f, 0.0f, 1.0f}) == 1.0f);   // to even
+  CHECK(product({1.0f, 0.0f, 0x1.8p-24f}, {1.0f, 0.0f, 1.0f}) > 1.0f);  // up
+  // Even and odd channels are summed apart: each sum rounds to 1, and so does theirs to 2.
+  CHECK(product({1.0f, 1.0f, 0x1p-24f, 0x1p-24f}, {1.0f, 1.0f, 1.0f, 1.0f}) == 2.0f);
+  CHECK(std::isnan(product({std::numeric_limits<float>::infinity()}, {0.0f})));
+  CHECK(std::isnan(product({std::nanf("")}, {1.0f})));
+}
+
+// The sum over parts, taps and channels: within the bound that each scheme is chosen for.
+void test_accuracy() {
+  for (int round = 0; round < 12; ++round) {
+    for (const TileProduct p : kFloats) {
+      const std::int64_t taps = pick(1, 4), vectors = pick(1, 2);
+      const Input input(p, pick(16, 32), 40, round % 2 == 0, false);
+      const Filters filters(p, input.channels, taps, vectors, false);
+      std::vector<std::int32_t> steps;
+      for (std::int64_t t = 0; t < taps; ++t) steps.push_back(static_cast<std::int32_t>(5 * t));
+      const auto acc = multiply(tiles_portable, p, input, input.cut(tiles_portable, 0),
+                                filters.cut(tiles_portable), {0}, steps, vectors);
+      const double terms = static_cast<double>(taps * input.channels);
+      for (int i = 0; i < kTileRows; ++i) {
+        for (std::int64_t k = 0; k < vectors * kTileRows; ++k) {
+          double exact = 0, magnitude = 0;
+          for (std::int64_t t = 0; t < taps; ++t) {
+            for (std::int64_t c = 0; c < input.channels; ++c) {
+              const double product = double{input.at(i + 5 * t, c)} * double{filters.at(c, t, k)};
+              exact += product;
+              magnitude += std::fabs(product);
+            }
+          }
+          const double share = p == TileProduct::one     ? 0x1p-7
+                               : p == TileProduct::three ? 0x1p-15 + terms * 0x1p-24
+                                                         : (terms + 1) * 0x1p-24;
+          const float got = acc[static_cast<std::size_t>(i * vectors * kTileRows + k)];
+          CHECK(std::fabs(got - exact) <= share * magnitude);
+        }
+      }
+    }
+  }
+}
+
+void test_bytes() {
+  for (const std::int32_t offset : {0, 128}) {
+    const Input input(TileProduct::bytes, 50, 30, true, false);
+    const Filters filters(TileProduct::bytes, 50, 2, 2, false);
+    const auto acc =
+        multiply(tiles_portable, TileProduct::bytes, input, input.cut(tiles_portable, offset),
+                 filters.cut(tiles_portable), {3}, {0, 7}, 2);
+    const auto integer = [](float bits) {
+      std::int32_t i;
+      std::memcpy(&i, &bits, sizeof i);
+      return i;
+    };
+    for (int i = 0; i < kTileRows; ++i) {
+      for (int k = 0; k < 2 * kTileRows; ++k) {
+        std::int32_t exact = 0;
+        for (int t = 0; t < 2; ++t)
+          for (int c = 0; c < 50; ++c)
+            exact += ((integer(input.at(3 + i + 7 * t, c)) + offset) & 255) *
+                     integer(filters.at(c, t, k));
+        CHECK(integer(acc[static_cast<std::size_t>(i * 2 * kTileRows + k)]) == exact);
+      }
+    }
+  }
+}
+
+// Positions as columns are the same products with the operands exchanged.
+void test_columns() {
+  for (int round = 0; round < 20; ++round) {
+    for (const TileProduct p : kProducts) {
+      const std::int64_t channels = pick(1, scheme_of(p).channels), vectors = pick(1, 2);
+      const Input input(p, channels, 40, false, false);
+      const Filters filters(p, channels, 1, vectors, false);
+      const auto rows = multiply(tiles_portable, p, input, input.cut(tiles_portable, 0),
+                                 filters.cut(tiles_portable), {0, 16}, {0}, vectors);
+      const auto columns =
+          multiply(tiles_portable, p, input, input.cut(tiles_portable, 0, kColumns),
+                   filters.cut(tiles_portable, kColumns), {0, 1}, {0}, vectors, kColumns);
+      for (std::int64_t i = 0; i < 32; ++i)
+        for (std::int64_t k = 0; k < vectors * kTileRows; ++k)
+          CHECK(std::memcmp(&rows[static_cast<std::size_t>(i * vectors * kTileRows + k)],
+                            &columns[static_cast<std::size_t>(k * 32 + i)], sizeof(float)) == 0);
+    }
+  }
+}
+
+// What a processor has, or its emulation, against the plain loops: the same parts and extremes and
+// sums, whatever the numbers (infinities, NaN, denormals); bf16 dot products, which round in
+// another order, within their bound.
+void compare_with_portable(const TileKernels& kernels, bool same_sums, Form form, int round,
+                           TileProduct p) {
+  const std::int64_t channels = pick(1, scheme_of(p).channels), vectors = pick(1, 2);
+  const std::int64_t taps = form == kRows ? pick(1, 5) : 1;
+  const bool any = round % 3 == 0;
+  const bool last = form == kRows && channels > 1 && pick(0, 1) == 1;
+  const Input input(p, channels, pick(1, 90), last, any);
+  const Filters filters(p, channels, taps, vectors, any);
+  // What lies behind the last position of the last tile is nobody's affair.
+  const bool whole = form == kRows || input.positions % kTileRows == 0;
+  const std::int32_t offset = p == TileProduct::bytes && whole ? 128 : 0;
+  const Cut x = input.cut(tiles_portable, offset, form), w = filters.cut(tiles_portable, form);
+  const TileForm& of = kernels[p].*form;
+  if (of.positions != nullptr) CHECK(input.cut(kernels, offset, form) == x);
+  if (of.weights != nullptr) CHECK(filters.cut(kernels, form) == w);
+  if (of.product == nullptr) return;
+  const std::int64_t places =
+      form == kRows ? input.positions : (input.positions + kTileRows - 1) / kTileRows;
+  std::vector<std::int32_t> tiles, steps;
+  for (std::int64_t t = pick(1, 5); t > 0; --t)
+    tiles.push_back(static_cast<std::int32_t>(pick(0, places - 1)));
+  const std::int64_t room = places - 1 - *std::max_element(tiles.begin(), tiles.end());
+  for (std::int64_t t = 0; t < taps; ++t) steps.push_back(static_cast<std::int32_t>(pick(0, room)));
+  const auto expected = multiply(tiles_portable, p, input, x, w, tiles, steps, vectors, form);
+  const auto got = multiply(kernels, p, input, x, w, tiles, steps, vectors, form);
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    if (same_sums || p == TileProduct::bytes) {
+      // Which NaN is the processor's own affair.
+      CHECK(std::memcmp(&got[i], &expected[i], sizeof(float)) == 0 ||
+            (p != TileProduct::bytes && std::isnan(got[i]) && std::isnan(expected[i])));
+    } else if (!any) {
+      CHECK(std::fabs(got[i] - expected[i]) <= 0x1p-12 * (std::fabs(expected[i]) + 0x1p60));
+    }
+  }
+}
+
+void compare_with_portable(const TileKernels& kernels, bool same_sums) {
+  for (int round = 0; round < 60; ++round)
+    for (const TileProduct p : kProducts)
+      for (const Form form : {kRows, kColumns})
+        compare_with_portable(kernels, same_sums, form, round, p);
+}
+
+#ifdef FASTCONV_TEST_EMULATED_TILES
+void test_emulated_amx() { compare_with_portable(tiles_amx, true); }
+void test_emulated_dots() {
+  compare_with_portable(tiles_avx512_dots, false);
+  compare_with_portable(tiles_avx_vnni, false);
+}
+
+// A library may have tiles configured, and data in them, when it calls.
+void test_tiles_of_others_survive() {
+  for (const bool configured : {false, true}) {
+    _tile_release();
+    const auto before = [&] {
+      struct alignas(64) {
+        std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
+        std::uint16_t row_bytes[16] = {};
+        std::uint8_t rows[16] = {};
+      } config;
+      config.row_bytes[3] = 24;
+      config.rows[3] = 5;
+      config.row_bytes[0] = 64;
+      config.rows[0] = 16;
+      if (configured) _tile_loadconfig(&config);
+      for (char& c : emu512::tiles.tile[3][4])
+        if (configured && &c < emu512::tiles.tile[3][4] + 24) c = 7;
+      return emu512::tiles;
+    }();
+    compare_with_portable(tiles_amx, true);
+    CHECK(std::memcmp(&before, &emu512::tiles, sizeof before) == 0);
+  }
+}
+#else
+// As the active table has it: AMX, or dot products, or nothing of its own.
+void test_processor() {
+  for (const std::string& name : available_isas()) {
+    set_active_kernels(name);
+    std::printf("   %s: %s, %s\n", name.c_str(), (*active_kernels().tiles)[TileProduct::six].name,
+                (*active_kernels().tiles)[TileProduct::bytes].name);
+    compare_with_portable(*active_kernels().tiles, name == "amx");
+  }
+}
+#endif
+
+}  // namespace
+
+int main() {
+  check::section("parts", test_parts);
+  check::section("extremes", test_extremes);
+  check::section("flush and rounding", test_flush_and_rounding);
+  check::section("accuracy", test_accuracy);
+  check::section("bytes", test_bytes);
+  check::section("columns", test_columns);
+#ifdef FASTCONV_TEST_EMULATED_TILES
+  check::section("emulated AMX", test_emulated_amx);
+  check::section("emulated dot products", test_emulated_dots);
+  check::section("tiles of others survive", test_tiles_of_others_survive);
+#else
+  check::section("the processor", test_processor);
+#endif
+  return check::summary();
+}

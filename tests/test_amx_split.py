@@ -1,0 +1,309 @@
+"""Products of tiles: float32 by parts of bfloat16, half precision, bytes.
+
+Where the processor has no tiles, plain loops take their place when the algorithm is named, with the
+same bits (``tests/cpp/test_tiles.cpp`` compares them), so all of this runs everywhere.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fastconv as fc
+from reference import absolute, conv, gamma
+from test_accuracy import CHANCE, rms, sequential_fma
+
+UNIT = 2.0**-24
+RNG = np.random.default_rng(31)
+
+
+def normal(*shape, dtype=np.float32):
+    return RNG.standard_normal(shape).astype(dtype)
+
+
+def split(x, w, bias=None, **options):
+    return getattr(fc, f"conv{x.ndim - 2}d")(x, w, bias, algorithm="amx_split", **options)
+
+
+LAYERS = {
+    "3x3": ((1, 64, 13, 14), (40, 64, 3, 3), {"padding": 1}),
+    "1x1": ((2, 70, 7, 7), (33, 70, 1, 1), {}),
+    "7x7": ((1, 512, 7, 7), (16, 512, 3, 3), {"padding": 1}),
+    "stride 2": ((1, 40, 15, 17), (20, 40, 3, 3), {"stride": 2, "padding": 1}),
+    "stride 3, dilation 2": ((1, 33, 20, 21), (17, 33, 3, 2), {"stride": 3, "dilation": 2}),
+    "groups": ((1, 96, 9, 12), (48, 32, 3, 3), {"groups": 3, "padding": (2, 0)}),
+    "few channels": ((1, 12, 20, 20), (32, 12, 5, 5), {"padding": 2, "padding_mode": "reflect"}),
+    "one channel more": ((1, 33, 9, 9), (16, 33, 2, 2), {}),
+    "1-D": ((2, 32, 700), (16, 32, 9), {"padding": 4}),
+    "3-D": ((1, 34, 5, 6, 7), (18, 34, 3, 3, 3), {"padding": 1, "padding_mode": "wrap"}),
+}
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("layer", LAYERS)
+def test_against_the_reference(isa, layer, layout):
+    x_shape, w_shape, options = LAYERS[layer]
+    x, w, bias = normal(*x_shape), normal(*w_shape), normal(w_shape[0])
+    exact, s = conv(x, w, bias, wide=True, **options), absolute(x, w, bias, **options)
+    given_x = x if layout == "NCHW" else np.ascontiguousarray(np.moveaxis(x, 1, -1))
+    terms = w[0].size + 1
+    for precision, bound in (
+        ("highest", gamma(terms, UNIT)),
+        ("high", 2.0**-15 + gamma(terms, UNIT)),
+        ("medium", 2.0**-7 + gamma(terms, UNIT)),
+    ):
+        got = split(given_x, w, bias, layout=layout, precision=precision, **options)
+        got = got if layout == "NCHW" else np.moveaxis(got, -1, 1)
+        assert (np.abs(got - exact) <= bound * s).all(), precision
+        # Not the float32 path under another name.
+        direct = fc.explain(given_x, w, layout=layout, algorithm="direct", **options)
+        assert direct.algorithm == "direct"
+        if precision != "highest":
+            assert rms(got - exact) > 2.0**-21 * rms(exact)
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("layer", LAYERS)
+def test_the_error_is_that_of_a_sum_in_order(layer, relu):
+    x_shape, w_shape, options = LAYERS[layer]
+    x, w = normal(*x_shape), normal(*w_shape)
+    if relu:
+        x = np.maximum(x, 0)
+    zero = np.zeros(w_shape[0], np.float32)
+    exact = conv(x, w, zero, wide=True, **options)
+    in_order = max(
+        rms(sequential_fma(x, w, zero, inside, **options) - exact) for inside in (False, True)
+    )
+    assert rms(split(x, w, **options) - exact) <= CHANCE * in_order
+
+
+def test_every_instruction_set_gives_the_same_bits():
+    x, w = normal(2, 48, 11, 12), normal(40, 48, 3, 3)
+    results = []
+    for name in fc.available_isas():
+        with fc.isa(name):
+            results.append(split(x, w, padding=1))
+    for got in results[1:]:
+        np.testing.assert_array_equal(got, results[0])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_a_plan_gives_the_bits_of_a_call(isa, threads):
+    x, w = normal(3, 64, 14, 14), normal(96, 64, 3, 3)
+    layer = fc.Conv2d(w, padding=1, algorithm="amx_split")
+    with fc.num_threads(1):
+        expected = split(x, w, padding=1)
+    with fc.num_threads(threads):
+        np.testing.assert_array_equal(layer(x), expected)
+        for n in range(3):
+            np.testing.assert_array_equal(layer(x[n : n + 1]), expected[n : n + 1])
+
+
+@given(
+    rank=st.integers(1, 3),
+    channels=st.integers(1, 70),
+    filters=st.integers(1, 40),
+    groups=st.integers(1, 2),
+    data=st.data(),
+)
+@settings(max_examples=60)
+def test_small_integers_are_exact(rank, channels, filters, groups, data):
+    draw = data.draw
+    kernel = [draw(st.integers(1, 3)) for _ in range(rank)]
+    stride = [draw(st.integers(1, 3)) for _ in range(rank)]
+    dilation = [draw(st.integers(1, 2)) for _ in range(rank)]
+    size = [(k - 1) * d + draw(st.integers(1, 9)) for k, d in zip(kernel, dilation, strict=True)]
+    options = {
+        "stride": stride,
+        "dilation": dilation,
+        "groups": groups,
+        "padding": [draw(st.integers(0, 2)) for _ in range(rank)],
+        "padding_mode": draw(st.sampled_from(["zeros", "edge", "wrap"])),
+        "flip": draw(st.booleans()),
+    }
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    x = rng.integers(-4, 5, (2, groups * channels, *size)).astype(np.float32)
+    w = rng.integers(-4, 5, (groups * filters, channels, *kernel)).astype(np.float32)
+    precision = draw(st.sampled_from(["highest", "high", "medium"]))
+    if precision == "highest" and channels < 12:
+        with pytest.raises(ValueError, match=r"amx_split.*too few input channels"):
+            split(x, w, **options)
+        return
+    assert np.array_equal(split(x, w, precision=precision, **options), conv(x, w, **options))
+
+
+HARD = {
+    "an infinity": lambda s: _with(s, np.inf),
+    "a NaN": lambda s: _with(s, np.nan),
+    "a denormal": lambda s: _with(s, 1e-40),
+    "the largest": lambda s: _with(s, np.finfo(np.float32).max),
+    "magnitudes over 60 decades": lambda s: (
+        RNG.standard_normal(s) * 10.0 ** RNG.uniform(-30, 30, s)
+    ),
+    "magnitudes over 12 decades": lambda s: RNG.standard_normal(s) * 10.0 ** RNG.uniform(-6, 6, s),
+    "tiny": lambda s: RNG.standard_normal(s) * 1e-30,
+    "large": lambda s: RNG.standard_normal(s) * 1e16,
+    "one in ten": lambda s: RNG.standard_normal(s) * (RNG.random(s) < 0.1),
+    "zeros": np.zeros,
+    "normal": lambda s: RNG.standard_normal(s),
+}
+
+
+def _with(shape, value):
+    x = RNG.standard_normal(shape)
+    x.flat[77] = value
+    return x
+
+
+@pytest.mark.parametrize("weights", HARD)
+@pytest.mark.parametrize("inputs", HARD)
+@pytest.mark.parametrize("precision", ["highest", "high"])
+def test_the_bound_holds_whatever_the_magnitudes(inputs, weights, precision):
+    """Where the parts would not do, the result is that of the direct path, bit for bit."""
+    x = HARD[inputs]((1, 40, 8, 9)).astype(np.float32)
+    w = HARD[weights]((16, 40, 3, 3)).astype(np.float32)
+    got = split(x, w, padding=1, precision=precision)
+    direct = fc.conv2d(x, w, padding=1, algorithm="direct")
+    if not {inputs, weights}.isdisjoint(
+        {"an infinity", "a NaN", "a denormal", "the largest", "magnitudes over 60 decades"}
+    ):
+        # All-zero weights go with any finite input.
+        if not (weights == "zeros" and np.isfinite(x).all()):
+            np.testing.assert_array_equal(got, direct)
+        return
+    s = absolute(x, w, padding=1)
+    terms = w[0].size + 1
+    bound = gamma(terms, UNIT) * s + terms * 2.0**-150
+    if precision == "high":
+        bound += 2.0**-15 * s
+    assert (np.abs(got - conv(x, w, padding=1)) <= bound).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e-42, 3e38])
+@pytest.mark.parametrize("layer", [False, True])
+def test_one_image_of_a_batch_takes_the_direct_path(value, layer):
+    x, w = normal(3, 40, 9, 10), normal(20, 40, 3, 3)
+    alone = split(x, w)
+    x[1, 5, 3, 4] = value
+    call = fc.Conv2d(w, algorithm="amx_split") if layer else lambda x: split(x, w)
+    got = call(x)
+    np.testing.assert_array_equal(got[[0, 2]], alone[[0, 2]])
+    np.testing.assert_array_equal(got[1:2], fc.conv2d(x[1:2], w, algorithm="direct"))
+
+
+def test_medium_lets_values_that_are_not_finite_through():
+    x, w = normal(1, 32, 6, 6), normal(16, 32, 3, 3)
+    x[0, 3, 2, 2], x[0, 4, 5, 5] = np.inf, np.nan
+    got = split(x, w, precision="medium")
+    direct = fc.conv2d(x, w, algorithm="direct")
+    np.testing.assert_array_equal(np.isfinite(got), np.isfinite(direct))
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(direct))
+
+
+def test_precision_is_named_in_three_places():
+    x, w = normal(1, 32, 6, 6), normal(16, 32, 3, 3)
+    by_call = split(x, w, precision="medium")
+    with fc.precision("medium"):
+        np.testing.assert_array_equal(split(x, w), by_call)
+        layer = fc.Conv2d(w, algorithm="amx_split")
+    np.testing.assert_array_equal(layer(x), by_call)
+    fc.set_precision("medium")
+    try:
+        np.testing.assert_array_equal(split(x, w), by_call)
+    finally:
+        fc.set_precision("highest")
+    assert not np.array_equal(split(x, w), by_call)
+
+
+@pytest.mark.parametrize("padding_mode", ["zeros", "symmetric"])
+@pytest.mark.parametrize("precision", ["highest", "high", "medium"])
+def test_half_precision_arrays_lose_nothing_but_the_last_rounding(isa, precision, padding_mode):
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    for dtype, unit in ((np.float16, 2.0**-11), (ml_dtypes.bfloat16, 2.0**-8)):
+        x, w = normal(1, 40, 10, 11).astype(dtype), normal(20, 40, 3, 3).astype(dtype)
+        options = {"padding": 1, "padding_mode": padding_mode}
+        got = split(x, w, precision=precision, **options)
+        assert got.dtype == dtype
+        wide = [a.astype(np.float64) for a in (x, w)]
+        exact, s = conv(*wide, **options), absolute(*wide, **options)
+        sums = gamma(w[0].size + 1, UNIT)
+        if precision != "highest" and dtype is np.float16:
+            sums += 2.0**-15
+        assert (
+            np.abs(got.astype(np.float64) - exact) <= unit * np.abs(exact) + 1.01 * sums * s
+        ).all()
+
+
+@pytest.mark.parametrize("fill", [0.1, -3.0, 1e-6])
+def test_a_border_that_half_precision_cannot_hold(fill):
+    x, w = normal(1, 20, 5, 6).astype(np.float16), normal(16, 20, 3, 3).astype(np.float16)
+    got = split(x, w, padding=1, fill_value=fill)
+    direct = fc.conv2d(x, w, padding=1, fill_value=fill, algorithm="direct")
+    np.testing.assert_allclose(got.astype(float), direct.astype(float), rtol=2e-3, atol=2e-3)
+
+
+def test_complex_numbers_are_split_too():
+    x = normal(1, 20, 8, 9) + 1j * normal(1, 20, 8, 9)
+    w = normal(12, 20, 3, 3) - 1j * normal(12, 20, 3, 3)
+    x, w = x.astype(np.complex64), w.astype(np.complex64)
+    got = split(x, w, padding=1)
+    bound = 2 * gamma(2 * w[0].size + 1, UNIT) * absolute(x, w, padding=1)
+    assert (np.abs(got - conv(x, w, padding=1)) <= bound).all()
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float64, np.complex128])
+def test_what_has_no_parts_is_refused(dtype):
+    x, w = np.ones((1, 32, 5, 5), dtype), np.ones((16, 32, 3, 3), dtype)
+    with pytest.raises(ValueError, match=r"amx_split.*only float32, float16 and bfloat16"):
+        fc.conv2d(x, w, algorithm="amx_split")
+
+
+def test_plain_loops_are_not_chosen():
+    x, w = normal(1, 64, 28, 28), normal(64, 64, 3, 3)
+    with fc.isa("scalar"):
+        explained = fc.explain(x, w, padding=1)
+    assert explained.algorithm != "amx_split"
+    reasons = {c.name: c.reason for c in explained.candidates}
+    assert "no instruction" in reasons["amx_split (tile_product)"]
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("x_type", [np.uint8, np.int8])
+@pytest.mark.parametrize("layer", LAYERS)
+def test_bytes_are_exact(isa, layer, x_type, layout):
+    x_shape, w_shape, options = LAYERS[layer]
+    low, high = np.iinfo(x_type).min, np.iinfo(x_type).max
+    x = RNG.integers(low, high + 1, x_shape).astype(x_type)
+    w = RNG.integers(-128, 128, w_shape).astype(np.int8)
+    bias = RNG.integers(-(2**31), 2**31, w_shape[0]).astype(np.int32)
+    expected = conv(x, w, bias, dtype=np.int32, **options)
+    x = x if layout == "NCHW" else np.ascontiguousarray(np.moveaxis(x, 1, -1))
+    convolve = getattr(fc, f"conv{x.ndim - 2}d")
+    got = convolve(x, w, bias, layout=layout, dtype=np.int32, **options)
+    got = got if layout == "NCHW" else np.moveaxis(got, -1, 1)
+    assert np.array_equal(got, expected)
+
+
+@pytest.mark.parametrize("x_type", [np.uint8, np.int8])
+@pytest.mark.parametrize("fill", [0, 5, -7, 200, 1000])
+def test_bytes_with_any_border(isa, x_type, fill):
+    x = RNG.integers(0, 128, (2, 64, 9, 10)).astype(x_type)
+    w = RNG.integers(-128, 128, (32, 64, 3, 3)).astype(np.int8)
+    options = {"padding": 2, "fill_value": fill, "dtype": np.int32}
+    expected = conv(x.astype(np.int32), w.astype(np.int32), padding=2, fill_value=fill)
+    assert np.array_equal(fc.conv2d(x, w, **options), expected)
+    assert np.array_equal(fc.Conv2d(w, **options)(x), expected)
+
+
+def test_bytes_by_instruction():
+    """Where the processor has one: the candidate says so, and takes heavy layers."""
+    x = np.zeros((1, 64, 28, 28), np.uint8)
+    w = np.zeros((64, 64, 3, 3), np.int8)
+    explained = fc.explain(x, w, padding=1, dtype=np.int32)
+    reasons = {c.name: c.reason for c in explained.candidates}
+    if "no instruction" in reasons["direct (byte_dots)"]:
+        pytest.skip("no dot products of bytes here")
+    assert explained.kernel == "byte_dots"
+    assert fc.explain(x, w.astype(np.uint8), padding=1, dtype=np.int32).kernel != "byte_dots"
