@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import fastconv as fc
+from reference import conv
 
 MODES = ("zeros", "reflect", "symmetric", "edge", "wrap")
 
@@ -293,3 +294,14 @@ def test_pointwise_layers_whose_rows_follow_each_other(isa, dtype, size):
         last = np.moveaxis(np.zeros_like(np.moveaxis(want, 1, -1), order="C"), -1, 1)
         fc.conv3d(x, w, bias, groups=groups, out=last)
         np.testing.assert_array_equal(last, want)
+
+
+def test_a_kernel_without_depth_sees_slices_of_nothing_but_border():
+    """Above and below the volume every output is that of zeros: its bias."""
+    x = small_integers((2, 5, 1, 9, 40), "float32")
+    w, bias = small_integers((5, 1, 1, 3, 3), "float32", 1), small_integers(5, "float32", 2)
+    options = {"stride": (3, 1, 1), "padding": ((5, 1), (1, 1), (2, 2)), "groups": 5}
+    got = fc.conv3d(x, w, bias, **options)
+    assert got.shape[2] == 3
+    np.testing.assert_array_equal(got, conv(x, w, bias, **options))
+    assert (got[:, :, 0] == bias[:, None, None]).all()

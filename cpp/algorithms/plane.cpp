@@ -530,8 +530,9 @@ class PlaneRun {
   // that is infinite or not a number: its products would not be zero.
   SliceRange slices_seen(std::int64_t depth, const T* w) const {
     const SliceRange all = {0, slices_};
-    if (!has_depth_border_ || problem_.border != Border::constant || fill_ != T(0) ||
-        problem_.in_channels != 1)
+    // Kernels of one slice do not count slices.
+    if (!has_depth_border_ || slices_ == 1 || problem_.border != Border::constant ||
+        fill_ != T(0) || problem_.in_channels != 1)
       return all;
     const std::int64_t start = depth * depth_.stride - depth_.lo, dilation = depth_.dilation;
     SliceRange seen;
