@@ -64,6 +64,12 @@ class Layer:
         return math.prod(self.output_shape) * self.terms
 
     @property
+    def heavy(self) -> bool:
+        """At least 64 channels in and out of each group, and 0.1 GFLOP."""
+        channels = min(self.channels, self.filters) // self.groups
+        return channels >= 64 and self.multiplications >= 0.05e9
+
+    @property
     def single_channel(self) -> bool:
         """One plain picture, whatever the number of filters, at stride 1 without dilation."""
         plain = (self.batch, self.channels, self.stride, self.dilation) == (1, 1, 1, 1)
@@ -78,8 +84,8 @@ class Layer:
         return (Ellipsis, *(slice(k // 2, n - (k - 1) // 2) for k, n in sizes))
 
 
-def read_layers(pattern: str = "", path: Path = SHAPES) -> list[Layer]:
-    """The rows whose name matches `pattern` anywhere."""
+def read_layers(pattern: str = "", path: Path = SHAPES, heavy: bool = False) -> list[Layer]:
+    """The rows whose name matches `pattern` anywhere, only those that are `heavy` if asked for."""
     layers = []
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
@@ -105,12 +111,18 @@ def read_layers(pattern: str = "", path: Path = SHAPES) -> list[Layer]:
                     v["groups"],
                 )
             )
-    return layers
+    return [layer for layer in layers if layer.heavy or not heavy]
 
 
 def random_data(layer: Layer, dtype: np.dtype[Any], seed: int = 0) -> tuple[Any, Any]:
-    """Standard normal input, and weights that keep the result near one."""
+    """Standard normal input, and weights that keep the result near one.
+
+    For uint8, all values of it, and weights of all values of int8.
+    """
     rng = np.random.default_rng(seed)
+    if dtype == np.uint8:
+        x = rng.integers(0, 256, layer.input_shape, np.uint8)
+        return x, rng.integers(-128, 128, layer.weight_shape, np.int8)
 
     def normal(shape: tuple[int, ...]) -> NDArray[Any]:
         values = rng.standard_normal(shape, np.float32)
@@ -120,6 +132,15 @@ def random_data(layer: Layer, dtype: np.dtype[Any], seed: int = 0) -> tuple[Any,
 
     weights = normal(layer.weight_shape) / np.asarray(layer.terms**0.5, dtype)
     return normal(layer.input_shape), weights.astype(dtype)
+
+
+def sample(layer: Layer, points: int, seed: int = 0) -> tuple[NDArray[np.intp], ...]:
+    """Indices of so many random output points, after 16 of the output's corners."""
+    rng = np.random.default_rng(seed)
+    shape = np.array(layer.output_shape)
+    corners = rng.choice([0.0, 1.0], (16, len(shape)))
+    where = np.concatenate([corners, rng.random((points, len(shape)))])
+    return tuple(np.minimum((where * shape).astype(np.intp), shape - 1).T)
 
 
 class Truth:
@@ -132,14 +153,10 @@ class Truth:
     def __init__(
         self, layer: Layer, x: NDArray[Any], w: NDArray[Any], points: int = 256, seed: int = 0
     ) -> None:
-        rng = np.random.default_rng(seed)
-        shape = np.array(layer.output_shape)
-        corners = rng.choice([0.0, 1.0], (16, len(shape)))
-        where = np.concatenate([corners, rng.random((points, len(shape)))])
-        self.points = tuple(np.minimum((where * shape).astype(np.intp), shape - 1).T)
-        sums = [_one_output(layer, x, w, point) for point in zip(*self.points, strict=True)]
-        self.values = np.array([value for value, _ in sums])
-        self.scales = np.array([scale for _, scale in sums])
+        self.points = sample(layer, points, seed)
+        terms = [products(layer, x, w, point) for point in zip(*self.points, strict=True)]
+        self.values = np.array([t.sum() for t in terms])
+        self.scales = np.array([np.abs(t).sum() for t in terms])
 
     def error(self, result: NDArray[Any]) -> float:
         """The largest error of `result` (batch, filters, spatial) as a share of S."""
@@ -148,9 +165,10 @@ class Truth:
         return float(np.max(np.abs(got - self.values) / np.maximum(self.scales, 1e-300)))
 
 
-def _one_output(
+def products(
     layer: Layer, x: NDArray[Any], w: NDArray[Any], point: tuple[int, ...]
-) -> tuple[complex, float]:
+) -> NDArray[Any]:
+    """The terms of one output value in float64: channels, then taps; without the padding's."""
     batch, filter_, *position = (int(p) for p in point)
     per_group = layer.channels // layer.groups
     first = filter_ // (layer.filters // layer.groups) * per_group
@@ -165,5 +183,5 @@ def _one_output(
         x_index.append(slice(begin, begin + max(0, high - low) * layer.dilation, layer.dilation))
         w_index.append(slice(low, max(low, high)))
     wide = np.complex128 if x.dtype.kind == "c" else np.float64
-    products = x[batch][tuple(x_index)].astype(wide) * w[filter_][tuple(w_index)].astype(wide)
-    return products.sum().item(), float(np.abs(products).sum())
+    taps = x[batch][tuple(x_index)].astype(wide) * w[filter_][tuple(w_index)].astype(wide)
+    return taps.ravel()

@@ -14,6 +14,7 @@ import csv
 import math
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -34,21 +35,29 @@ from _timing import (
     significant,
     table,
 )
-from peers import MODULES, Side, Task, collect
+from peers import (
+    MODULES,
+    Side,
+    Task,
+    add_variants,
+    collect,
+    first_results,
+    is_ours,
+    variants,
+)
 
-OURS = {"fastconv": "tab:blue", "plan": "tab:orange"}  # and their colours
 PACKAGES = {"opencv": ("opencv-python-headless", "opencv-python", "opencv-contrib-python")}
 CSV_COLUMNS = ["layer", "side", "threads", "layout", "dtype"]
-CSV_COLUMNS += ["median_s", "best_s", "spread", "gflops", "ratio", "error"]
-DTYPES = ("float32", "float64", "float16", "bfloat16", "complex64", "complex128")
+CSV_COLUMNS += ["median_s", "best_s", "spread", "gflops", "ratio", "error", "kernel"]
+DTYPES = ("float32", "float64", "float16", "bfloat16", "complex64", "complex128", "int8")
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One side on one layer."""
+    """One side on one layer; without a timing where it refused."""
 
     side: Side
-    timing: Timing
+    timing: Timing | None
     error: float
 
 
@@ -60,21 +69,42 @@ class Row:
     flops: int
     sides: dict[str, Measured]
 
-    def gflops(self, name: str) -> float | None:
+    def seconds(self, name: str) -> float | None:
         side = self.sides.get(name)
-        return self.flops / side.timing.median / 1e9 if side else None
+        return side.timing.median if side and side.timing else None
 
-    def best_peer(self) -> str | None:
-        """The fastest side that is not ours and keeps the input's precision."""
-        peers = (n for n, m in self.sides.items() if n not in OURS and m.side.full_precision)
-        return min(peers, key=lambda n: self.sides[n].timing.median, default=None)
+    def gflops(self, name: str) -> float | None:
+        seconds = self.seconds(name)
+        return self.flops / seconds / 1e9 if seconds else None
+
+    def best_peer(self, name: str) -> str | None:
+        """The fastest side that is not ours and, as this one, of full precision or of less."""
+        full = self.sides[name].side.full_precision if name in self.sides else True
+        times = {
+            peer: seconds
+            for peer, m in self.sides.items()
+            if not is_ours(peer)
+            and m.side.full_precision == full
+            and (seconds := self.seconds(peer))
+        }
+        return min(times, key=times.__getitem__, default=None)
 
     def ratio(self, name: str) -> float | None:
         """How many times as fast as the best peer."""
-        peer = self.best_peer()
-        if peer is None or name not in self.sides:
-            return None
-        return self.sides[peer].timing.median / self.sides[name].timing.median
+        peer, own = self.best_peer(name), self.seconds(name)
+        return self.seconds(peer) / own if peer and own else None
+
+    def speed(self, name: str) -> str:
+        return significant(self.gflops(name)) if self.seconds(name) else self.absent(name)
+
+    def error(self, name: str | None) -> str:
+        if name is None or not self.seconds(name):
+            return self.absent(name)
+        return f"{self.sides[name].error:.1e}"
+
+    def absent(self, name: str | None) -> str:
+        """What stands in the place of a figure: the library refused, or was never asked."""
+        return "n/a" if name in self.sides else "-"
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -84,12 +114,12 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--shapes", default="", metavar="REGEX", help="only layers whose name matches")
     add("--shapes-file", type=Path, default=SHAPES, help="another list of layers")
+    add("--heavy", action="store_true", help="only layers of 64 channels and 0.1 GFLOP or more")
     add("--peers", default=",".join(MODULES), help="modules that take part (default: %(default)s)")
     add("--threads", type=int, default=1, help="threads of every side (default: 1)")
     add("--layout", choices=("NCHW", "NHWC"), default="NCHW", help="layout fastconv is given")
-    add("--dtype", choices=DTYPES, default="float32")
-    add("--algorithm", default="auto", help="fastconv's algorithm= (default: auto)")
-    add("--precision", choices=("highest", "high", "medium"), help="fastconv's precision=")
+    add("--dtype", choices=DTYPES, default="float32", help="int8: uint8 input by int8 weights")
+    add_variants(parser)
     add("--isa", help="cap fastconv's instruction set; avx2 caps torch's oneDNN as well")
     add("--plan", action="store_true", help="also time fastconv's plan object")
     add("--repeat", type=int, default=9, help="rounds (default: %(default)s)")
@@ -122,6 +152,8 @@ def environment(options: argparse.Namespace) -> dict[str, str]:
 
 
 def data_type(name: str) -> np.dtype[Any]:
+    if name == "int8":
+        return np.dtype(np.uint8)
     if name == "bfloat16":
         import ml_dtypes
 
@@ -143,10 +175,11 @@ def measure(layers: Iterable[Layer], options: argparse.Namespace, progress: Prog
             threads=options.threads,
             channels_last=options.layout == "NHWC",
             plan=options.plan,
-            algorithm=options.algorithm,
-            precision=options.precision,
+            variants=variants(options.algorithm, options.precision),
         )
         sides, reasons = collect(task, options.peers)
+        errors, refused = check(task, sides)
+        reasons |= refused
         for refusal in reasons.items():
             if refusal not in told:  # once, not for every layer
                 told.add(refusal)
@@ -155,10 +188,8 @@ def measure(layers: Iterable[Layer], options: argparse.Namespace, progress: Prog
             progress.note(f"{layer.name}: no side can run it")
             progress.step(options.repeat)
             continue
-        truth = Truth(layer, x, w)
-        errors = {side.name: truth.error(side.unwrap(side.call())) for side in sides}
         timings = interleave(
-            {side.name: side.call for side in sides},
+            {side.name: side.call for side in sides if side.name in errors},
             repeat=options.repeat,
             min_time=options.min_time,
             threads=options.threads,
@@ -166,37 +197,55 @@ def measure(layers: Iterable[Layer], options: argparse.Namespace, progress: Prog
             progress=progress.step,
         )
         flops = layer.multiplications * (8 if dtype.kind == "c" else 2)
-        found = {s.name: Measured(s, timings[s.name], errors[s.name]) for s in sides}
+        found = {
+            s.name: Measured(s, timings.get(s.name), errors.get(s.name, math.nan)) for s in sides
+        }
         rows.append(Row(layer, flops, found))
     return rows
 
 
+def check(task: Task, sides: Sequence[Side]) -> tuple[dict[str, float], dict[str, str]]:
+    """The errors of the sides that can run, and why the others cannot, by name.
+
+    Our sums of integers must have none, and equal those of each peer that has none everywhere.
+    """
+    results, refused = first_results(sides)
+    truth = Truth(task.layer, task.x, task.w)
+    errors = {name: truth.error(result) for name, result in results.items()}
+    whole = {name: y for name, y in results.items() if y.dtype.kind == "i"}
+    exact = [y for name, y in whole.items() if not errors[name]]
+    for name in (name for name in whole if is_ours(name)):
+        if errors[name] or not all(np.array_equal(whole[name], y) for y in exact):
+            raise SystemExit(f"{task.layer.name}: {name} is not exact")
+    return errors, refused
+
+
 def side_names(rows: Iterable[Row]) -> list[str]:
-    """Every side that ran, in the order in which the modules yield them."""
-    order = ["fastconv", "plan", "torch", "torch-nhwc", "ort", "ov-f32", "ov-default"]
-    order += ["cv2", "ndimage", "signal"]
-    seen = {name for row in rows for name in row.sides}
-    return [name for name in order if name in seen] + sorted(seen - set(order))
+    """Every side that was asked, ours first, then in the order in which the modules yield them."""
+    order = ["torch", "torch-nhwc", "ort", "ov-f32", "ov-bf16", "cv2", "ndimage", "signal"]
+    order += ["torch-u8", "torch-u8-nhwc", "ort-i32", "ort-u8", "ov-i8", "ov-u8"]
+    seen = dict.fromkeys(name for row in rows for name in row.sides)
+    return sorted(seen, key=lambda name: -1 if is_ours(name) else order.index(name))
 
 
 def speed_table(rows: Sequence[Row], peak: float | None, markdown: bool) -> str:
     """GFLOP/s of every side, the ratios, and a last line of geometric means."""
     names = side_names(rows)
-    ours = [name for name in OURS if name in names]
+    ours = list(filter(is_ours, names))
     header = ["GFLOP/s", *names, "best peer"]
     header += ["ratio" if name == "fastconv" else f"ratio {name}" for name in ours]
     header += ["% peak"] * bool(peak and ours) + ["err/S"] * bool(ours) + ["err/S peer"]
     lines = []
     for row in rows:
-        peer = row.best_peer()
-        line = [row.layer.name, *(significant(row.gflops(name)) for name in names), peer or "-"]
+        peer = row.best_peer(ours[0] if ours else "")
+        line = [row.layer.name, *(row.speed(name) for name in names), peer or "-"]
         line += [significant(row.ratio(name)) for name in ours]
         if ours:
-            speed, own = row.gflops(ours[0]), row.sides.get(ours[0])
+            speed = row.gflops(ours[0])
             if peak:
                 line.append(significant(speed / peak * 100, 2) if speed else "-")
-            line.append(f"{own.error:.1e}" if own else "-")
-        line.append(f"{row.sides[peer].error:.1e}" if peer else "-")
+            line.append(row.error(ours[0]))
+        line.append(row.error(peer))
         lines.append(line)
     means = [significant(geomean(r.gflops(n) or math.nan for r in rows)) for n in names]
     ratios = [[x for row in rows if (x := row.ratio(name)) is not None] for name in ours]
@@ -208,11 +257,18 @@ def speed_table(rows: Sequence[Row], peak: float | None, markdown: bool) -> str:
 def error_table(rows: Sequence[Row], markdown: bool) -> str:
     """The largest error of every side, as a share of S = sum |x||w|."""
     names = side_names(rows)
-    lines = [
-        [row.layer.name, *(f"{row.sides[n].error:.1e}" if n in row.sides else "-" for n in names)]
-        for row in rows
-    ]
+    lines = [[row.layer.name, *map(row.error, names)] for row in rows]
     return table(["error / S", *names], lines, markdown=markdown)
+
+
+def kernels(rows: Sequence[Row]) -> str:
+    """What the sides that can tell ran, and for how many layers."""
+    told = Counter((n, m.side.kernel) for row in rows for n, m in row.sides.items())
+    return "".join(
+        f"{name} ran {kernel} ({count} of {len(rows)} layers)\n"
+        for (name, kernel), count in sorted(told.items())
+        if kernel
+    )
 
 
 def write_csv(rows: Iterable[Row], options: argparse.Namespace) -> None:
@@ -221,12 +277,13 @@ def write_csv(rows: Iterable[Row], options: argparse.Namespace) -> None:
         writer.writerow(CSV_COLUMNS)
         for row in rows:
             for name, side in row.sides.items():
-                time = side.timing
+                if (time := side.timing) is None:
+                    continue
                 writer.writerow(
                     [row.layer.name, name, options.threads, options.layout, options.dtype]
                     + [f"{v:.6g}" for v in (time.median, time.best, time.spread)]
                     + [f"{v:.6g}" for v in (row.gflops(name) or 0, row.ratio(name) or 0)]
-                    + [f"{side.error:.3g}"]
+                    + [f"{side.error:.3g}", side.side.kernel]
                 )
 
 
@@ -238,7 +295,9 @@ def plot(rows: Sequence[Row], title: str, path: Path) -> None:
     from matplotlib import pyplot as plt
     from matplotlib.ticker import LogLocator, NullLocator
 
-    ours = [name for name in OURS if any(row.ratio(name) for row in rows)]
+    ours = [
+        name for name in filter(is_ours, side_names(rows)) if any(row.ratio(name) for row in rows)
+    ]
     if not ours:
         print("no plot: it needs fastconv and at least one peer", file=sys.stderr)
         return
@@ -254,10 +313,9 @@ def plot(rows: Sequence[Row], title: str, path: Path) -> None:
             [ratio - 1 for ratio in ratios],
             height,
             left=1.0,  # bars grow from "equal", to the right when fastconv is ahead
-            color=OURS[name],
             label=label,
         )
-    names = [f"{row.layer.name}  (vs {row.best_peer() or '-'})" for row in rows]
+    names = [f"{row.layer.name}  (vs {row.best_peer(ours[0]) or '-'})" for row in rows]
     axes.set_yticks(places, names, fontsize=8)
     axes.invert_yaxis()
     axes.margins(y=0.01)
@@ -278,7 +336,7 @@ def plot(rows: Sequence[Row], title: str, path: Path) -> None:
 
 def versions(modules: Iterable[str]) -> str:
     found = []
-    for module in modules:
+    for module in dict.fromkeys(m.removesuffix("-bf16") for m in modules):
         for package in PACKAGES.get(module, (module,)):
             try:
                 found.append(f"{module} {metadata.version(package)}")
@@ -291,7 +349,7 @@ def versions(modules: Iterable[str]) -> str:
 def main() -> int:
     options = arguments()
     clean_process(options.threads, **environment(options))
-    layers = read_layers(options.shapes, options.shapes_file)
+    layers = read_layers(options.shapes, options.shapes_file, options.heavy)
     if not layers:
         print(f"no layer of {options.shapes_file} matches {options.shapes!r}", file=sys.stderr)
         return 2
@@ -301,7 +359,8 @@ def main() -> int:
     if not rows:
         return 1
     plural = "" if options.threads == 1 else "s"
-    title = f"{options.dtype}, {options.layout}, {options.threads} thread{plural}"
+    dtype = "uint8 by int8" if options.dtype == "int8" else options.dtype
+    title = f"{dtype}, {options.layout}, {options.threads} thread{plural}"
     if fastconv := sys.modules.get("fastconv"):
         title += f", fastconv on {fastconv.get_isa()}"  # what ran, whatever was asked for
     if isa := os.environ.get("ONEDNN_MAX_CPU_ISA"):
@@ -309,6 +368,7 @@ def main() -> int:
     title += f"; {options.clock} time, medians of {options.repeat} rounds"
     print(f"{processor()}\n{versions(options.peers)}\n{title}\n")
     print(speed_table(rows, options.peak, options.markdown))
+    print("\n" + kernels(rows), end="")
     if options.errors:
         print("\n" + error_table(rows, options.markdown))
     if options.csv:

@@ -41,7 +41,7 @@ from peers import Side, Task, collect
 OURS = ("fastconv", "plan")
 PEERS = ("torch", "onnxruntime", "openvino")
 # A peer given its own layout is not asked the same question.
-LEFT_OUT = {"torch-nhwc", "ov-default"}
+LEFT_OUT = {"torch-nhwc"}
 
 CLIFF = 2.0  # times as slow, for its work, as a neighbour
 EXCESS = 3e-6  # and slower by so many seconds: below, the call decides
@@ -207,8 +207,8 @@ class Bench:
         layer = point.layer()
         assert layer is not None
         x, w = random_data(layer, np.dtype(self.options.dtype))
-        plain = {"threads": self.options.threads, "precision": self.options.precision}
-        task = Task(layer, x, w, plan=True, **plain)
+        variants = {"": {"precision": self.options.precision}}
+        task = Task(layer, x, w, self.options.threads, plan=True, variants=variants)
         sides, reasons = collect(task, ("fastconv", *self.options.peers))
         self.refusals |= set(reasons.items())
         return layer, task, [side for side in sides if side.name not in LEFT_OUT]

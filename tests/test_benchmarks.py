@@ -53,8 +53,59 @@ def test_compare_with_whatever_is_installed(shapes):
     assert {f["layer"] for f in figures if f["side"] == "plan"} == {"plane", "picture"}
     # A bfloat16 side is allowed its own precision, every other one about float32's.
     for figure in figures:
-        limit = 1e-2 if figure["side"] == "ov-default" else 2e-6
+        limit = 1e-2 if figure["side"] == "ov-bf16" else 2e-6
         assert float(figure["error"]) < limit, figure
+
+
+def test_compare_algorithms_and_precisions(shapes):
+    asked = ("--algorithm", "auto,no_such,im2col", "--precision", "highest,medium", "--plan")
+    printed, figures = compare(shapes, *asked, "--shapes", "plane", "--peers", "fastconv")
+    ran = ("", "-medium", "-im2col", "-im2col-medium")
+    assert {f["side"] for f in figures} == {s + v for s in ("fastconv", "plan") for v in ran}
+    header, line = (
+        next(x for x in printed.splitlines() if x.startswith(w)) for w in ("GF", "plane")
+    )
+    assert "plan-no_such-medium" in header
+    assert line.count("n/a") == 4  # two kinds of call, two precisions
+
+
+def test_compare_only_refused(shapes):
+    printed, figures = compare(shapes, "--algorithm", "no_such", "--peers", "fastconv")
+    assert printed.count("n/a") >= 4
+    assert not figures
+
+
+def test_compare_keeps_only_heavy_layers(shapes):
+    wide = "wide,1,64,1,40,40,64,1,3,3,1,1,1,1\ngrouped,1,128,1,40,40,128,1,3,3,1,1,1,4\n"
+    shapes.write_text(TINY + wide, encoding="utf-8")
+    _, figures = compare(shapes, "--heavy", "--peers", "fastconv")
+    assert [f["layer"] for f in figures] == ["wide"]
+
+
+def test_medium_is_measured_against_bfloat16_alone():
+    """Float32 peers count for float32, and bfloat16 ones for precision "medium"."""
+    code = (
+        "import compare as c\n"
+        "def side(name, seconds, full=True):\n"
+        "    return name, c.Measured(c.Side(name, None, None, full), c.Timing([seconds]), 0)\n"
+        "row = c.Row(None, 1, dict([side('fastconv', 8.0), side('fastconv-high', 4.0),\n"
+        "    side('plan-medium', 2.0, False), side('ort', 16.0), side('ov-bf16', 1.0, False)]))\n"
+        "assert row.ratio('fastconv') == 2 and row.ratio('fastconv-high') == 4\n"
+        "assert row.ratio('plan-medium') == 0.5 and row.ratio('no side') is None\n"
+        "assert row.best_peer('fastconv') == 'ort' and row.best_peer('plan-medium') == 'ov-bf16'\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=BENCHMARKS, check=True)
+
+
+def test_compare_integers(shapes):
+    """Our sums are exact. Peers round to 8 bits, and without VNNI some saturate."""
+    printed, figures = compare(shapes, "--dtype", "int8", "--plan", "--errors")
+    assert "uint8 by int8" in printed
+    for figure in figures:
+        if figure["side"] in ("fastconv", "plan"):
+            assert float(figure["error"]) == 0
+        if figure["side"].startswith("ov-"):
+            assert "i8" in figure["kernel"].lower()
 
 
 @pytest.mark.parametrize(
@@ -66,6 +117,33 @@ def test_compare_options(shapes, layout, dtype, limit):
     assert "| geomean" in printed
     assert {f["layer"] for f in figures} == {"plane", "line", "volume", "picture"}
     assert all(float(figure["error"]) < limit for figure in figures)
+
+
+def test_accuracy(shapes):
+    figures = shapes.with_name("errors.csv")
+    asked = ("--algorithm", "auto,no_such", "--precision", "highest,high", "--csv", figures)
+    printed = run("accuracy.py", "--shapes-file", shapes, "--points", 20, *asked)
+    for kind in ("normal", "relu", "wide"):
+        assert f"{kind}: RMS error / RMS result" in printed
+    with figures.open(encoding="utf-8", newline="") as file:
+        found = list(csv.DictReader(file))
+    assert {f["side"] for f in found} == {"in order", "fastconv", "fastconv-high"}
+    assert len(found) == 3 * 3 * 4
+    assert all(float(f["rms"]) < 1e-6 and float(f["bound"]) <= 1 for f in found)
+
+
+def test_accuracy_finds_an_error():
+    """A value in order has its own rounding; one that is off by twice what is allowed says 2."""
+    code = (
+        "import numpy as np, accuracy as a\n"
+        "layer = a.read_layers('resnet50_18_3x3')[0]\n"
+        "some = a.Sample(layer, *a.random_data(layer, np.dtype('f4')), 10)\n"
+        "rms, bound = some.figures(some.in_order())\n"
+        "assert 0 < rms < 1e-5 and 0 < bound < 0.1, (rms, bound)\n"
+        "rms, bound = some.figures(some.values + 2 * some.allowed)\n"
+        "assert rms > 1e-4 and abs(bound - 2) < 1e-6, (rms, bound)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=BENCHMARKS, check=True)
 
 
 def test_compare_plots(shapes, tmp_path):

@@ -15,7 +15,7 @@ from peers import Side, Task
 
 def sides(task: Task) -> Iterator[Side]:
     layer = task.layer
-    if not layer.single_channel or task.x.dtype.name in ("float16", "bfloat16"):
+    if not layer.single_channel or task.x.dtype.name in ("float16", "bfloat16", "uint8"):
         return
     picture = task.x[0, 0]
     kernels = list(task.w[:, 0])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -31,8 +33,33 @@ def unwrap(result: torch.Tensor) -> NDArray[Any]:
     return array
 
 
+def quantized_sides(task: Task) -> Iterator[Side]:
+    """uint8 by int8: the weights are packed, the result is uint8."""
+    layer = task.layer
+    name = f"conv{layer.rank}d"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # quantized tensors are deprecated; there is no other way
+        x = torch._make_per_tensor_quantized_tensor(torch.from_numpy(task.x), 1.0, 0)
+        w = torch._make_per_tensor_quantized_tensor(torch.from_numpy(task.w), 1.0, 0)
+    axes = ([v] * layer.rank for v in (layer.stride, layer.padding, layer.dilation))
+    packed = getattr(torch.ops.quantized, f"{name}_prepack")(w, None, *axes, layer.groups)
+    conv = getattr(torch.ops.quantized, name)
+
+    def unwrap(result: torch.Tensor) -> NDArray[Any]:
+        array: NDArray[Any] = result.dequantize().numpy()
+        return array
+
+    yield Side("torch-u8", partial(conv, x, packed, task.step, 128), unwrap)
+    if layer.rank in CHANNELS_LAST:
+        x = x.contiguous(memory_format=CHANNELS_LAST[layer.rank])
+        yield Side("torch-u8-nhwc", partial(conv, x, packed, task.step, 128), unwrap)
+
+
 def sides(task: Task) -> Iterator[Side]:
     torch.set_num_threads(task.threads)
+    if task.x.dtype == np.uint8:
+        yield from quantized_sides(task)
+        return
     layer = task.layer
     conv = CONVOLUTIONS[layer.rank]
     options = (None, layer.stride, layer.padding, layer.dilation, layer.groups)
