@@ -103,16 +103,17 @@ class TileLayer {
               static_cast<std::int32_t>(s * scheme_.parts * kPositions + i * kPitch + j));
     }
     for (std::int32_t t = 0; t < kTiles; ++t) tile_.push_back(16 * t);
+    for (std::int32_t p = 0; p < 16 * kTiles; ++p) pixel_.push_back(p);
     acc_.resize(kTiles * 16 * 32);
   }
 
-  void run() { kernels_.product(args(kTiles)); }
+  void run() { kernels_.product(args(kTiles, kernels_.scattered)); }
 
   // Of the first two tiles: small integers are exact in any order.
   bool is_right() {
-    tiles_portable[product_].rows.product(args(2));
+    tiles_portable[product_].rows.product(args(2, false));
     const std::vector<float> expected(acc_.begin(), acc_.begin() + 2 * 16 * 32);
-    kernels_.product(args(2));
+    kernels_.product(args(2, kernels_.scattered));
     return std::memcmp(expected.data(), acc_.data(), expected.size() * sizeof(float)) == 0;
   }
 
@@ -127,12 +128,18 @@ class TileLayer {
     const auto at = reinterpret_cast<std::uintptr_t>(x_.data());
     return x_.data() + ((at + 63) / 64 * 64 - at);
   }
-  TileProductArgs args(std::int64_t tiles) {
-    return {x(),          kPositions * 64,
-            tile_.data(), tiles,
-            step_.data(), static_cast<std::int64_t>(step_.size()),
-            w_.data(),    2,
-            acc_.data(),  {}};
+  TileProductArgs args(std::int64_t tiles, bool scattered) {
+    return {x(),
+            kPositions * 64,
+            (scattered ? pixel_ : tile_).data(),
+            tiles,
+            tiles * kTileRows,
+            step_.data(),
+            static_cast<std::int64_t>(step_.size()),
+            w_.data(),
+            2,
+            acc_.data(),
+            {}};
   }
 
   const TileForm& kernels_;
@@ -140,7 +147,7 @@ class TileLayer {
   const TileProduct product_;
   std::int64_t slabs_;
   std::vector<char> x_, w_;
-  std::vector<std::int32_t> step_, tile_;
+  std::vector<std::int32_t> step_, tile_, pixel_;
   std::vector<float> acc_;
 };
 

@@ -72,7 +72,7 @@ Index3 choose_box(const Problem& problem, const TileScheme& scheme, const Machin
 }
 
 // Rows of a box of `height` x `width` outputs, `pitch` positions apart, in as few tiles as can be.
-TileRun choose_run(std::int64_t height, std::int64_t width, std::int64_t pitch,
+TileRun choose_run(std::int64_t height, std::int64_t width, std::int64_t pitch, bool packed,
                    std::int64_t most = kMostRun) {
   const auto total = [&](const TileRun& run) {
     return height / run.rows * run.tiles(run.rows, pitch) +
@@ -87,7 +87,7 @@ TileRun choose_run(std::int64_t height, std::int64_t width, std::int64_t pitch,
   best.rows = std::clamp<std::int64_t>(most / round_up(width, kTileRows), 1, height);
   std::int64_t least = total(best);
   for (std::int64_t rows = 2; rows <= height && rows * pitch <= most + pitch; ++rows) {
-    const TileRun run = {rows, width, true};
+    const TileRun run = {rows, width, true, packed};
     if (total(run) > least) continue;
     best = run;
     least = total(run);
@@ -152,6 +152,10 @@ class Builder {
            layout_.patch.axis[2].phases;
   }
 
+  bool is_scattered() const {
+    return !layout_.columns && machine_.tile_scattered[static_cast<int>(layout_.product)];
+  }
+
   void choose_boxes() {
     layout_.box = choose_box(problem_, layout_.scheme, machine_);
     for (int a = 0; a < 3; ++a) layout_.boxes[a] = divide_up(problem_.axis[a].out, layout_.box[a]);
@@ -173,8 +177,9 @@ class Builder {
         std::min<std::int64_t>(problem_.in_channels, layout_.scheme.channels);
     layout_.patch_elements = (channels_last_ ? plane : plane * channels) + 2 * line;
     const bool slow = machine_.tile_rate[static_cast<int>(layout_.product)] == 0;
-    layout_.run = choose_run(layout_.box[1], layout_.box[2], layout_.row_pitch(),
+    layout_.run = choose_run(layout_.box[1], layout_.box[2], layout_.row_pitch(), is_scattered(),
                              slow ? kMostSlowRun : kMostRun);
+    layout_.scattered = is_scattered();
     layout_.most_tiles = layout_.run.tiles(layout_.run.rows, layout_.row_pitch());
     layout_.places = layout_.columns ? layout_.run_count() * layout_.most_tiles
                                      : (patch.phase / patch.axis[2] * phases()) | 1;
@@ -223,6 +228,7 @@ class Builder {
 }  // namespace
 
 std::int64_t TileRun::tiles(std::int64_t count, std::int64_t pitch) const {
+  if (packed) return divide_up(count * width, kTileRows);
   if (flat) return divide_up((count - 1) * pitch + width, kTileRows);
   return count * divide_up(width, kTileRows);
 }
@@ -279,7 +285,9 @@ double tile_cost(const Problem& problem, const Machine& machine) {
   double positions = reach.positions(box);
   for (int a = 0; a < 3; ++a) positions *= real(divide_up(problem.axis[a].out, box[a]));
   const std::int64_t pitch = box[2] + reach.axis[2].extent;
-  const TileRun run = choose_run(height.out, width.out, pitch);
+  const bool columns = positions_are_columns(problem);
+  const bool packed = !columns && machine.tile_scattered[static_cast<int>(product)];
+  const TileRun run = choose_run(height.out, width.out, pitch, packed);
   const std::int64_t segments = divide_up(width.out, run.width);
   const std::int64_t tiles =
       depth.out * segments *
@@ -290,7 +298,6 @@ double tile_cost(const Problem& problem, const Machine& machine) {
   const double rate = std::max(machine.tile_rate[static_cast<int>(product)], 0.01);
   const double multiply = vectors / rate * real(slabs * scheme.channels) /
                           real(problem.in_channels) * real(tiles * kTileRows) / pixels;
-  const bool columns = positions_are_columns(problem);
   const double staging = (columns ? 0.25 : 0.4) * (1 + scheme.parts) * positions *
                          real(slabs * scheme.channels) / (pixels * terms) * 16 / machine.lanes;
   const double each = problem.channels_last ? kOuterStore : columns ? kLanesPass : kOuterTranspose;

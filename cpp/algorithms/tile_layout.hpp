@@ -7,6 +7,8 @@
 //     row 0  o o o o o o o . .     o  an output        7 x 7, kernel 3: rows are 9 positions apart,
 //     row 1  o o o o o o o . .     .  in vain          61 from first to last, four tiles
 //
+//                Where each pixel of a tile may lie anywhere (TileForm::scattered), none is in
+//                vain.
 //   runs         rows of outputs that one call makes, so that their sums stay in the nearer caches
 //
 // In pointwise layers with channels first, positions are columns of tiles (TileForm): each run then
@@ -27,7 +29,8 @@ namespace fastconv {
 struct TileRun {
   std::int64_t rows = 1;
   std::int64_t width = 1;
-  bool flat = false;  // tiles run from row to row
+  bool flat = false;    // tiles run from row to row
+  bool packed = false;  // and leave out what lies between rows
 
   // Tiles of so many rows, which lie `pitch` positions apart.
   std::int64_t tiles(std::int64_t rows, std::int64_t pitch) const;
@@ -37,6 +40,7 @@ struct TileLayout {
   TileProduct product = TileProduct::six;
   TileScheme scheme;
   bool columns = false;
+  bool scattered = false;
   std::int64_t slabs = 1;
   Index3 box = {1, 1, 1};
   Index3 boxes = {1, 1, 1};
@@ -54,6 +58,7 @@ struct TileLayout {
   std::int64_t staged_bytes = 0;
   std::int64_t acc_elements = 0;
   std::int64_t most_tiles = 0;
+  std::int64_t most_offsets() const { return most_tiles * (scattered ? kTileRows : 1); }
 
   std::int64_t all_boxes(const Problem& p) const {
     return p.batch * p.groups * boxes[0] * boxes[1] * boxes[2];

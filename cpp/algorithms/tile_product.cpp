@@ -109,7 +109,7 @@ class TileRunner {
     return round_to_line(l.patch_elements * std::int64_t{sizeof(T)}) +
            round_to_line(l.staged_bytes) +
            2 * round_to_line(l.acc_elements * std::int64_t{sizeof(T)}) +
-           round_to_line(l.most_tiles * std::int64_t{sizeof(std::int32_t)});
+           round_to_line(l.most_offsets() * std::int64_t{sizeof(std::int32_t)});
   }
 
   void task(std::int64_t index, int worker) noexcept {
@@ -157,7 +157,7 @@ class TileRunner {
       take(staged, l.staged_bytes);
       take(acc, l.acc_elements);
       take(convert, l.acc_elements);
-      take(tile, l.most_tiles);
+      take(tile, l.most_offsets());
     }
   };
 
@@ -259,9 +259,9 @@ class TileRunner {
     part.size = size_of_run(tile, at);
     for (int a = 0; a < 3; ++a) part.origin[a] += at[a];
     const std::int64_t pitch = layout_.row_pitch();
-    const std::int64_t count = run.flat
-                                   ? divide_up((part.size[1] - 1) * pitch + part.size[2], kTileRows)
-                                   : part.size[1] * divide_up(part.size[2], kTileRows);
+    const TileRun whole = {part.size[1], part.size[2], run.flat, run.packed};
+    const std::int64_t count = whole.tiles(part.size[1], pitch);
+    const std::int64_t pixels = run.packed ? part.size[1] * part.size[2] : count * kTileRows;
     place_tiles(part.size, at, count, pad.tile);
     const std::int64_t width = shape_.width(panel);
     const char* const w = weights(tile.group, panel);
@@ -274,10 +274,12 @@ class TileRunner {
       next.at = weights(tile.group, panel + 1) + from;
       next.bytes = std::min(share, bytes - from);
     }
-    kernels_.product({pad.staged, layout_.part_bytes(), pad.tile, count, layout_.step.data(),
-                      static_cast<std::int64_t>(layout_.step.size()), w, width / kTileRows, pad.acc,
-                      next});
-    const std::int64_t row = run.flat ? pitch : round_up(part.size[2], kTileRows);
+    kernels_.product({pad.staged, layout_.part_bytes(), pad.tile, count, pixels,
+                      layout_.step.data(), static_cast<std::int64_t>(layout_.step.size()), w,
+                      width / kTileRows, pad.acc, next});
+    const std::int64_t row = run.packed ? part.size[2]
+                             : run.flat ? pitch
+                                        : round_up(part.size[2], kTileRows);
     BoxAccumulators<T> acc{pad.acc, width, 1, row, 0};
     if (layout_.columns) acc = {pad.acc, 1, count * kTileRows, row, 0};
     store_.store(part, tile.group * problem_.out_channels + panel * shape_.panel,
@@ -285,19 +287,24 @@ class TileRunner {
     interrupt_.work_done(worker, count * kTileRows * width * problem_.terms());
   }
 
-  // Where the tiles of a run begin in what is staged.
+  // Where the tiles of a run begin in what is staged, or where each of their pixels lies.
   void place_tiles(const Index3& size, const Index3& at, std::int64_t count,
                    std::int32_t* to) const {
+    std::int32_t* const end = to + (layout_.scattered ? count * kTileRows : count);
     if (layout_.columns) {
-      const std::int64_t first = layout_.run_at(at) * layout_.most_tiles;
-      for (std::int64_t i = 0; i < count; ++i) to[i] = static_cast<std::int32_t>(first + i);
+      std::int64_t first = layout_.run_at(at) * layout_.most_tiles;
+      while (to != end) *to++ = static_cast<std::int32_t>(first++);
       return;
     }
-    const std::int64_t pitch = layout_.row_pitch();
-    const std::int64_t start = at[0] * layout_.slice_pitch() + at[1] * pitch + at[2];
-    const std::int64_t of_row = layout_.run.flat ? count : divide_up(size[2], kTileRows);
-    for (std::int64_t i = 0; i < count; ++i)
-      to[i] = static_cast<std::int32_t>(start + i / of_row * pitch + i % of_row * kTileRows);
+    const std::int64_t pitch = layout_.row_pitch(), step = layout_.scattered ? 1 : kTileRows;
+    std::int64_t row = at[0] * layout_.slice_pitch() + at[1] * pitch + at[2];
+    std::int64_t length = size[2];
+    if (!layout_.run.packed)
+      length = layout_.run.flat ? count * kTileRows : round_up(size[2], kTileRows);
+    for (std::int64_t h = 0; h < size[1] && to != end; ++h, row += pitch)
+      for (std::int64_t w = 0; w < length; w += step) *to++ = static_cast<std::int32_t>(row + w);
+    // The last tile is filled up with a pixel that is there.
+    for (; to != end; ++to) *to = to[-1];
   }
 
   std::int64_t panel_bytes(std::int64_t panel) const {

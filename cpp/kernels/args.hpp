@@ -355,8 +355,9 @@ struct SplitArgs {
 struct TileProductArgs {
   const char* x;             // of the first position or tile, part 0
   std::int64_t x_part;       // bytes from one part to the next
-  const std::int32_t* tile;  // where each sixteen output pixels begin
+  const std::int32_t* tile;  // where each sixteen output pixels begin, or each lies (scattered)
   std::int64_t tiles;
+  std::int64_t pixels;       // of all tiles: the last may have fewer than sixteen
   const std::int32_t* step;  // from there to what they read: a tap and a slab of channels
   std::int64_t steps;
   const char* w;         // [steps][parts][vectors][1024]

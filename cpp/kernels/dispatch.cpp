@@ -71,7 +71,10 @@ void halve(KernelSet<T>& wide, const KernelSet<T>& narrow) {
     const TileForm& of = own.*form;
     if (of.positions != nullptr) into.positions = of.positions;
     if (of.weights != nullptr) into.weights = of.weights;
-    if (of.product != nullptr) into.product = of.product;
+    if (of.product != nullptr) {
+      into.product = of.product;
+      into.scattered = of.scattered;
+    }
   }
   if (own.rate == 0) return;
   to.name = own.name;

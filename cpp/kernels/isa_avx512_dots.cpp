@@ -12,7 +12,7 @@ namespace avx512_dots {
 template <TileProduct P>
 constexpr TileKernels::Kernels kernels(const char* name, double rate) {
   return {name,
-          {&tile_product<P, true>, &tile_positions<P, true>, &tile_weights<P, false>},
+          {&tile_product<P, true>, &tile_positions<P, true>, &tile_weights<P, false>, true},
           {&tile_product<P, false>, &tile_positions<P, false>, &tile_weights<P, true>},
           rate};
 }

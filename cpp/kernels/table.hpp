@@ -124,6 +124,8 @@ struct TileForm {
   void (*product)(const TileProductArgs&);
   void (*positions)(const TilePositionsArgs&);
   void (*weights)(const TileWeightsArgs&);
+  // Rows: whether each pixel of a tile may lie anywhere (dot products broadcast it).
+  bool scattered = false;
 };
 
 struct TileKernels {

@@ -32,17 +32,20 @@ FASTCONV_INLINE void add_dots(__m512i& acc, __m512i x, __m512i w) {
 
 inline constexpr int kDotPixels = 8;
 
+// Pixels lie anywhere: none is computed in vain between the rows of a small picture.
 template <TileProduct P, int Vectors>
-FASTCONV_NOINLINE void dots_block(const TileProductArgs& a, const char* x0, char* to) {
+FASTCONV_NOINLINE void dots_block(const TileProductArgs& a, const std::int32_t* pixel, char* to) {
   __m512i acc[kDotPixels][Vectors];
+  const char* x[kDotPixels];
   FASTCONV_UNROLL
   for (int p = 0; p < kDotPixels; ++p) {
+    x[p] = a.x + std::int64_t{64} * pixel[p];
     FASTCONV_UNROLL
     for (int v = 0; v < Vectors; ++v) acc[p][v] = _mm512_setzero_si512();
   }
   const char* w = a.w;
   for (std::int64_t s = 0; s < a.steps; ++s, w += Vectors * kTileBytes) {
-    const char* const x = x0 + std::int64_t{64} * a.step[s];
+    const std::int64_t at = std::int64_t{64} * a.step[s];
     for (int g = 0; g < 64; g += 4) {
       __m512i weights[Vectors];
       FASTCONV_UNROLL
@@ -53,11 +56,11 @@ FASTCONV_NOINLINE void dots_block(const TileProductArgs& a, const char* x0, char
       FASTCONV_UNROLL
       for (int p = 0; p < kDotPixels; ++p) {
         int word;
-        __builtin_memcpy(&word, x + p * 64 + g, sizeof word);
-        __m512i pixel = _mm512_set1_epi32(word);
-        FASTCONV_IN_REGISTER(pixel);
+        __builtin_memcpy(&word, x[p] + (at + g), sizeof word);
+        __m512i broadcast = _mm512_set1_epi32(word);
+        FASTCONV_IN_REGISTER(broadcast);
         FASTCONV_UNROLL
-        for (int v = 0; v < Vectors; ++v) add_dots<P>(acc[p][v], pixel, weights[v]);
+        for (int v = 0; v < Vectors; ++v) add_dots<P>(acc[p][v], broadcast, weights[v]);
       }
     }
   }
@@ -111,14 +114,12 @@ template <TileProduct P, bool Rows>
 void tile_product(const TileProductArgs& a) {
   char* acc = static_cast<char*>(a.acc);
   if constexpr (Rows) {
-    for (std::int64_t t = 0; t < a.tiles; ++t) {
-      const char* const x = a.x + std::int64_t{64} * a.tile[t];
-      for (int p = 0; p < kTileRows; p += kDotPixels, acc += kDotPixels * a.vectors * 64) {
-        if (a.vectors == 2)
-          dots_block<P, 2>(a, x + p * 64, acc);
-        else
-          dots_block<P, 1>(a, x + p * 64, acc);
-      }
+    for (std::int64_t p = 0; p < a.pixels; p += kDotPixels) {
+      if (a.vectors == 2)
+        dots_block<P, 2>(a, a.tile + p, acc);
+      else
+        dots_block<P, 1>(a, a.tile + p, acc);
+      acc += kDotPixels * a.vectors * 64;
     }
   } else {
     for (std::int64_t t = 0; t < a.tiles; t += 2) {

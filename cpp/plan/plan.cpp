@@ -54,7 +54,10 @@ Machine describe_set(const KernelTable& kernels, Compute compute, int threads) {
 
 Machine describe(const KernelTable& kernels, Compute compute, int threads) {
   Machine machine = describe_set(kernels, compute, threads);
-  for (int p = 0; p < kTileProducts; ++p) machine.tile_rate[p] = kernels.tiles->product[p].rate;
+  for (int p = 0; p < kTileProducts; ++p) {
+    machine.tile_rate[p] = kernels.tiles->product[p].rate;
+    machine.tile_scattered[p] = kernels.tiles->product[p].rows.scattered;
+  }
   return machine;
 }
 

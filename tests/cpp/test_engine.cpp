@@ -256,17 +256,19 @@ template <class T>
 Memory run_candidate(const Case& c, const Candidate& candidate, const KernelTable& table,
                      int threads, std::int64_t l1, std::int64_t l2) {
   const KernelSet<T>& set = table.set<T>();
-  const Machine machine{set.lanes,
-                        set.out_vecs,
-                        set.rows,
-                        set.pixels,
-                        set.chain,
-                        {set.column_vecs[0], set.column_vecs[1]},
-                        set.most_rolled,
-                        sizeof(T),
-                        l1,
-                        l2,
-                        threads};
+  Machine machine{set.lanes,
+                  set.out_vecs,
+                  set.rows,
+                  set.pixels,
+                  set.chain,
+                  {set.column_vecs[0], set.column_vecs[1]},
+                  set.most_rolled,
+                  sizeof(T),
+                  l1,
+                  l2,
+                  threads};
+  for (int p = 0; p < kTileProducts; ++p)
+    machine.tile_scattered[p] = table.tiles->product[p].rows.scattered;
   if (candidate.execute != nullptr) {
     const auto execution = candidate.execute(c.problem, c.operands.x, table, machine);
     return c.output([&](Operands operands) {

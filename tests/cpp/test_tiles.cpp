@@ -139,11 +139,19 @@ std::vector<float> multiply(const TileKernels& kernels, TileProduct p, const Inp
                             Form form = kRows) {
   std::vector<float> acc(tiles.size() * kTileRows * static_cast<std::size_t>(vectors) * kTileRows,
                          std::nanf(""));
+  // Where pixels may lie anywhere, each says where it does.
+  std::vector<std::int32_t> places = tiles;
+  if ((kernels[p].*form).scattered) {
+    places.clear();
+    for (const std::int32_t t : tiles)
+      for (int i = 0; i < kTileRows; ++i) places.push_back(t + i);
+  }
   (kernels[p].*form)
       .product({x.bytes.data(),
                 input.part(),
-                tiles.data(),
+                places.data(),
                 static_cast<std::int64_t>(tiles.size()),
+                static_cast<std::int64_t>(tiles.size()) * kTileRows,
                 steps.data(),
                 static_cast<std::int64_t>(steps.size()),
                 w.bytes.data(),
