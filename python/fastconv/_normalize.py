@@ -222,7 +222,7 @@ def as_algorithm(value: object) -> str:
     Traceback (most recent call last):
         ...
     ValueError: algorithm 'fft' is not in this version; it has 'auto', 'direct', \
-'winograd', 'im2col' or 'reference'
+'winograd', 'im2col', 'amx_split' or 'reference'
     """
     if isinstance(value, str) and value in ABSENT_ALGORITHMS:
         raise ValueError(
