@@ -108,6 +108,16 @@ class ChannelRun {
 
 }  // namespace
 
+bool suits_channel_lanes(const Problem& problem, std::int64_t most_columns,
+                         const Machine& machine) {
+  // Integers are activated when they are converted, which needs another way out.
+  const bool finished = is_float(problem.compute) || problem.activation == Activation::none;
+  return problem.in_channels == 1 && problem.out_channels == 1 && problem.groups >= machine.lanes &&
+         problem.terms() <= kMostTerms && finished && problem.axis[2].interleave == 1 &&
+         padded_columns(problem.axis[2]) <= most_columns &&
+         same_storage(problem.y_type, problem.compute);
+}
+
 std::int64_t padded_columns(const Axis& width) {
   return (width.out - 1) * width.stride + (width.kernel - 1) * width.dilation + 2;
 }
@@ -145,13 +155,8 @@ bool channels_lie_side_by_side(const Problem& problem, DType type, const Tensor&
 
 ChannelTiling channel_tiling(const Problem& problem, const Tensor& x, const Machine& machine) {
   ChannelTiling tiling;
-  // Integers are activated when they are converted, which needs another way out.
-  const bool finished = is_float(problem.compute) || problem.activation == Activation::none;
-  if (problem.in_channels != 1 || problem.out_channels != 1 || problem.groups < machine.lanes ||
-      problem.terms() > kMostTerms || !finished ||
-      !channels_lie_side_by_side(problem, problem.x_type, x) ||
-      !same_storage(problem.y_type, problem.compute) || problem.axis[2].interleave != 1 ||
-      padded_columns(problem.axis[2]) > kMostTableColumns)
+  if (!suits_channel_lanes(problem, kMostTableColumns, machine) ||
+      !channels_lie_side_by_side(problem, problem.x_type, x))
     return tiling;
   const std::int64_t all_rows = problem.axis[0].out * problem.axis[1].out;
   const std::int64_t row_macs = problem.axis[2].out * problem.groups * problem.terms();

@@ -17,6 +17,10 @@
 
 namespace fastconv {
 
+// Whether the kernels can filter the layer with channels in the lanes, at most so many padded
+// columns listed, however x and y lie.
+bool suits_channel_lanes(const Problem& problem, std::int64_t most_columns, const Machine& machine);
+
 // tasks == 0: x does not lie so.
 ChannelTiling channel_tiling(const Problem& problem, const Tensor& x, const Machine& machine);
 std::int64_t channel_scratch_bytes(const Problem& problem, const Machine& machine);

@@ -121,6 +121,10 @@ void make_groups(const Problem& problem, Chunk& chunk, Tiling& tiling) {
 
 }  // namespace
 
+std::int64_t tap_offset(const Patch& patch, std::int64_t i, std::int64_t j, std::int64_t k) {
+  return row_offset(patch, 0, i, j) + column_offset(patch, k);
+}
+
 void make_offsets(const Problem& problem, const Tensor& x, int element, Tiling& tiling) {
   if (tiling.family != Family::rows) return make_taps(problem, x, element, tiling);
   for (Chunk& chunk : tiling.chunks) make_groups(problem, chunk, tiling);

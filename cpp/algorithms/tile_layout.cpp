@@ -1,9 +1,9 @@
 #include "algorithms/tile_layout.hpp"
 
 #include <algorithm>
-#include <numeric>
 
 #include "algorithms/candidates.hpp"
+#include "algorithms/offsets.hpp"
 #include "core/rounding.hpp"
 
 namespace fastconv {
@@ -14,7 +14,6 @@ constexpr std::int64_t kMostRun = 512;         // positions of a run, 64 KB of s
 constexpr std::int64_t kMostStaged = 3 << 19;  // bytes, or as much as so few pixels need,
 constexpr double kMostEver = 1 << 23;          // and never more
 constexpr std::int64_t kMostSlowRun = 32;      // of emulated tiles: between two looks for Ctrl-C
-constexpr std::int64_t kManyTasks = 16;        // for each thread: the last need not be shared
 constexpr std::int64_t kMinChannelsLast = 8;   // fewer are turned faster from planes
 
 // Halves the depth, the height, at last the width.
@@ -74,10 +73,6 @@ Index3 choose_box(const Problem& problem, const TileScheme& scheme, const Machin
 // Rows of a box of `height` x `width` outputs, `pitch` positions apart, in as few tiles as can be.
 TileRun choose_run(std::int64_t height, std::int64_t width, std::int64_t pitch, bool packed,
                    std::int64_t most = kMostRun) {
-  const auto total = [&](const TileRun& run) {
-    return height / run.rows * run.tiles(run.rows, pitch) +
-           (height % run.rows != 0 ? run.tiles(height % run.rows, pitch) : 0);
-  };
   TileRun best;
   best.width = width;
   if (width > most) {
@@ -85,12 +80,13 @@ TileRun choose_run(std::int64_t height, std::int64_t width, std::int64_t pitch, 
     return best;
   }
   best.rows = std::clamp<std::int64_t>(most / round_up(width, kTileRows), 1, height);
-  std::int64_t least = total(best);
+  std::int64_t least = best.tiles_of_all(height, pitch);
   for (std::int64_t rows = 2; rows <= height && rows * pitch <= most + pitch; ++rows) {
     const TileRun run = {rows, width, true, packed};
-    if (total(run) > least) continue;
+    const std::int64_t tiles = run.tiles_of_all(height, pitch);
+    if (tiles > least) continue;
     best = run;
-    least = total(run);
+    least = tiles;
   }
   return best;
 }
@@ -141,7 +137,6 @@ class Builder {
     choose_boxes();
     lay_out_patch();
     list_steps();
-    deal_out();
     finish();
     return std::move(layout_);
   }
@@ -187,33 +182,24 @@ class Builder {
 
   void list_steps() {
     const auto& [pd, ph, pw] = layout_.patch.axis;
-    const std::int64_t slice = layout_.slice_pitch(), row = layout_.row_pitch();
-    const std::int64_t phase = layout_.patch.layout.length[0] * slice;
     for (std::int64_t s = 0; s < layout_.slabs; ++s) {
       for (std::int64_t i = 0; i < pd.k1; ++i) {
         for (std::int64_t j = 0; j < ph.k1; ++j) {
           for (std::int64_t k = 0; k < pw.k1; ++k) {
-            const std::int64_t block =
-                (pd.phase_of(i) * ph.phases + ph.phase_of(j)) * pw.phases + pw.phase_of(k);
-            layout_.step.push_back(static_cast<std::int32_t>(
-                s * layout_.scheme.parts * layout_.places + block * phase +
-                pd.position_of(i) * slice + ph.position_of(j) * row + pw.position_of(k)));
+            const std::int64_t position =
+                tap_offset(layout_.patch, i, j, k) / layout_.patch.layout.axis[2];
+            layout_.step.push_back(
+                static_cast<std::int32_t>(s * layout_.scheme.parts * layout_.places + position));
           }
         }
       }
     }
   }
 
-  void deal_out() {
-    const std::int64_t all = layout_.all_boxes(problem_), threads = machine_.threads;
-    const std::int64_t panels = tile_panels(problem_).panels(), rest = all % threads;
-    layout_.whole_boxes = all < kManyTasks * threads ? all - rest : all;
-    layout_.panel_tasks = rest == 0 ? 1 : std::min(panels, threads / std::gcd(rest, threads));
-    layout_.panels_per_task = divide_up(panels, layout_.panel_tasks);
-    layout_.panel_tasks = divide_up(panels, layout_.panels_per_task);
-  }
-
   void finish() {
+    const std::int64_t boxes = layout_.boxes[0] * layout_.boxes[1] * layout_.boxes[2];
+    layout_.tasks = PanelTasks::make(problem_.batch * problem_.groups * boxes,
+                                     tile_panels(problem_).panels(), machine_.threads);
     layout_.acc_elements = layout_.most_tiles * kTileRows * kTileVectors * kTileRows;
     // The last tile may begin with the last position.
     layout_.staged_bytes = layout_.slabs * layout_.slab_bytes() + (kTileRows - 1) * 64;
@@ -231,6 +217,11 @@ std::int64_t TileRun::tiles(std::int64_t count, std::int64_t pitch) const {
   if (packed) return divide_up(count * width, kTileRows);
   if (flat) return divide_up((count - 1) * pitch + width, kTileRows);
   return count * divide_up(width, kTileRows);
+}
+
+std::int64_t TileRun::tiles_of_all(std::int64_t height, std::int64_t pitch) const {
+  const std::int64_t left = height % rows;
+  return height / rows * tiles(rows, pitch) + (left != 0 ? tiles(left, pitch) : 0);
 }
 
 std::int64_t TileLayout::run_at(const Index3& output) const {
@@ -289,10 +280,7 @@ double tile_cost(const Problem& problem, const Machine& machine) {
   const bool packed = !columns && machine.tile_scattered[static_cast<int>(product)];
   const TileRun run = choose_run(height.out, width.out, pitch, packed);
   const std::int64_t segments = divide_up(width.out, run.width);
-  const std::int64_t tiles =
-      depth.out * segments *
-      (height.out / run.rows * run.tiles(run.rows, pitch) +
-       (height.out % run.rows != 0 ? run.tiles(height.out % run.rows, pitch) : 0));
+  const std::int64_t tiles = depth.out * segments * run.tiles_of_all(height.out, pitch);
   const double pixels = real(problem.out_pixels()), terms = real(problem.terms());
   const double vectors = real(round_up(problem.out_channels, kTileRows)) / machine.lanes;
   const double rate = std::max(machine.tile_rate[static_cast<int>(product)], 0.01);

@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "algorithms/panel_tasks.hpp"
 #include "algorithms/tiling.hpp"
 #include "core/problem.hpp"
 #include "pack/stage.hpp"
@@ -32,8 +33,10 @@ struct TileRun {
   bool flat = false;    // tiles run from row to row
   bool packed = false;  // and leave out what lies between rows
 
-  // Tiles of so many rows, which lie `pitch` positions apart.
-  std::int64_t tiles(std::int64_t rows, std::int64_t pitch) const;
+  // Tiles of `count` rows, which lie `pitch` positions apart, in one call;
+  std::int64_t tiles(std::int64_t count, std::int64_t pitch) const;
+  // of `height` rows, in as many calls as it takes.
+  std::int64_t tiles_of_all(std::int64_t height, std::int64_t pitch) const;
 };
 
 struct TileLayout {
@@ -48,10 +51,7 @@ struct TileLayout {
   std::int64_t places = 1;  // of a slab and part: positions, or as columns whole tiles
   TileRun run;
   std::vector<std::int32_t> step;  // TileProductArgs
-  // Boxes whose task is all panels; the others are dealt out by panels, too.
-  std::int64_t whole_boxes = 0;
-  std::int64_t panels_per_task = 1;
-  std::int64_t panel_tasks = 1;
+  PanelTasks tasks;
 
   // Scratch of one worker: patch | positions | sums | conversion | tiles
   std::int64_t patch_elements = 0;
@@ -60,12 +60,6 @@ struct TileLayout {
   std::int64_t most_tiles = 0;
   std::int64_t most_offsets() const { return most_tiles * (scattered ? kTileRows : 1); }
 
-  std::int64_t all_boxes(const Problem& p) const {
-    return p.batch * p.groups * boxes[0] * boxes[1] * boxes[2];
-  }
-  std::int64_t tasks(const Problem& p) const {
-    return whole_boxes + (all_boxes(p) - whole_boxes) * panel_tasks;
-  }
   std::int64_t part_bytes() const { return places * (columns ? kTileBytes : 64); }
   std::int64_t slab_bytes() const { return part_bytes() * scheme.parts; }
   std::int64_t row_pitch() const { return patch.layout.length[2]; }

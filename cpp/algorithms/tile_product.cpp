@@ -16,7 +16,7 @@
 // at alone, so that neither the threads nor the batch decide.
 #include <algorithm>
 #include <atomic>
-#include <cmath>
+#include <bit>
 #include <cstring>
 #include <memory>
 #include <vector>
@@ -41,17 +41,7 @@ struct TileHeader {
   Extremes allowed;  // of the input
 };
 
-float float_of(std::uint32_t bits) {
-  float x;
-  std::memcpy(&x, &bits, sizeof x);
-  return x;
-}
-std::uint32_t bits_of(double x) {
-  const float narrow = static_cast<float>(x);
-  std::uint32_t bits;
-  std::memcpy(&bits, &narrow, sizeof bits);
-  return bits;
-}
+std::uint32_t bits_of(double x) { return std::bit_cast<std::uint32_t>(static_cast<float>(x)); }
 
 // Which magnitudes of the input go with those of the weights; false where too few would.
 //   least: the smallest part stays above 2^-126, and the smallest product so far above it that what
@@ -62,7 +52,8 @@ bool allow(const Extremes& weights, std::int64_t terms, Extremes& input) {
   input.most = 0x7f7fffffu;
   if (weights.most == 0) return true;
   constexpr double kEveryLeast = 0x1p-40, kEveryMost = 0x1p60;
-  const double smallest = float_of(weights.least + 1), largest = float_of(weights.most);
+  const double smallest = std::bit_cast<float>(weights.least + 1);
+  const double largest = std::bit_cast<float>(weights.most);
   if (!(largest < 0x1p120) || smallest < 0x1p-103) return false;
   const double least = std::max(0x1p-103, 0x1p-92 / smallest);
   const double most = std::min(0x1p120, 0x1p126 / (largest * static_cast<double>(terms)));
@@ -114,13 +105,8 @@ class TileRunner {
 
   void task(std::int64_t index, int worker) noexcept {
     if (interrupt_.stop_requested()) return;
-    std::int64_t first = 0, last = shape_.panels();
-    if (index >= layout_.whole_boxes) {
-      index -= layout_.whole_boxes;
-      first = index % layout_.panel_tasks * layout_.panels_per_task;
-      last = std::min(first + layout_.panels_per_task, last);
-      index = layout_.whole_boxes + index / layout_.panel_tasks;
-    }
+    const PanelTasks::Task task = layout_.tasks.task(index);
+    index = task.box;
     Tile tile;
     for (int a = 2; a >= 0; --a) {
       tile.origin[a] = index % layout_.boxes[a] * layout_.box[a];
@@ -133,9 +119,10 @@ class TileRunner {
     if (unsuitable.load(std::memory_order_relaxed) != 0) return;
     const Pad pad(layout_, scratch_ + worker * scratch_each_);
     if (!stage(tile, pad)) return unsuitable.store(1, std::memory_order_relaxed);
-    for (std::int64_t p = first; p < last; ++p) {
+    for (std::int64_t p = task.first_panel; p < task.last_panel; ++p) {
+      const bool more = p + 1 < task.last_panel;
       for_each_run(tile, [&](const Index3& at) {
-        if (!interrupt_.stop_requested()) make_run(tile, p, at, p + 1 < last, pad, worker);
+        if (!interrupt_.stop_requested()) make_run(tile, p, at, more, pad, worker);
       });
     }
   }
@@ -189,16 +176,13 @@ class TileRunner {
   // Whole rows of planes, as they lie in x.
   bool lies_as_a_patch() const {
     const Tensor& x = operands_.x;
-    if (!layout_.columns || problem_.padded() || problem_.complex ||
-        !same_storage(problem_.x_type, problem_.compute))
-      return false;
+    if (!layout_.columns || problem_.complex || !can_read_in_place(problem_, x)) return false;
     for (const Axis& a : problem_.axis)
       if (a.stride != 1) return false;
     constexpr std::int64_t kElement = sizeof(T);
     // Tiles that run from row to row read them as one.
     const bool follows = !layout_.run.flat || x.axis[1] == layout_.row_pitch() * kElement;
-    return follows && x.axis[2] == kElement && x.axis[1] % kElement == 0 &&
-           x.axis[0] % kElement == 0 && x.channel % kElement == 0 && x.batch % kElement == 0;
+    return follows && x.axis[2] == kElement;
   }
 
   void cut_in_place(const Tile& tile, const Patch& patch, char* to, Extremes* extremes) const {
@@ -342,7 +326,7 @@ class TileExecution final : public Execution {
         shape_(tile_panels(problem)),
         layout_(make_tile_layout(problem, x, machine)) {}
 
-  std::int64_t tasks() const override { return layout_.tasks(problem_); }
+  std::int64_t tasks() const override { return layout_.tasks.count(); }
 
   std::int64_t packed_bytes() const override {
     return panels_offset() + problem_.groups * shape_.group_width() / kTileRows * vector_bytes();

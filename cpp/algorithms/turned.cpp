@@ -11,7 +11,6 @@ namespace fastconv {
 namespace {
 
 constexpr std::int64_t kTaskMacs = 128 << 10;
-constexpr std::int64_t kMostTerms = 256;       // of one chain
 constexpr std::int64_t kMostBytes = 24 << 10;  // of a turned block and its sums, near L1
 constexpr std::int64_t kMostRolled = 16;       // pixels of an output slice
 constexpr std::int64_t kMostPadded = 4096;     // columns, each of which is listed
@@ -162,13 +161,8 @@ bool turning_pays(const Problem& problem, bool rolling, const Machine& machine) 
 }
 
 bool can_turn(const Problem& problem, const Machine& machine) {
-  // Integers are activated when they are converted, which needs another way out.
-  const bool finished = is_float(problem.compute) || problem.activation == Activation::none;
-  const Axis& width = problem.axis[2];
-  return problem.in_channels == 1 && problem.out_channels == 1 && problem.groups >= machine.lanes &&
-         problem.terms() <= kMostTerms && finished && width.interleave == 1 &&
-         padded_columns(width) <= kMostPadded && same_storage(problem.x_type, problem.compute) &&
-         same_storage(problem.y_type, problem.compute);
+  return suits_channel_lanes(problem, kMostPadded, machine) &&
+         same_storage(problem.x_type, problem.compute);
 }
 
 bool takes_turned(const Problem& problem, const Tensor& y) {

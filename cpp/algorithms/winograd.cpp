@@ -147,13 +147,10 @@ class WinogradRun {
       index /= n;
       return i;
     };
-    box.last_panel = shape_.panels();
-    if (index >= layout_.whole_boxes) {
-      index -= layout_.whole_boxes;
-      box.first_panel = next(layout_.panel_tasks) * layout_.panels_per_task;
-      box.last_panel = std::min(box.first_panel + layout_.panels_per_task, box.last_panel);
-      index += layout_.whole_boxes;
-    }
+    const PanelTasks::Task task = layout_.tasks.task(index);
+    box.first_panel = task.first_panel;
+    box.last_panel = task.last_panel;
+    index = task.box;
     Index3 at;
     for (int a = 2; a >= 0; --a) at[a] = next(layout_.boxes[a]) * layout_.tiles[a];
     for (int a = 2; a >= 1; --a) box.phase[a] = next(layout_.phases[a]);
@@ -416,7 +413,7 @@ class WinogradExecution final : public Execution {
                           layout_.all_boxes(problem) <=
                               (packed_bytes() > std::int64_t{Scratch::kMostCached} ? 4 : 1)) {}
 
-  std::int64_t tasks() const override { return layout_.tasks(problem_); }
+  std::int64_t tasks() const override { return layout_.tasks.count(); }
 
   std::int64_t packed_bytes() const override {
     return problem_.groups * shape_.panels() * layout_.u_panel * element_;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
 
 #include "core/rounding.hpp"
 
@@ -24,8 +23,6 @@ constexpr std::int64_t kMaxInputBytes = std::int64_t{7} << 19;
 constexpr std::int64_t kMaxProductBytes = std::int64_t{5} << 19;
 constexpr std::int64_t kMostTaps = 64;  // of an axis: blocks share their input with many tiles
 constexpr std::int64_t kMostPhases = KernelSet<float>::kMaxPhases;  // that a row is split into
-
-constexpr std::int64_t kManyTasks = 16;  // for each thread: the last ones need not be shared
 
 constexpr double kNever = std::numeric_limits<double>::infinity();
 
@@ -242,18 +239,13 @@ class Builder {
 
   void deal_out() {
     WinogradLayout& l = layout_;
-    // Boxes stay as they are: what decides about an image may not depend on the threads.
-    const std::int64_t all = l.all_boxes(problem_), panels = panels_.panels();
-    const std::int64_t threads = machine_.threads, rest = all % threads;
-    l.whole_boxes = all < kManyTasks * threads ? all - rest : all;
-    l.panel_tasks = rest == 0 ? 1 : std::min(panels, threads / std::gcd(rest, threads));
-    l.panels_per_task = divide_up(panels, l.panel_tasks);
-    l.panel_tasks = divide_up(panels, l.panels_per_task);
+    const std::int64_t panels = panels_.panels();
+    l.tasks = PanelTasks::make(l.all_boxes(problem_), panels, machine_.threads);
     // Frequencies lie an odd number of lines apart: those of a tile would else meet in a few sets.
     l.m_frequency = odd_lines(l.tile_count() * panels_.panel);
     l.panels_at_once =
         std::clamp<std::int64_t>(kMaxProductBytes / (l.points() * l.m_frequency * machine_.element),
-                                 1, l.whole_boxes > 0 ? panels : l.panels_per_task);
+                                 1, l.tasks.whole_boxes > 0 ? panels : l.tasks.panels_per_task);
     l.m_elements = l.points() * l.m_frequency * l.panels_at_once;
     l.block = std::min<std::int64_t>(kMostChain, machine_.chain);
     l.acc_elements = l.tile_count() * l.rows.tile.outputs * l.columns.tile.outputs * panels_.panel;

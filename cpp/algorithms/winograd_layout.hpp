@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "algorithms/panel_tasks.hpp"
 #include "algorithms/tiling.hpp"
 #include "core/problem.hpp"
 #include "kernels/table.hpp"
@@ -55,11 +56,7 @@ struct WinogradLayout {
   Index3 tiles = {1, 1, 1};   // of a box: depth (not tiled), rows, columns
   Index3 boxes = {1, 1, 1};   // of the largest phase
   std::int64_t slices = 1;    // input slices of a box
-  // A task is a box and all panels of weights; of the last boxes, as many as threads would not
-  // share evenly, a part of them.
-  std::int64_t whole_boxes = 0;
-  std::int64_t panels_per_task = 1;
-  std::int64_t panel_tasks = 1;
+  PanelTasks tasks;
   std::int64_t panels_at_once = 1;
   std::int64_t block = 1;  // terms of one kernel call, at most
 
@@ -110,9 +107,6 @@ struct WinogradLayout {
   std::int64_t box_count() const { return boxes[0] * boxes[1] * boxes[2]; }
   std::int64_t all_boxes(const Problem& p) const {
     return p.batch * p.groups * phases[1] * phases[2] * box_count();
-  }
-  std::int64_t tasks(const Problem& p) const {
-    return whole_boxes + (all_boxes(p) - whole_boxes) * panel_tasks;
   }
 };
 

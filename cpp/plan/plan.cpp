@@ -148,10 +148,10 @@ Plan::Plan(const Problem& problem, const Tensor& x, const KernelTable& kernels, 
       machine_(describe(kernels, problem.compute,
                         multiplications(problem) < kInlineMacs ? 1 : threads)) {
   x_.data = given_x_.data = nullptr;
-  chosen_ = choose(problem_, x, machine_);
+  chosen_ = choose(problem_, x_, machine_);
   workers_ = machine_.threads;
   if (chosen_->tile != nullptr) {
-    tiling_ = chosen_->tile(problem_, x, machine_);
+    tiling_ = chosen_->tile(problem_, x_, machine_);
     workers_ = static_cast<int>(
         std::min<std::int64_t>(workers_, std::max<std::int64_t>(tiling_.tasks(problem_), 1)));
   } else if (chosen_->execute != nullptr) {

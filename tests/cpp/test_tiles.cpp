@@ -5,6 +5,7 @@
 // FASTCONV_TEST_EMULATED_TILES the AMX and VNNI sources run on avx512_emulation/immintrin.h instead
 // of on the processor.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -41,11 +42,7 @@ constexpr Form kRows = &TileKernels::Kernels::rows, kColumns = &TileKernels::Ker
 
 const TileScheme& scheme_of(TileProduct p) { return kTileSchemes[static_cast<int>(p)]; }
 
-float float_of(std::uint32_t bits) {
-  float x;
-  std::memcpy(&x, &bits, sizeof x);
-  return x;
-}
+float float_of(std::uint32_t bits) { return std::bit_cast<float>(bits); }
 
 // Of a magnitude that is not near the ends of the range, unless `any`.
 float random_float(bool any) {
@@ -194,11 +191,7 @@ void test_extremes() {
   const float kValues[] = {0.0f, -0.0f, 3.0f, -0.25f, 1e-40f, -1e30f};
   Input input(TileProduct::six, 6, 1, true, false);
   std::copy(std::begin(kValues), std::end(kValues), input.x.begin());
-  const auto bits = [](float x) {
-    std::uint32_t b;
-    std::memcpy(&b, &x, sizeof b);
-    return b;
-  };
+  const auto bits = [](float x) { return std::bit_cast<std::uint32_t>(x); };
   Extremes e = input.cut(tiles_portable, 0).extremes;
   CHECK(e.least == bits(1e-40f) - 1);
   CHECK(e.most == bits(1e30f));
@@ -276,11 +269,7 @@ void test_bytes() {
     const auto acc =
         multiply(tiles_portable, TileProduct::bytes, input, input.cut(tiles_portable, offset),
                  filters.cut(tiles_portable), {3}, {0, 7}, 2);
-    const auto integer = [](float bits) {
-      std::int32_t i;
-      std::memcpy(&i, &bits, sizeof i);
-      return i;
-    };
+    const auto integer = [](float bits) { return std::bit_cast<std::int32_t>(bits); };
     for (int i = 0; i < kTileRows; ++i) {
       for (int k = 0; k < 2 * kTileRows; ++k) {
         std::int32_t exact = 0;
