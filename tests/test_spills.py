@@ -85,7 +85,7 @@ def spills(listing, isa):
     machine = Aarch64 if isa == "neon" else X86
     found, hot = [], 0
     for name, code in functions(listing):
-        kernel = re.search(r"::(\w+)<(?:fastconv::\w+::(\w+)|\(fastconv::TileProduct\)|\d)", name)
+        kernel = re.search(r"::(\w+)<fastconv::\w+::(\w+)", name)
         if kernel is None or kernel[1] in NOT_HOT or (isa, kernel[2]) in EXEMPT:
             continue
         framed = any(machine.frame.match(operands) for _, _, operands in code)
@@ -144,7 +144,7 @@ def test_hot_loops_of_the_kernels_do_not_spill(isa_objects):
         command = [tool, "-d", "-C", "--no-show-raw-insn", path]
         listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         found, hot = spills(listing, isa)
-        fewest = {"avx512_dots": 4, "avx_vnni": 2}.get(isa, 41)
+        fewest = {"avx512_dots": 8, "avx_vnni": 4}.get(isa, 41)
         assert hot >= fewest, (
             f"{path}: {hot} hot loops: these are not the kernels, or not understood"
         )

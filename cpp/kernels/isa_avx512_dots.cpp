@@ -1,8 +1,8 @@
 // Compiled with the flags of avx512 and those of VNNI and BF16, and the only file that is.
 #define FASTCONV_ISA_NAMESPACE avx512_dots
 
-#include "simd/vec_avx512.hpp"
-// The wrapper comes first: it includes the intrinsics.
+#include "simd/dots_avx512.hpp"
+// The wrapper comes first: the kernels are written in its terms.
 #include "kernels/tile_cut.hpp"
 #include "kernels/tile_dots.hpp"
 
@@ -12,8 +12,8 @@ namespace avx512_dots {
 template <TileProduct P>
 constexpr TileKernels::Kernels kernels(const char* name, double rate) {
   return {name,
-          {&tile_product<P, true>, &tile_positions<P, true>, &tile_weights<P, false>, true},
-          {&tile_product<P, false>, &tile_positions<P, false>, &tile_weights<P, true>},
+          {&dots_product<Dots, P, true>, &tile_positions<P, true>, &tile_weights<P, false>, true},
+          {&dots_product<Dots, P, false>, &tile_positions<P, false>, &tile_weights<P, true>},
           rate};
 }
 // With an emulated product (dispatch.cpp).

@@ -1,138 +1,121 @@
-// Products of tiles with dot-product instructions (AVX-512 VNNI: four bytes; BF16: two bfloat16):
-// lanes are output channels, the channels of a position are broadcast, as in outer_product.hpp.
+// Products of tiles with dot-product instructions (VNNI: four bytes; BF16: two bfloat16): one
+// operand lies in the lanes, words of four bytes of the other are broadcast, as in
+// outer_product.hpp.
 //
-//                  w: 16 outputs x 4 bytes    w: the next 16
-//   x p0 4 bytes        acc                       acc
-//   x p1                acc                       acc
-//   ...  p7             acc                       acc
+//                     lanes: 16 outputs x 4 bytes   the next 16
+//   words: x p0           acc                           acc
+//          x p1           acc                           acc
+//          ...
+//
+// Positions as rows: lanes are output channels, words are of pixels, which lie anywhere, so that
+// none is computed in vain between the rows of a small picture. Positions as columns: lanes are
+// pixels, words are of output channels.
 #pragma once
 
 #include <cstdint>
 
 #include "kernels/table.hpp"
-#include "simd/vec_avx512.hpp"
+#include "simd/inline.hpp"
 
 namespace fastconv::FASTCONV_ISA_NAMESPACE {
 
-// As simd/vec_avx512.hpp does it, so that GCC neither copies nor spills accumulators.
-template <TileProduct P>
-FASTCONV_INLINE void add_dots(__m512i& acc, __m512i x, __m512i w) {
-#ifdef FASTCONV_FMA_BY_ASSEMBLY
+template <TileProduct P, class V>
+FASTCONV_INLINE void add_dots(V& acc, V x, V w) {
   if constexpr (P == TileProduct::bytes)
-    __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(x), "v"(w));
+    V::add_bytes(acc, x, w);
   else
-    __asm__("vdpbf16ps %2, %1, %0" : "+v"(acc) : "v"(x), "v"(w));
-#else
-  if constexpr (P == TileProduct::bytes)
-    acc = _mm512_dpbusd_epi32(acc, x, w);
-  else
-    acc = _mm512_castps_si512(_mm512_dpbf16_ps(_mm512_castsi512_ps(acc), (__m512bh)x, (__m512bh)w));
-#endif
+    V::add_bf16(acc, x, w);
 }
 
-inline constexpr int kDotPixels = 8;
-
-// Pixels lie anywhere: none is computed in vain between the rows of a small picture.
-template <TileProduct P, int Vectors>
-FASTCONV_NOINLINE void dots_block(const TileProductArgs& a, const std::int32_t* pixel, char* to) {
-  __m512i acc[kDotPixels][Vectors];
-  const char* x[kDotPixels];
+// Words x Tiles of sixteen sums. `place`: where each of the words' pixels lies, or of the lanes'
+// each tile; x is read from there, w from one place on.
+template <class V, TileProduct P, bool Rows, int Words, int Tiles>
+FASTCONV_NOINLINE void dots_block(const TileProductArgs& a, const std::int32_t* place,
+                                  const char* w, char* to) {
+  constexpr int kParts = 64 / V::bytes, kVectors = Tiles * kParts;  // of a tile's row; of all
+  constexpr int kPlaces = Rows ? Words : Tiles;
+  constexpr std::int64_t kUnit = Rows ? 64 : kTileBytes;
+  const char* x[kPlaces];
   FASTCONV_UNROLL
-  for (int p = 0; p < kDotPixels; ++p) {
-    x[p] = a.x + std::int64_t{64} * pixel[p];
-    FASTCONV_UNROLL
-    for (int v = 0; v < Vectors; ++v) acc[p][v] = _mm512_setzero_si512();
-  }
-  const char* w = a.w;
-  for (std::int64_t s = 0; s < a.steps; ++s, w += Vectors * kTileBytes) {
-    const std::int64_t at = std::int64_t{64} * a.step[s];
-    for (int g = 0; g < 64; g += 4) {
-      __m512i weights[Vectors];
-      FASTCONV_UNROLL
-      for (int v = 0; v < Vectors; ++v) {
-        weights[v] = _mm512_loadu_si512(w + v * kTileBytes + g * 16);
-        FASTCONV_IN_REGISTER(weights[v]);
-      }
-      FASTCONV_UNROLL
-      for (int p = 0; p < kDotPixels; ++p) {
-        int word;
-        __builtin_memcpy(&word, x[p] + (at + g), sizeof word);
-        __m512i broadcast = _mm512_set1_epi32(word);
-        FASTCONV_IN_REGISTER(broadcast);
-        FASTCONV_UNROLL
-        for (int v = 0; v < Vectors; ++v) add_dots<P>(acc[p][v], broadcast, weights[v]);
-      }
-    }
-  }
+  for (int i = 0; i < kPlaces; ++i) x[i] = a.x + kUnit * place[i];
+  V acc[Words][kVectors];
   FASTCONV_UNROLL
-  for (int p = 0; p < kDotPixels; ++p) {
+  for (int k = 0; k < Words; ++k) {
     FASTCONV_UNROLL
-    for (int v = 0; v < Vectors; ++v) _mm512_storeu_si512(to + (p * Vectors + v) * 64, acc[p][v]);
-  }
-}
-
-// Positions are columns: lanes are sixteen of them, and words of eight output channels are
-// broadcast.
-template <TileProduct P, int Tiles>
-FASTCONV_NOINLINE void dots_of_planes(const TileProductArgs& a, const char* x0, const char* x1,
-                                      const char* w, char* to) {
-  __m512i acc[kDotPixels][Tiles];
-  FASTCONV_UNROLL
-  for (int k = 0; k < kDotPixels; ++k) {
-    FASTCONV_UNROLL
-    for (int t = 0; t < Tiles; ++t) acc[k][t] = _mm512_setzero_si512();
+    for (int v = 0; v < kVectors; ++v) acc[k][v] = V::zero();
   }
   for (std::int64_t s = 0; s < a.steps; ++s, w += a.vectors * kTileBytes) {
-    const std::int64_t at = std::int64_t{kTileBytes} * a.step[s];
+    const std::int64_t at = kUnit * a.step[s];
     for (int g = 0; g < 64; g += 4) {
-      __m512i x[2];
-      x[0] = _mm512_loadu_si512(x0 + at + g * 16);
-      FASTCONV_IN_REGISTER(x[0]);
-      if constexpr (Tiles == 2) {
-        x[1] = _mm512_loadu_si512(x1 + at + g * 16);
-        FASTCONV_IN_REGISTER(x[1]);
+      V lanes[kVectors];
+      FASTCONV_UNROLL
+      for (int v = 0; v < kVectors; ++v) {
+        const int tile = v / kParts, part = v % kParts * V::bytes;
+        lanes[v] = V::load(Rows ? w + tile * kTileBytes + part + g * 16
+                                : x[Rows ? 0 : tile] + part + (at + g * 16));
+        FASTCONV_IN_REGISTER(lanes[v].v);
       }
       FASTCONV_UNROLL
-      for (int k = 0; k < kDotPixels; ++k) {
+      for (int k = 0; k < Words; ++k) {
         int word;
-        __builtin_memcpy(&word, w + k * 64 + g, sizeof word);
-        __m512i weights = _mm512_set1_epi32(word);
-        FASTCONV_IN_REGISTER(weights);
+        __builtin_memcpy(&word, Rows ? x[Rows ? k : 0] + (at + g) : w + k * 64 + g, sizeof word);
+        V words = V::broadcast(word);
+        FASTCONV_IN_REGISTER(words.v);
         FASTCONV_UNROLL
-        for (int t = 0; t < Tiles; ++t) add_dots<P>(acc[k][t], x[t], weights);
+        for (int v = 0; v < kVectors; ++v)
+          add_dots<P>(acc[k][v], Rows ? words : lanes[v], Rows ? lanes[v] : words);
       }
     }
   }
+  const std::int64_t pitch = 64 * (Rows ? a.vectors : a.tiles);
   FASTCONV_UNROLL
-  for (int k = 0; k < kDotPixels; ++k) {
+  for (int k = 0; k < Words; ++k) {
     FASTCONV_UNROLL
-    for (int t = 0; t < Tiles; ++t) _mm512_storeu_si512(to + (k * a.tiles + t) * 64, acc[k][t]);
+    for (int v = 0; v < kVectors; ++v) acc[k][v].store(to + k * pitch + v * V::bytes);
   }
 }
 
-template <TileProduct P, bool Rows>
-void tile_product(const TileProductArgs& a) {
-  char* acc = static_cast<char*>(a.acc);
+// Sixteen words, of which the first `count` matter.
+template <class V, TileProduct P, bool Rows, int Tiles>
+FASTCONV_INLINE void dots_of_tile(const TileProductArgs& a, const std::int32_t* place,
+                                  const char* w, char* to, std::int64_t count) {
+  constexpr int kWhole = kTileRows / V::words * V::words, kRest = kTileRows - kWhole;
+  const std::int64_t pitch = 64 * (Rows ? a.vectors : a.tiles);
+  int k = 0;
+  for (; k < kWhole && k < count; k += V::words)
+    dots_block<V, P, Rows, V::words, Tiles>(a, Rows ? place + k : place, Rows ? w : w + k * 64,
+                                            to + k * pitch);
+  if constexpr (kRest > 0)
+    if (k < count)
+      dots_block<V, P, Rows, kRest, Tiles>(a, Rows ? place + k : place, Rows ? w : w + k * 64,
+                                           to + k * pitch);
+}
+
+// Vectors of output channels, or tiles of pixels, go by two where one is a vector.
+template <class V, TileProduct P, bool Rows>
+FASTCONV_INLINE void dots_of_tiles(const TileProductArgs& a, const std::int32_t* place,
+                                   const char* w, char* to, std::int64_t count, bool two) {
+  if constexpr (V::bytes == 64)
+    if (two) return dots_of_tile<V, P, Rows, 2>(a, place, w, to, count);
+  dots_of_tile<V, P, Rows, 1>(a, place, w, to, count);
+}
+
+template <class V, TileProduct P, bool Rows>
+void dots_product(const TileProductArgs& a) {
+  constexpr std::int64_t kAtOnce = V::bytes == 64 ? 2 : 1;
+  char* const acc = static_cast<char*>(a.acc);
   if constexpr (Rows) {
-    for (std::int64_t p = 0; p < a.pixels; p += kDotPixels) {
-      if (a.vectors == 2)
-        dots_block<P, 2>(a, a.tile + p, acc);
-      else
-        dots_block<P, 1>(a, a.tile + p, acc);
-      acc += kDotPixels * a.vectors * 64;
-    }
+    for (std::int64_t t = 0; t < a.tiles; ++t)
+      for (std::int64_t v = 0; v < a.vectors; v += kAtOnce)
+        dots_of_tiles<V, P, true>(a, a.tile + t * kTileRows, a.w + v * kTileBytes,
+                                  acc + (t * kTileRows * a.vectors + v) * 64,
+                                  a.pixels - t * kTileRows, a.vectors - v >= 2);
   } else {
-    for (std::int64_t t = 0; t < a.tiles; t += 2) {
-      const char* const x0 = a.x + std::int64_t{kTileBytes} * a.tile[t];
-      for (std::int64_t k = 0; k < a.vectors * kTileRows; k += kDotPixels) {
-        const char* const w = a.w + k * 64;
-        char* const to = acc + (k * a.tiles + t) * 64;
-        if (t + 1 < a.tiles)
-          dots_of_planes<P, 2>(a, x0, a.x + std::int64_t{kTileBytes} * a.tile[t + 1], w, to);
-        else
-          dots_of_planes<P, 1>(a, x0, x0, w, to);
-      }
-    }
+    for (std::int64_t t = 0; t < a.tiles; t += kAtOnce)
+      for (std::int64_t v = 0; v < a.vectors; ++v)
+        dots_of_tiles<V, P, false>(a, a.tile + t, a.w + v * kTileBytes,
+                                   acc + (v * kTileRows * a.tiles + t) * 64, kTileRows,
+                                   a.tiles - t >= 2);
   }
 }
 
