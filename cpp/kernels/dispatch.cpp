@@ -10,45 +10,6 @@
 namespace fastconv {
 namespace {
 
-struct Built {
-  Isa isa;
-  const char* name;
-  const KernelTable* table;
-};
-
-// Ascending: a cap allows its own entry and those before it.
-constexpr Built kBuilt[] = {
-    {Isa::scalar, "scalar", &table_scalar},
-#ifdef FASTCONV_HAVE_NEON
-    {Isa::neon, "neon", &table_neon},
-#endif
-#ifdef FASTCONV_HAVE_AVX2
-    {Isa::avx2, "avx2", &table_avx2},
-#endif
-#ifdef FASTCONV_HAVE_AVX512
-    {Isa::avx512, "avx512", &table_avx512},
-#endif
-#ifdef FASTCONV_HAVE_AMX
-    {Isa::amx, "amx", &table_avx512},
-#endif
-};
-
-// What FASTCONV_ISA may say: the last entry of kBuilt that it allows.
-struct Cap {
-  const char* name;
-  Isa most;
-};
-constexpr Cap kCaps[] = {
-    {"scalar", Isa::scalar},
-#ifdef FASTCONV_HAVE_NEON
-    {"neon", Isa::neon},
-#else
-    {"avx2", Isa::avx2},
-    {"avx512", Isa::avx512},
-    {"amx", Isa::amx},
-#endif
-};
-
 #if defined(FASTCONV_HAVE_AVX2) && defined(FASTCONV_HAVE_AVX512)
 // A tile of one vector loads a broadcast for each multiply-add. Where the processor makes two of a
 // 512-bit one, two vectors of AVX2 do the same with half the loads, and to the same bits (6 -> 16
@@ -81,83 +42,98 @@ void halve(KernelSet<T>& wide, const KernelSet<T>& narrow) {
   to.rate = own.rate;
 }
 
+// Tables as this processor runs them best.
+#ifdef FASTCONV_HAVE_AVX2
+const KernelTable& avx2_kernels() {
+  static const KernelTable made = [] {
+    static TileKernels tiles = tiles_portable;
+    KernelTable table = table_avx2;
+#ifdef FASTCONV_HAVE_AVX_VNNI
+    if (has_avx_vnni()) take(tiles, tiles_avx_vnni, TileProduct::bytes);
+#endif
+    table.tiles = &tiles;
+    return table;
+  }();
+  return made;
+}
+#endif
+
+#ifdef FASTCONV_HAVE_AVX512
+const KernelTable& avx512_kernels() {
+  static const KernelTable made = [] {
+    static TileKernels tiles = tiles_portable;
+    KernelTable table = table_avx512;
+#ifdef FASTCONV_HAVE_AVX2
+    if (cpu_supports(Isa::avx2) && halves_512_bit_vectors()) {
+      halve(table.f32, table_avx2.f32);
+      halve(table.f64, table_avx2.f64);
+    }
+#endif
 #ifdef FASTCONV_HAVE_AVX512_DOTS
-// Dot-product instructions, each where the processor has it.
-const TileKernels& avx512_tiles() {
-  static const TileKernels tiles = [] {
-    TileKernels made = tiles_portable;
-    if (has_avx512_vnni()) take(made, tiles_avx512_dots, TileProduct::bytes);
+    if (has_avx512_vnni()) take(tiles, tiles_avx512_dots, TileProduct::bytes);
     // Where vectors are not halved, one of these products takes the time of two multiply-adds.
     if (has_avx512_bf16() && has_avx512_vnni() && halves_512_bit_vectors())
       for (const TileProduct p :
            {TileProduct::six, TileProduct::four, TileProduct::three, TileProduct::one})
-        take(made, tiles_avx512_dots, p);
-    return made;
+        take(tiles, tiles_avx512_dots, p);
+#endif
+    table.tiles = &tiles;
+    return table;
   }();
-  return tiles;
+  return made;
 }
 #endif
 
-#ifdef FASTCONV_HAVE_AVX_VNNI
-KernelTable avx2_table() {
-  static const TileKernels tiles = [] {
-    TileKernels made = tiles_portable;
-    if (has_avx_vnni()) take(made, tiles_avx_vnni, TileProduct::bytes);
-    return made;
+#ifdef FASTCONV_HAVE_AMX
+const KernelTable& amx_kernels() {
+  static const KernelTable made = [] {
+    KernelTable table = avx512_kernels();
+    table.name = "amx";
+    table.tiles = &tiles_amx;
+    return table;
   }();
-  KernelTable table = table_avx2;
-  table.tiles = &tiles;
-  return table;
+  return made;
 }
 #endif
 
-#ifdef FASTCONV_HAVE_AVX512
-KernelTable avx512_table() {
-  KernelTable table = table_avx512;
+struct Built {
+  Isa isa;
+  const char* name;
+  const KernelTable& (*kernels)();
+};
+
+// Ascending: a cap allows its own entry and those before it.
+constexpr Built kBuilt[] = {
+    {Isa::scalar, "scalar", []() -> const KernelTable& { return table_scalar; }},
+#ifdef FASTCONV_HAVE_NEON
+    {Isa::neon, "neon", []() -> const KernelTable& { return table_neon; }},
+#endif
 #ifdef FASTCONV_HAVE_AVX2
-  if (cpu_supports(Isa::avx2) && halves_512_bit_vectors()) {
-    halve(table.f32, table_avx2.f32);
-    halve(table.f64, table_avx2.f64);
-  }
-#endif
-#ifdef FASTCONV_HAVE_AVX512_DOTS
-  table.tiles = &avx512_tiles();
-#endif
-  return table;
-}
-#endif
-
-#ifdef FASTCONV_HAVE_AMX
-KernelTable amx_table() {
-  KernelTable table = avx512_table();
-  table.name = "amx";
-  table.tiles = &tiles_amx;
-  return table;
-}
-#endif
-
-// As this processor runs it best.
-const KernelTable* tuned(const Built& built) {
-#ifdef FASTCONV_HAVE_AMX
-  if (built.isa == Isa::amx) {
-    static const KernelTable table = amx_table();
-    return &table;
-  }
-#endif
-#ifdef FASTCONV_HAVE_AVX_VNNI
-  if (built.isa == Isa::avx2) {
-    static const KernelTable table = avx2_table();
-    return &table;
-  }
+    {Isa::avx2, "avx2", avx2_kernels},
 #endif
 #ifdef FASTCONV_HAVE_AVX512
-  if (built.isa == Isa::avx512) {
-    static const KernelTable table = avx512_table();
-    return &table;
-  }
+    {Isa::avx512, "avx512", avx512_kernels},
 #endif
-  return built.table;
-}
+#ifdef FASTCONV_HAVE_AMX
+    {Isa::amx, "amx", amx_kernels},
+#endif
+};
+
+// What FASTCONV_ISA may say: the last entry of kBuilt that it allows.
+struct Cap {
+  const char* name;
+  Isa most;
+};
+constexpr Cap kCaps[] = {
+    {"scalar", Isa::scalar},
+#ifdef FASTCONV_HAVE_NEON
+    {"neon", Isa::neon},
+#else
+    {"avx2", Isa::avx2},
+    {"avx512", Isa::avx512},
+    {"amx", Isa::amx},
+#endif
+};
 
 const KernelTable* default_kernels() {
   Isa most = Isa::amx;
@@ -177,7 +153,7 @@ const KernelTable* default_kernels() {
   const Built* best = &kBuilt[0];
   for (const Built& built : kBuilt)
     if (built.isa <= most && cpu_supports(built.isa)) best = &built;
-  return tuned(*best);
+  return &best->kernels();
 }
 
 std::atomic<const KernelTable*>& active() {
@@ -201,7 +177,7 @@ void set_active_kernels(const std::string& name) {
   std::string names;
   for (const Built& built : kBuilt) {
     if (!cpu_supports(built.isa)) continue;
-    if (name == built.name) return active().store(tuned(built), std::memory_order_release);
+    if (name == built.name) return active().store(&built.kernels(), std::memory_order_release);
     names += (names.empty() ? "" : ", ") + std::string(built.name);
   }
   throw std::invalid_argument("isa must be one of those available here (" + names + "); got '" +
