@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import math
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,6 +84,22 @@ class Layer:
             return (Ellipsis,)
         sizes = zip(self.kernel, self.size, strict=True)
         return (Ellipsis, *(slice(k // 2, n - (k - 1) // 2) for k, n in sizes))
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """Options for which layers are looked at."""
+    add = parser.add_argument
+    add("--shapes", default="", metavar="REGEX", help="only layers whose name matches")
+    add("--shapes-file", type=Path, default=SHAPES, help="another list of layers")
+    add("--heavy", action="store_true", help="only layers of 64 channels and 0.1 GFLOP or more")
+
+
+def selected_layers(options: argparse.Namespace) -> list[Layer]:
+    """The layers that the options of `add_selection` leave; says so where none is left."""
+    layers = read_layers(options.shapes, options.shapes_file, options.heavy)
+    if not layers:
+        print(f"no layer of {options.shapes_file} matches {options.shapes!r}", file=sys.stderr)
+    return layers
 
 
 def read_layers(pattern: str = "", path: Path = SHAPES, heavy: bool = False) -> list[Layer]:

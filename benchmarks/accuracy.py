@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from _layers import SHAPES, Layer, products, random_data, read_layers, sample
+from _layers import Layer, add_selection, products, random_data, sample, selected_layers
 from _timing import Progress, clean_process, geomean, processor, significant, table
 from peers import MODULES, Task, add_variants, collect, first_results, variants
 
@@ -146,9 +146,7 @@ def arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--shapes", default="", metavar="REGEX", help="only layers whose name matches")
-    add("--shapes-file", type=Path, default=SHAPES, help="another list of layers")
-    add("--heavy", action="store_true", help="only layers of 64 channels and 0.1 GFLOP or more")
+    add_selection(parser)
     add("--inputs", default=",".join(INPUTS), help="kinds of input (default: %(default)s)")
     add("--points", type=int, default=1024, help="outputs looked at (default: %(default)s)")
     add_variants(parser)
@@ -169,9 +167,8 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     options = arguments()
     clean_process(options.threads, **({"FASTCONV_ISA": options.isa} if options.isa else {}))
-    layers = read_layers(options.shapes, options.shapes_file, options.heavy)
+    layers = selected_layers(options)
     if not layers:
-        print(f"no layer of {options.shapes_file} matches {options.shapes!r}", file=sys.stderr)
         return 2
     progress = Progress(len(layers) * len(options.inputs))
     told: set[tuple[str, str]] = set()

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from _layers import SHAPES, Layer, Truth, random_data, read_layers
+from _layers import Layer, Truth, add_selection, random_data, selected_layers
 from _timing import (
     CLOCKS,
     Progress,
@@ -112,9 +112,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--shapes", default="", metavar="REGEX", help="only layers whose name matches")
-    add("--shapes-file", type=Path, default=SHAPES, help="another list of layers")
-    add("--heavy", action="store_true", help="only layers of 64 channels and 0.1 GFLOP or more")
+    add_selection(parser)
     add("--peers", default=",".join(MODULES), help="modules that take part (default: %(default)s)")
     add("--threads", type=int, default=1, help="threads of every side (default: 1)")
     add("--layout", choices=("NCHW", "NHWC"), default="NCHW", help="layout fastconv is given")
@@ -349,9 +347,8 @@ def versions(modules: Iterable[str]) -> str:
 def main() -> int:
     options = arguments()
     clean_process(options.threads, **environment(options))
-    layers = read_layers(options.shapes, options.shapes_file, options.heavy)
+    layers = selected_layers(options)
     if not layers:
-        print(f"no layer of {options.shapes_file} matches {options.shapes!r}", file=sys.stderr)
         return 2
     progress = Progress(len(layers) * options.repeat)
     rows = measure(layers, options, progress)

@@ -135,8 +135,8 @@ def test_accuracy(shapes):
 def test_accuracy_finds_an_error():
     """A value in order has its own rounding; one that is off by twice what is allowed says 2."""
     code = (
-        "import numpy as np, accuracy as a\n"
-        "layer = a.read_layers('resnet50_18_3x3')[0]\n"
+        "import numpy as np, _layers, accuracy as a\n"
+        "layer = _layers.read_layers('resnet50_18_3x3')[0]\n"
         "some = a.Sample(layer, *a.random_data(layer, np.dtype('f4')), 10)\n"
         "rms, bound = some.figures(some.in_order())\n"
         "assert 0 < rms < 1e-5 and 0 < bound < 0.1, (rms, bound)\n"
