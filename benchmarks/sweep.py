@@ -2,6 +2,7 @@
 """Look for cliffs: shapes that are much slower than their neighbours, or than other libraries.
 
     python benchmarks/sweep.py --seconds 600 --peers torch,onnxruntime --csv sweep.csv
+    python benchmarks/sweep.py --again sweep.csv --peers torch,onnxruntime
 
 The shapes lie on walks: all parameters of a layer but one stay, and the one runs through its
 values. After the walks of a fixed list come random ones, until the time is up. README.md beside
@@ -341,11 +342,22 @@ def slow_table(slow: Iterable[Measured]) -> str:
 def write_csv(found: Iterable[Measured], path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow([*(f.name for f in fields(Point)), "kernel", "flops", "side", "seconds"])
+        writer.writerow([*(f.name for f in fields(Point)), "ran", "flops", "side", "seconds"])
         for m in found:
             for side, seconds in m.seconds.items():
                 row = [*astuple(m.point), m.kernel, int(m.work[0]), side, f"{seconds:.6g}"]
                 writer.writerow(row)
+
+
+def slow_before(path: Path) -> list[Point]:
+    """The points of an earlier run's table that were below PEER of the best peer's speed."""
+    seconds: dict[Point, dict[str, float]] = {}
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            point = Point(*(int(row[f.name]) for f in fields(Point)))
+            seconds.setdefault(point, {})[row["side"]] = float(row["seconds"])
+    measured = (Measured(point, "", (0, 0), sides) for point, sides in seconds.items())
+    return [m.point for m in measured if (ratio := m.ratio()) and ratio < PEER]
 
 
 def arguments() -> argparse.Namespace:
@@ -364,6 +376,8 @@ def arguments() -> argparse.Namespace:
     add("--most", type=float, default=5e7, help="products of a layer (default: %(default)g)")
     add("--clock", choices=tuple(CLOCKS), default="wall", help="cpu: for one thread, busy machine")
     add("--csv", type=Path, metavar="FILE", help="write every figure, one line a side")
+    again = "no walks: the points of this table that were slow beside a peer"
+    add("--again", type=Path, metavar="CSV", help=again)
     options = parser.parse_args()
     options.peers = tuple(filter(None, options.peers.split(",")))
     if unknown := set(options.peers) - set(PEERS):
@@ -380,6 +394,10 @@ def arguments() -> argparse.Namespace:
 def sweep(bench: Bench, options: argparse.Namespace) -> int:
     """Measure until the time is up; how many of the fixed walks were left out."""
     bench.measure(BASES[0])  # imports the libraries
+    if options.again:
+        for point in slow_before(options.again):
+            bench.measure(point)
+        return 0
     until = time.monotonic() + options.seconds
     fixed = fixed_walks(int(options.most))
     # In a random order, so that a short run sees something of everything.

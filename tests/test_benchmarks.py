@@ -190,6 +190,22 @@ def test_sweep(tmp_path):
     assert {f["side"] for f in found} == {"fastconv", "plan"}
     assert all(float(f["seconds"]) > 0 for f in found)
 
+    # A peer twice as fast at the first point, and as fast at the second.
+    points = [f for f in found if f["side"] == "fastconv"][1:3]
+    with figures.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, found[0])
+        writer.writeheader()
+        for i, point in enumerate(points):
+            seconds = float(point["seconds"]) / (2 - i)
+            writer.writerows([point, {**point, "side": "peer", "seconds": seconds}])
+    again = tmp_path / "again.csv"
+    run("sweep.py", "--again", figures, "--threads", 1, "--csv", again)
+    with again.open(encoding="utf-8", newline="") as file:
+        points[1:] = csv.DictReader(file)
+    shape = list(points[0])[: list(points[0]).index("ran")]
+    seen = {tuple(p[name] for name in shape) for p in points}
+    assert len(seen) == 2  # the first, and the one that every run begins with
+
 
 SWEEP = """
 import argparse, sweep
