@@ -431,14 +431,23 @@ double cost(const Problem& problem, const Machine& machine) {
     return std::numeric_limits<double>::infinity();
   const double lanes = machine.lanes, pixels = static_cast<double>(panels.pixels);
   const double computed =
-      static_cast<double>(panels.computed()) + 1.5 * static_cast<double>(panels.rest);
+      static_cast<double>(panels.computed()) + kDotCost * static_cast<double>(panels.rest);
   const double vectors = static_cast<double>(problem.out_channels) / lanes;
   const double multiply = vectors * computed / pixels;
   if (!dots && !needs_column_patch(problem)) return 0.92 * multiply + 1.5 / lanes;
   if (column_patch_of_a_panel(problem, panels) * machine.element > machine.l2 / 2)
     return std::numeric_limits<double>::infinity();
   // Dot products read each weight once, where it lies.
-  if (dots) return 0.5 * multiply;
+  if (dots && panels.is_tiny()) return 0.5 * multiply;
+  if (dots) {
+    // Of some pixels a weight is read more than once, and what is saved is the packing. Images of a
+    // batch share it, and the choice must not depend on their number: half of it counts.
+    if (problem.keeps_weights) return std::numeric_limits<double>::infinity();
+    const double channels = static_cast<double>(problem.out_channels);
+    const double terms = static_cast<double>(problem.terms());
+    const double gather = 1.2, sums = 10.0 * channels / terms;
+    return 1.3 * vectors + gather + sums - 3.5 * vectors / pixels;
+  }
   const double width = static_cast<double>(problem.axis[2].out);
   // Of one image: what is chosen, and so how sums are rounded, must not depend on the batch.
   const double packing = 4.0 * vectors / pixels;

@@ -34,21 +34,22 @@ ColumnPanels make_column_panels(std::int64_t pixels, const Machine& machine) {
   } else {
     p.count[1] = divide_up(vectors, wide - 1);
   }
-  // Dot products alone: a panel would be empty but for these.
-  if (pixels <= std::max<std::int64_t>(lanes / 8, 1)) {
+  // Dot products alone, where a panel would be empty but for these.
+  p.lanes = lanes;
+  if (p.is_tiny() || kDotCost * static_cast<double>(pixels) <= static_cast<double>(p.computed())) {
     p.rest = pixels;
     p.count[0] = 0;
     p.count[1] = 1;
     p.width[1] = 0;
   }
-  p.lanes = lanes;
   return p;
 }
 
 std::int64_t ColumnPanels::chunk_terms() const {
   // Each lane of a dot product is a sum of its own. One or two pixels need each weight but once,
-  // and long pieces of its row are read faster.
-  return is_rest_alone() ? kColumnTerms * lanes : kColumnTerms;
+  // and long pieces of its row are read faster; for more, a tile's weights wait in L1.
+  if (!is_rest_alone()) return kColumnTerms;
+  return kColumnTerms * (is_tiny() ? lanes : std::min<std::int64_t>(lanes, 4));
 }
 
 Tile rows_of(const Problem& problem, std::int64_t first, std::int64_t last) {

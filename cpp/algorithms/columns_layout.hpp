@@ -15,6 +15,8 @@ namespace fastconv {
 // Terms of a chunk (measured: docs/tuning.md).
 inline constexpr std::int64_t kColumnTerms = 256;
 inline constexpr std::int64_t kMostPanelPixels = 64;
+// A pixel by dot products, in lanes of a panel (docs/tuning.md).
+inline constexpr double kDotCost = 1.5;
 
 // How the output pixels of one image are cut into panels.
 struct ColumnPanels {
@@ -25,6 +27,7 @@ struct ColumnPanels {
   std::int64_t lanes = 0;
 
   bool is_rest_alone() const { return rest == pixels; }
+  bool is_tiny() const { return pixels <= std::max<std::int64_t>(lanes / 8, 1); }
   std::int64_t computed() const { return count[0] * width[0] + count[1] * width[1]; }
   std::int64_t chunk_terms() const;
   std::int64_t total() const { return count[0] + count[1]; }
