@@ -1,6 +1,7 @@
 #include "pack/stage_planes.hpp"
 
 #include <algorithm>
+#include <array>
 
 #include "pack/convert.hpp"
 
@@ -18,22 +19,39 @@ bool are_plain(const Problem& problem, const Tensor& x) {
          (!problem.padded() || problem.border == Border::constant);
 }
 
-// A patch of planes with a horizontal stride of 2, both phases of a row at once: whole planes a
-// call, where `layout.room` leaves space for whole vectors. False where the problem is another one.
+// A patch of planes with a horizontal stride of 2 and more, all phases of a row at once: whole
+// planes a call. The kernel stores whole vectors where the stride is 2, for which `layout.room`
+// leaves space. False where the problem is another one.
 template <class T>
-bool stage_by_two(const KernelTable& kernels, const Problem& problem, const Tensor& x,
-                  const Patch& patch, const Tile& tile, T* to) {
+bool stage_strided(const KernelTable& kernels, const Problem& problem, const Tensor& x,
+                   const Patch& patch, const Tile& tile, T* to) {
   constexpr std::int64_t kElement = sizeof(T);
+  constexpr std::int64_t kMostStride = 32;
   const auto& [pd, ph, pw] = patch.axis;
   const auto& [depth, height, width] = problem.axis;
   const PatchLayout& layout = patch.layout;
-  if (pw.stride != 2 || pw.phases != 2 || layout.room < kernels.set<T>().lanes) return false;
-  // Padded columns [base, base + 2 * count), of which [inside, beyond) are in x.
+  const std::int64_t s = pw.stride, phases = pw.phases;
+  if (s < 2 || s > kMostStride || layout.axis[2] != 1) return false;
+  if (s == 2) {
+    if (phases != 2 || layout.room < kernels.set<T>().lanes) return false;
+  } else {
+    // Phase f holds columns f, f + s, ...; strides of 3 and 4 are dealt out to all of them.
+    if (pw.k0 != 0 || pw.dilation != 1 || (s <= 4 && phases != s)) return false;
+  }
+  // Padded columns [base, base + s * count), of which [inside, beyond) are in x.
   const std::int64_t count = tile.size[2] + pw.extent;
-  const std::int64_t base = (tile.origin[2] + pw.first) * 2;
-  const std::int64_t inside = std::clamp(width.lo, base, base + 2 * count);
-  const std::int64_t beyond = std::clamp(width.lo + width.in, inside, base + 2 * count);
+  const std::int64_t base = (tile.origin[2] + pw.first) * s;
+  const std::int64_t inside = std::clamp(width.lo, base, base + s * count);
+  const std::int64_t beyond = std::clamp(width.lo + width.in, inside, base + s * count);
   const std::int64_t skipped = inside - base;
+  // Of phase f, positions [left, right) show x.
+  std::array<std::int64_t, kMostStride> left, right;
+  for (std::int64_t f = 0; f < phases; ++f) {
+    const std::size_t i = static_cast<std::size_t>(f);
+    left[i] = std::clamp<std::int64_t>((inside - base - f + s - 1) / s, 0, count);
+    right[i] = std::clamp<std::int64_t>((beyond - base - f + s - 1) / s, left[i], count);
+  }
+  const std::uint32_t all = phases < 32 ? (std::uint32_t{1} << phases) - 1 : ~std::uint32_t{0};
   const T fill = scalar_as<T>(problem.fill[0]);
   const std::int64_t rows = tile.size[1] + ph.extent;
   const char* const plane = x.data + tile.image * x.batch;
@@ -41,7 +59,7 @@ bool stage_by_two(const KernelTable& kernels, const Problem& problem, const Tens
     const char* const channel =
         plane + x.channel_offset(tile.group * problem.in_channels + patch.first_channel + c);
     T* block = to + c * layout.channel;
-    for (std::int64_t f = 0; f < ph.phases; ++f, block += 2 * layout.phase) {
+    for (std::int64_t f = 0; f < ph.phases; ++f, block += phases * layout.phase) {
       // Rows [top, bottom) of this phase are in x.
       const std::int64_t source =
           (tile.origin[1] + ph.first) * ph.stride + ph.residue(f) - height.lo;
@@ -54,16 +72,19 @@ bool stage_by_two(const KernelTable& kernels, const Problem& problem, const Tens
         kernels.set<T>().plane_stage(
             {reinterpret_cast<const T*>(channel + (source + top * ph.stride) * x.axis[1] +
                                         (inside - width.lo) * kElement),
-             ph.stride * x.axis[1] / kElement, bottom - top, beyond - inside, 2, skipped,
-             layout.phase, 3, fill, block + top * layout.axis[1], layout.axis[1]});
+             ph.stride * x.axis[1] / kElement, bottom - top, beyond - inside, s, skipped,
+             layout.phase, all, fill, block + top * layout.axis[1], layout.axis[1]});
       for (std::int64_t h = 0; h < rows; ++h) {
-        const bool border = h < top || h >= bottom;
-        T* const row = block + h * layout.axis[1];
-        const auto put = [&](std::int64_t begin, std::int64_t end) {
-          for (std::int64_t i = begin; i < end; ++i) row[i % 2 * layout.phase + i / 2] = fill;
-        };
-        put(0, border ? 2 * count : skipped);
-        if (!border) put(beyond - base, 2 * count);
+        T* row = block + h * layout.axis[1];
+        for (std::int64_t g = 0; g < phases; ++g, row += layout.phase) {
+          const std::size_t i = static_cast<std::size_t>(g);
+          if (h < top || h >= bottom) {
+            std::fill_n(row, count, fill);
+          } else {
+            std::fill(row, row + left[i], fill);
+            std::fill(row + right[i], row + count, fill);
+          }
+        }
       }
     }
   }
@@ -124,7 +145,7 @@ template <class T>
 bool stage_planes(const KernelTable& kernels, const Problem& problem, const Tensor& x,
                   const Patch& patch, const Tile& tile, T* to) {
   if (!are_plain<T>(problem, x)) return false;
-  return stage_by_two<T>(kernels, problem, x, patch, tile, to) ||
+  return stage_strided<T>(kernels, problem, x, patch, tile, to) ||
          stage_by_one<T>(kernels, problem, x, patch, tile, to);
 }
 
