@@ -411,7 +411,8 @@ const char* accepts(const Problem& problem) {
 }
 
 bool suits(const Problem& problem, const Tensor& x) {
-  if (!has_unit_channels(problem, x) || (problem.in_channels == 1 && !problem.channels_last))
+  // One channel may have any stride.
+  if (problem.in_channels == 1 ? !problem.channels_last : !has_unit_channels(problem, x))
     return true;
   // Channels last are transposed on the way in and out. Where a picture is far smaller than the
   // weights, that costs less than packing them for a kernel that would read it as it lies.
