@@ -194,6 +194,7 @@ class TiledRun {
           args.place = pad.place;
           args.out_channel = store_.channel_pitch();
           args.finish = store_.finish(channel);
+          args.out_is_far = tiling_.far;
         }
         kernels_.pixel_lanes[width - 1](args);
       }

@@ -111,6 +111,9 @@ class Builder {
     choose_chunks();
     choose_block();
     split_for_threads();
+    tiling_.far = static_cast<double>(problem_.batch * problem_.groups * problem_.out_channels) *
+                      static_cast<double>(problem_.out_pixels()) * machine_.element >
+                  static_cast<double>(machine_.l2);
     finish_layouts();
     make_offsets(problem_, x_, machine_.element, tiling_);
     return std::move(tiling_);

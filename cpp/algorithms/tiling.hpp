@@ -70,6 +70,7 @@ struct Tiling {
   std::int64_t panel_tasks = 1;
   std::int64_t block = 1;  // terms of one kernel call
   bool flat = false;       // lanes: the rows of a slice run through as one
+  bool far = false;        // lanes: the output is larger than L2
   bool spliced = false;    // lanes: vectors go from one row to the next, where the output's do
   std::vector<Chunk> chunks;
   std::vector<std::int32_t> tap;  // offset of each term in what is staged

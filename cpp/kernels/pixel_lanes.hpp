@@ -77,6 +77,14 @@ FASTCONV_INLINE void lanes_tile(const LanesArgs<typename V::value_type>& a, std:
     }
     return V::load(x[v] + offset);
   };
+  if (a.out_is_far && a.out != nullptr) {
+    FASTCONV_UNROLL
+    for (int v = 0; v < Vecs; ++v) {
+      const T* ahead = a.out + a.place[first + v];
+      FASTCONV_UNROLL
+      for (int o = 0; o < Rows; ++o, ahead += a.out_channel) FASTCONV_PREFETCH(ahead);
+    }
+  }
   const T* w = a.w;
   const std::int32_t* const end = a.tap + a.taps;
   const auto term = [&](std::int64_t offset, const T* weights) {
