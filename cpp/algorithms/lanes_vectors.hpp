@@ -1,7 +1,7 @@
 // Family::lanes: where the vectors of a box lie in what is staged, and in the output. Pure
 // arithmetic; nothing here touches an array of the caller's.
 //
-//   apart     [row 0 .........]    each row in whole vectors: the last one overlaps the one before it
+//   apart     [row 0 .........]    each row in whole vectors; the last overlaps the one before it
 //                    [........]    where the output is written by the kernel
 //   through   [row 0 ......... | between | row 1 .......   one long row (Tiling::flat)
 //   spliced   [row 0 ..........][...0 | 1 ...][row 1 ....   vectors go on in the next row

@@ -72,7 +72,7 @@ struct LanesArgs {
   bool out_is_far = false;
   // Vectors may go from the end of a row to the beginning of the next: lanes from seam[i] on are at
   // next[i] then. The first `tiled` vectors are tiles of kSplicedTile, of which the first kSpliced
-  // may be such ones; in a tile, and in all that follow them, whose first is kOneRow, there is none.
+  // may be such ones; in a tile, and in all that follow them, whose first is kOneRow, none is.
   const std::int32_t* next = nullptr;
   const std::int32_t* seam = nullptr;
   std::int64_t tiled = 0;
