@@ -167,6 +167,20 @@ def test_a_large_result_is_kept_for_the_next_of_its_size(run_python):
     assert run_python(code).split() == ["0", "64000000", "64000000", "0", "0"]
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="of the C library there")
+def test_a_loop_that_holds_its_last_result_finds_memory_again(run_python):
+    code = (
+        "import numpy as np, fastconv as fc\n"
+        "x, w = np.ones((1, 3, 224, 224), np.float32), np.ones((64, 3, 3, 3), np.float32)\n"
+        "places = set()\n"
+        "for _ in range(20):\n"
+        "    y = fc.conv2d(x, w)\n"
+        "    places.add(y.ctypes.data)\n"
+        "print(len(places))\n"
+    )
+    assert int(run_python(code)) <= 4
+
+
 def test_lost_memory_would_be_seen(run_python):
     """The self test of the measurements."""
     code = (

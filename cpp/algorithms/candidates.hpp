@@ -30,6 +30,7 @@ struct Candidate {
 inline constexpr double kLanesStore = 2.5;     // pixels in the lanes, by the kernel itself
 inline constexpr double kLanesPass = 8;        // in a pass of its own
 inline constexpr double kLanesMask = 30;       // of rows shorter than a vector
+inline constexpr double kColumnStore = 8;      // pixels in the lanes, a few to each of many planes
 inline constexpr double kOuterStore = 3;       // channels in the lanes, channels last
 inline constexpr double kOuterTranspose = 13;  // channels first: a pass, and a transpose
 

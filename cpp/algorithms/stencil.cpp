@@ -32,7 +32,9 @@ double cost(const Problem& problem, const Machine& machine) {
   const double between = out + static_cast<double>((width.kernel - 1) * width.dilation) /
                                    static_cast<double>(width.stride);
   const double rounded =
-      static_cast<double>((width.out + machine.lanes - 1) / machine.lanes * machine.lanes);
+      splices_rows(problem, machine)
+          ? out
+          : static_cast<double>((width.out + machine.lanes - 1) / machine.lanes * machine.lanes);
   const bool direct = !problem.channels_last && width.out >= machine.lanes;
   // Rows shorter than a vector are stored with a mask.
   const double pass = width.out >= machine.lanes ? kLanesPass : kLanesMask * machine.lanes / out;
@@ -41,6 +43,8 @@ double cost(const Problem& problem, const Machine& machine) {
   double cost = std::min(apart, through) / out / machine.lanes;
   // A pointwise layer of many channels uses what it stages but once for each output channel.
   if (problem.taps() == 1 && problem.in_channels > 8) cost *= 1.15;
+  // With a stride, taps share fewer of the lines that come from L2.
+  if (width.stride > 1 && problem.in_channels > 32) cost *= 1.03;
   if (problem.channels_last) cost += kOuterTranspose * channels / terms / machine.lanes;
   return cost;
 }
@@ -54,13 +58,9 @@ const char* accepts_pointwise(const Problem& problem) {
       problem.axis[2].interleave != 1)
     return "more than one tap, a border or a stride";
   if (problem.in_channels < 3 && problem.out_channels == 1) return "a plane of its own";
-  if (problem.complex || problem.channels_last || !same_storage(problem.x_type, problem.compute) ||
-      !same_storage(problem.y_type, problem.compute))
+  if (problem.channels_last || !same_storage(problem.x_type, problem.compute))
     return "elements lie apart, or are of another type";
-  const bool clamps = problem.activation == Activation::none ||
-                      (is_float(problem.compute) && (problem.activation == Activation::relu ||
-                                                     problem.activation == Activation::relu6));
-  return clamps ? nullptr : "an activation";
+  return takes_whole_sums(problem) ? nullptr : "a conversion, or an activation";
 }
 
 // Against column_product, which copies (worth as much as two output channels) and stores its sums

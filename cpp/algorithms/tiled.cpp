@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "algorithms/lanes_vectors.hpp"
 #include "algorithms/store_box.hpp"
 #include "core/rounding.hpp"
 #include "pack/stage.hpp"
@@ -80,13 +81,15 @@ class TiledRun {
     for (const Chunk& chunk : tiling_.chunks) {
       const bool last = &chunk == &tiling_.chunks.back();
       const T* const x = in_place ? first_in_place(tile) : stage(chunk, tile, pad);
+      LanesVectors vectors{pad.pixel, pad.place};
       if (tiling_.family == Family::lanes)
-        make_vectors(tile, in_place ? pitch_in_place() : chunk.patch.layout.axis, pixels_out, pad);
+        make_vectors(tile, in_place ? pitch_in_place() : chunk.patch.layout.axis, pixels_out,
+                     in_place, vectors);
       for (std::int64_t panel = begin; panel < end; ++panel) {
         const bool direct =
             pixels_out || (channels_out && shape_.channels(panel) == shape_.width(panel));
         T* const acc = pad.acc + (one_chunk ? 0 : (panel - begin) * tiling_.panel_elements);
-        multiply(chunk, tile, panel, x, in_place, acc, pad, worker, direct);
+        multiply(chunk, tile, panel, x, in_place, vectors, acc, pad, worker, direct);
         if (interrupt_.stop_requested()) return;
         if (last && !direct) store(tile, panel, acc, pad.convert);
       }
@@ -147,7 +150,8 @@ class TiledRun {
   }
 
   void multiply(const Chunk& chunk, const Tile& tile, std::int64_t panel, const T* x, bool in_place,
-                T* acc, const Scratchpad<T>& pad, int worker, bool direct) {
+                const LanesVectors& vectors, T* acc, const Scratchpad<T>& pad, int worker,
+                bool direct) {
     const std::int64_t width = shape_.width(panel);
     const std::int64_t pixels = tile.size[0] * tile.size[1] * tile.size[2];
     if (tiling_.family == Family::rows) {
@@ -181,14 +185,16 @@ class TiledRun {
         }
         kernels_.outer[width / kernels_.lanes - 1](args);
       } else {
-        const std::int64_t vectors =
-            lanes_rows(tiling_, tile.size, kernels_.lanes).total / kernels_.lanes;
-        LanesArgs<T> args{x, pad.pixel, vectors, tap, terms, w, acc, first != 0};
+        LanesArgs<T> args{x, vectors.vector, vectors.count, tap, terms, w, acc, first != 0};
+        args.next = vectors.next();
+        args.seam = vectors.seam();
+        args.tiled = vectors.tiled;
         if (direct && complete) {
           args.out = store_.first_pixel(tile, channel);
           args.place = pad.place;
           args.out_channel = store_.channel_pitch();
           args.finish = store_.finish(channel);
+          args.out_is_far = tiling_.far;
         }
         kernels_.pixel_lanes[width - 1](args);
       }
@@ -226,30 +232,19 @@ class TiledRun {
            tile.size[2] >= kernels_.lanes && store_.takes_pixels();
   }
 
-  // Where the vectors of pixels lie in what is staged, in the order of the accumulators; and in the
-  // output, where the last one of a row ends with it.
-  void make_vectors(const Tile& tile, const Index3& step, bool direct,
-                    const Scratchpad<T>& pad) const {
-    const std::int64_t lanes = kernels_.lanes;
-    std::int32_t* to = pad.pixel;
-    std::int64_t* place = pad.place;
+  void make_vectors(const Tile& tile, const Index3& step, bool direct, bool in_place,
+                    LanesVectors& to) const {
+    const Index3 out = {store_.row_offset(1, 0), store_.row_offset(0, 1), 1};
     Index3 count = tile.size;
     if (tiling_.staging == Staging::columns) {
       count = {1, 1, count[0] * count[1] * count[2]};
     } else if (tiling_.flat) {
       count = {count[0], 1, (count[1] - 1) * step[1] + count[2]};
     }
-    for (std::int64_t d = 0; d < count[0]; ++d) {
-      for (std::int64_t h = 0; h < count[1]; ++h) {
-        const std::int64_t row = d * step[0] + h * step[1];
-        const std::int64_t out = direct ? store_.row_offset(d, h) : 0;
-        for (std::int64_t w = 0; w < count[2]; w += lanes) {
-          const std::int64_t at = direct ? std::min(w, count[2] - lanes) : w;
-          *to++ = static_cast<std::int32_t>(row + at);
-          if (direct) *place++ = out + at;
-        }
-      }
-    }
+    // What lies behind a row of x may not be read.
+    if (tiling_.spliced && direct && !in_place && (count[1] == 1 || out[1] == count[2]))
+      return rows_spliced(count, step, out, kernels_.lanes, to);
+    rows_apart(count, step, direct ? &out : nullptr, kernels_.lanes, to);
   }
 
   void multiply_rows(const Chunk& chunk, const Tile& tile, const T* x, const T* w, T* acc) const {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <limits>
+#include <numeric>
 
 #include "algorithms/offsets.hpp"
 #include "core/rounding.hpp"
@@ -22,7 +23,8 @@ static_assert(kMaxPixels <= kMostColumns);
 constexpr std::int64_t kMaxLanesPixels = 8192;
 constexpr std::int64_t kMaxScratch = std::int64_t{3} << 20;  // bytes, for each of patch and acc
 
-PatchLayout patch_layout(const Patch& patch, const Index3& box, bool channels_last, int element) {
+PatchLayout patch_layout(const Patch& patch, const Index3& box, bool channels_last,
+                         const Machine& machine) {
   PatchLayout layout;
   std::int64_t phases = 1;
   for (int a = 0; a < 3; ++a) {
@@ -31,14 +33,16 @@ PatchLayout patch_layout(const Patch& patch, const Index3& box, bool channels_la
   }
   // An odd number of cache lines from one position or plane to the next: powers of two would put
   // the same pixel of every channel, or the same channel of every pixel, in the same few sets.
-  const std::int64_t line = 64 / element;
+  const std::int64_t line = 64 / machine.element;
   const auto odd_lines = [&](std::int64_t n) { return (divide_up(n, line) | 1) * line; };
   layout.axis[2] = 1;
   if (channels_last)
     layout.axis[2] = patch.channels % (2 * line) == 0 ? odd_lines(patch.channels) : patch.channels;
   layout.axis[1] = layout.length[2] * layout.axis[2];
   layout.axis[0] = layout.length[1] * layout.axis[1];
-  layout.phase = layout.length[0] * layout.axis[0];
+  // Both phases of whole planes are staged by one call (stage_planes.cpp).
+  layout.room = !channels_last && patch.axis[2].phases == 2 ? machine.lanes : 0;
+  layout.phase = layout.length[0] * layout.axis[0] + layout.room;
   if (channels_last) {
     layout.channel = 1;
   } else {
@@ -107,6 +111,9 @@ class Builder {
     choose_chunks();
     choose_block();
     split_for_threads();
+    tiling_.far = static_cast<double>(problem_.batch * problem_.groups * problem_.out_channels) *
+                      static_cast<double>(problem_.out_pixels()) * machine_.element >
+                  static_cast<double>(machine_.l2);
     finish_layouts();
     make_offsets(problem_, x_, machine_.element, tiling_);
     return std::move(tiling_);
@@ -117,7 +124,7 @@ class Builder {
 
   std::int64_t elements(const Index3& box, std::int64_t channels, const TapRange& taps) const {
     const Patch patch = make_patch(problem_, 0, channels, taps);
-    return patch_elements(patch, patch_layout(patch, box, channels_last_, machine_.element));
+    return patch_elements(patch, patch_layout(patch, box, channels_last_, machine_));
   }
 
   void choose_panel() {
@@ -283,14 +290,12 @@ class Builder {
         tiling_.stage_elements = terms * tiling_.columns_pitch;
       }
     } else if (tiling_.staging == Staging::patch) {
-      std::int64_t row = 0, slice_rows = 0;
+      std::int64_t row = 0;
       for (Chunk& chunk : tiling_.chunks) {
-        chunk.patch.layout =
-            patch_layout(chunk.patch, tiling_.box, channels_last_, machine_.element);
+        chunk.patch.layout = patch_layout(chunk.patch, tiling_.box, channels_last_, machine_);
         tiling_.stage_elements =
             std::max(tiling_.stage_elements, patch_elements(chunk.patch, chunk.patch.layout));
         row = std::max(row, chunk.patch.layout.length[2]);
-        slice_rows = std::max(slice_rows, chunk.patch.layout.length[1]);
       }
       // Running rows through as one computes the columns between them in vain; running them one by
       // one rounds each up to whole vectors, which the kernel then stores itself: that is worth as
@@ -301,7 +306,10 @@ class Builder {
           round_up((tiling_.box[1] - 1) * row + tiling_.box[2], machine_.lanes);
       const std::int64_t apart = tiling_.box[1] * round_up(tiling_.box[2], machine_.lanes);
       const bool stored = !problem_.channels_last && tiling_.box[2] >= machine_.lanes;
-      tiling_.flat = tiling_.family == Family::lanes && tiling_.chunks.size() == 1 &&
+      tiling_.spliced = tiling_.family == Family::lanes && tiling_.box[2] == problem_.axis[2].out &&
+                        tiling_.box[1] > 1 && splices_rows(problem_, machine_);
+      tiling_.flat = tiling_.family == Family::lanes && !tiling_.spliced &&
+                     tiling_.chunks.size() == 1 &&
                      (stored ? through * (terms + kPass) < apart * terms : through <= apart);
     }
     // Whole vectors are read past the last pixel.
@@ -323,6 +331,26 @@ class Builder {
 };
 
 }  // namespace
+
+bool splices_rows(const Problem& problem, const Machine& machine) {
+  const std::int64_t width = problem.axis[2].out, lanes = machine.lanes;
+  if (!machine.splices || width < lanes || width % lanes == 0 || problem.channels_last ||
+      problem.axis[1].out == 1 || !takes_whole_sums(problem))
+    return false;
+  if (width >= 2 * lanes) return true;
+  // Until the rows begin with a vector again. Of a tile of six, three may lie in two rows.
+  const std::int64_t period = width / std::gcd(width, lanes);
+  std::int64_t seams = 0;
+  for (std::int64_t i = 0; i < period; ++i) seams += i * lanes % width > width - lanes ? 1 : 0;
+  return 2 * seams <= period;
+}
+
+bool takes_whole_sums(const Problem& problem) {
+  if (problem.complex || !same_storage(problem.y_type, problem.compute)) return false;
+  return problem.activation == Activation::none ||
+         (is_float(problem.compute) && (problem.activation == Activation::relu ||
+                                        problem.activation == Activation::relu6));
+}
 
 LanesRows lanes_rows(const Tiling& tiling, const Index3& size, int lanes) {
   LanesRows rows;

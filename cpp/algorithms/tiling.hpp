@@ -36,6 +36,7 @@ struct Machine {
   std::int64_t l1;
   std::int64_t l2;
   int threads;
+  bool splices;          // lanes: a vector may go from one row to the next
   bool halved = false;                      // outer: a tile of one vector is two of half the length
   double tile_rate[kTileProducts] = {};     // TileKernels
   bool tile_scattered[kTileProducts] = {};  // TileForm, of rows
@@ -69,6 +70,8 @@ struct Tiling {
   std::int64_t panel_tasks = 1;
   std::int64_t block = 1;  // terms of one kernel call
   bool flat = false;       // lanes: the rows of a slice run through as one
+  bool far = false;        // lanes: the output is larger than L2
+  bool spliced = false;    // lanes: vectors go from one row to the next, where the output's do
   std::vector<Chunk> chunks;
   std::vector<std::int32_t> tap;  // offset of each term in what is staged
   // lanes: in x itself, where boxes can be read as they lie if they are stored as they are summed
@@ -102,6 +105,13 @@ struct LanesRows {
   std::int64_t total = 0;
 };
 LanesRows lanes_rows(const Tiling& tiling, const Index3& size, int lanes);
+
+// Kernels may store complete sums themselves: nothing is to be converted, the activation a clamp.
+bool takes_whole_sums(const Problem& problem);
+
+// Family::lanes: whole rows are no whole vectors, and vectors had better go on in the next row than
+// end with one that overlaps the one before.
+bool splices_rows(const Problem& problem, const Machine& machine);
 
 // True where the rows of every group of Family::rows are neighbours in the patch: the dilation
 // divides the stride.

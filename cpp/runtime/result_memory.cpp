@@ -12,35 +12,41 @@
 namespace fastconv {
 namespace {
 
-constexpr std::align_val_t kHugePage{std::size_t{2} << 20};
-constexpr std::align_val_t kLine{64};
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
+constexpr std::size_t kLine = 64;
 // From here on huge pages are asked for, as NumPy does.
 [[maybe_unused]] constexpr std::size_t kLeastHuge = std::size_t{4} << 20;
 
-std::align_val_t alignment_of(std::size_t bytes) {
+std::size_t alignment_of(std::size_t bytes) {
   return bytes >= kLeastResultKept ? kHugePage : kLine;
 }
 
+// A C library's aligned allocation looks for a hole larger than the result, and cuts what it finds:
+// the hole that a result leaves is too small for the next of its size. A loop that keeps each
+// result until the next is there then meets fresh pages again and again (64 channels of 224 x 224:
+// 18 ms a call instead of 2.5). So it is plain memory, aligned here, with its address before it.
 void* allocate(std::size_t bytes) {
-  // Rounding up to the alignment inside operator new must not wrap.
-  if (bytes > static_cast<std::size_t>(PTRDIFF_MAX) - static_cast<std::size_t>(kHugePage))
-    throw std::bad_alloc();
-  void* const data = ::operator new(bytes, alignment_of(bytes));
+  const std::size_t alignment = alignment_of(bytes);
+  // The sum must not wrap.
+  if (bytes > static_cast<std::size_t>(PTRDIFF_MAX) - 2 * kHugePage) throw std::bad_alloc();
+  void* const memory = ::operator new(bytes + alignment + sizeof(void*));
+  const auto begin = reinterpret_cast<std::uintptr_t>(memory) + sizeof(void*);
+  const std::uintptr_t first = (begin + alignment - 1) / alignment * alignment;
+  void* const data = reinterpret_cast<void*>(first);
+  static_cast<void**>(data)[-1] = memory;
 #ifdef __linux__
   constexpr std::uintptr_t kPage = 4096;
   if (bytes >= kLeastHuge) {
-    const auto first = reinterpret_cast<std::uintptr_t>(data);
-    const std::uintptr_t begin = (first + kPage - 1) / kPage * kPage;
+    const std::uintptr_t page = (first + kPage - 1) / kPage * kPage;
     // A refusal costs time alone.
-    static_cast<void>(
-        madvise(reinterpret_cast<void*>(begin), first + bytes - begin, MADV_HUGEPAGE));
+    static_cast<void>(madvise(reinterpret_cast<void*>(page), first + bytes - page, MADV_HUGEPAGE));
   }
 #endif
   return data;
 }
 
-void deallocate(void* data, std::size_t bytes) noexcept {
-  ::operator delete(data, alignment_of(bytes));
+void deallocate(void* data) noexcept {
+  if (data != nullptr) ::operator delete(static_cast<void**>(data)[-1]);
 }
 
 struct Kept {
@@ -62,24 +68,21 @@ void* acquire_result(std::size_t bytes) {
   if (bytes < kLeastResultKept) return allocate(bytes);
   Kept& k = kept();
   void* other = nullptr;
-  std::size_t other_size = 0;
   {
     const std::lock_guard<std::mutex> lock(k.mutex);
     void* const data = k.data;
-    const std::size_t size = k.size;
-    const bool fits = size == bytes;
+    const bool fits = k.size == bytes;
     k.data = nullptr;
     k.size = 0;
     if (data != nullptr && fits) return data;
     other = data;
-    other_size = size;
   }
-  deallocate(other, other_size);
+  deallocate(other);
   return allocate(bytes);
 }
 
 void release_result(void* data, std::size_t bytes) noexcept {
-  if (bytes < kLeastResultKept) return deallocate(data, bytes);
+  if (bytes < kLeastResultKept) return deallocate(data);
   Kept& k = kept();
   {
     const std::lock_guard<std::mutex> lock(k.mutex);
@@ -90,7 +93,7 @@ void release_result(void* data, std::size_t bytes) noexcept {
     }
     k.last = bytes;
   }
-  deallocate(data, bytes);
+  deallocate(data);
 }
 
 std::size_t kept_result_bytes() {
@@ -102,16 +105,14 @@ std::size_t kept_result_bytes() {
 void release_kept_result() noexcept {
   Kept& k = kept();
   void* data = nullptr;
-  std::size_t size = 0;
   {
     const std::lock_guard<std::mutex> lock(k.mutex);
     data = k.data;
-    size = k.size;
     k.data = nullptr;
     k.size = 0;
     k.last = 0;
   }
-  deallocate(data, size);
+  deallocate(data);
 }
 
 }  // namespace fastconv

@@ -266,7 +266,8 @@ Memory run_candidate(const Case& c, const Candidate& candidate, const KernelTabl
                   sizeof(T),
                   l1,
                   l2,
-                  threads};
+                  threads,
+                  set.splices};
   for (int p = 0; p < kTileProducts; ++p)
     machine.tile_scattered[p] = table.tiles->product[p].rows.scattered;
   if (candidate.execute != nullptr) {
