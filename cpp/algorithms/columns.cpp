@@ -440,8 +440,10 @@ double cost(const Problem& problem, const Machine& machine) {
   // Dot products read each weight once, where it lies.
   if (dots) return 0.5 * multiply;
   const double width = static_cast<double>(problem.axis[2].out);
-  // Of one image: what is chosen, and so how sums are rounded, must not depend on the batch.
-  const double packing = 4.0 * vectors / pixels;
+  // What others spend on packing, where their estimate leaves it out. Of one image: what is chosen,
+  // and so how sums are rounded, must not depend on the batch.
+  const bool counted = tap_product.accepts(problem) == nullptr;
+  const double packing = counted ? 0.0 : 4.0 * vectors / pixels;
   double copies = 3.0 / lanes + 6.0 / width;
   if (problem.taps() == 1) {
     copies = 0.8 / lanes + 1.0 / width;
