@@ -34,7 +34,7 @@ def integers(shape, dtype=np.float32, seed=0):
 
 def run(call, x, w, layout="channels_first", plan=False, **more):
     """The result with channels first."""
-    options = {**CALLS[call][2], **more, "algorithm": "direct", "layout": layout}
+    options = {"algorithm": "direct", **CALLS[call][2], **more, "layout": layout}
     rank = x.ndim - 2
     if layout == "channels_last":
         x = np.ascontiguousarray(np.moveaxis(x, 1, -1))
@@ -110,3 +110,17 @@ def test_neither_threads_nor_batch_decide(call):
             y = run(call, x, w, bias=b, activation="relu")
             np.testing.assert_array_equal(y, np.concatenate(one))
             np.testing.assert_array_equal(run(call, x[:1], w, bias=b, activation="relu"), one[0])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("precision", ["highest", "medium"])
+@pytest.mark.parametrize("value", [1, np.nan, np.inf])
+def test_slices_of_tiles(layout, precision, value):
+    """Products of tiles leave out kernel slices that see the border alone."""
+    x_shape, w_shape, options = CALLS["3-D"]
+    x, w = integers(x_shape), integers(w_shape)
+    w[3, 2, 0, 1, 1] = w[7, 20, 2, 2, 2] = value
+    expected = conv(x, w, **options)
+    for plan in (False, True):
+        named = {"algorithm": "amx_split", "precision": precision}
+        np.testing.assert_array_equal(run("3-D", x, w, layout, plan, **named), expected)

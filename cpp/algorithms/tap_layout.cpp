@@ -104,7 +104,8 @@ class Builder {
     const Tile& tile = box.tile;
     std::array<TapSpan, 3> span;
     for (int a = 0; a < 3; ++a)
-      span[a] = clip(seeing_outputs(axis[a], tap[a]), tile.origin[a], tile.origin[a] + tile.size[a]);
+      span[a] =
+          clip(seeing_outputs(axis[a], tap[a]), tile.origin[a], tile.origin[a] + tile.size[a]);
     const std::int64_t first = static_cast<std::int64_t>(layout_.pixel.size());
     const auto at = [&](int a, std::int64_t out) {
       return out * axis[a].stride + shift_of(axis[a], tap[a]) - box.seen[a].first;
@@ -161,6 +162,16 @@ TapSpan seeing_outputs(const Axis& axis, std::int64_t k) {
   return clip(span, 0, axis.out);
 }
 
+namespace {
+
+double share_of(const Axis& axis) {
+  std::int64_t seen = 0;
+  for (std::int64_t k = 0; k < axis.kernel; ++k) seen += seeing_outputs(axis, k).count();
+  return static_cast<double>(seen) / static_cast<double>(axis.kernel * axis.out);
+}
+
+}  // namespace
+
 bool has_zero_border(const Problem& problem) {
   if (!problem.padded()) return true;
   return problem.border == Border::constant && is_zero(problem.fill[0], problem.compute) &&
@@ -169,12 +180,12 @@ bool has_zero_border(const Problem& problem) {
 
 double seen_share(const Problem& problem) {
   double share = 1;
-  for (const Axis& axis : problem.axis) {
-    std::int64_t seen = 0;
-    for (std::int64_t k = 0; k < axis.kernel; ++k) seen += seeing_outputs(axis, k).count();
-    share *= static_cast<double>(seen) / static_cast<double>(axis.kernel * axis.out);
-  }
+  for (const Axis& axis : problem.axis) share *= share_of(axis);
   return share;
+}
+
+double seen_slices(const Problem& problem) {
+  return has_zero_border(problem) ? share_of(problem.axis[0]) : 1.0;
 }
 
 double seen_taps(const Problem& problem) {

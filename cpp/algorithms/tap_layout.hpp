@@ -39,6 +39,7 @@ bool has_zero_border(const Problem& problem);
 
 // The share of a layer's products that are with input; how many taps there are that see some.
 double seen_share(const Problem& problem);
+double seen_slices(const Problem& problem);  // along the depth alone, where the border is of zeros
 double seen_taps(const Problem& problem);
 
 // One tap in a box: its pixels in the lists of the layout.
@@ -93,8 +94,8 @@ PanelShape tap_panels(const Problem& problem, const Machine& machine);
 std::int64_t tap_block(const Problem& problem, const PanelShape& panels, const Machine& machine);
 TapLayout make_tap_layout(const Problem& problem, const PanelShape& panels, const Machine& machine);
 
-// Where the pixels of a box see position (tap) of the input: all of them, those beyond the border at
-// the zeros behind the last position.
+// Where all pixels of a box find the input of a tap: those that see the border, at the zeros behind
+// the last position.
 void list_all_pixels(const TapLayout& layout, const TapBox& box, std::int64_t tap,
                      std::int32_t* pixel);
 

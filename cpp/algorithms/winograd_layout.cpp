@@ -56,15 +56,6 @@ double idle(const Problem& problem, const Machine& machine, const WinogradShape&
   return static_cast<double>(all) / static_cast<double>(tiles);
 }
 
-// The share of kernel slices that see input; others are left out (winograd.cpp).
-double seen_slices(const Problem& problem) {
-  const Axis& depth = problem.axis[0];
-  if (!has_zero_border(problem)) return 1;
-  std::int64_t seen = 0;
-  for (std::int64_t k = 0; k < depth.kernel; ++k) seen += seeing_outputs(depth, k).count();
-  return static_cast<double>(seen) / static_cast<double>(depth.kernel * depth.out);
-}
-
 // Rows that are staged and transformed for one channel because each phase of the dilation has its
 // own.
 double rows_of_phases(const Problem& problem, const WinogradShape& shape) {
@@ -137,8 +128,9 @@ double cost_of(const Problem& problem, const Machine& machine, WinogradTile tile
   const double weights = points * blocks * each * vectors / (taps * pixels);
   const double cut = waste(axis[1], shape.rows) * waste(axis[2], shape.columns);
   // Calls for short rows of planes.
-  const double calls =
-      problem.channels_last || is_turned(problem, machine, shape) ? 0.0 : 160.0 * rows_of_phases(problem, shape) / (taps * pixels);
+  const double calls = problem.channels_last || is_turned(problem, machine, shape)
+                           ? 0.0
+                           : 160.0 * rows_of_phases(problem, shape) / (taps * pixels);
   return reach(machine) * (cut * (multiply + input + output) + weights + calls);
 }
 

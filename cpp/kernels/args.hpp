@@ -295,7 +295,7 @@ struct PackArgs {
   std::int64_t taps;
   T* to;
   std::int64_t to_pitch;
-  // To to[place[t] * to_pitch + r] instead; *finite becomes false where a weight is infinite or NaN.
+  // To to[place[t] * to_pitch + r] instead; *finite becomes false where a weight is not.
   const std::int32_t* place = nullptr;
   bool* finite = nullptr;
 };

@@ -65,7 +65,8 @@ bool is_named(const Candidate& candidate, Algorithm algorithm) {
   switch (algorithm) {
     case Algorithm::direct:
       return &candidate == &tap_product || &candidate == &columns || &candidate == &direct ||
-             &candidate == &plane || &candidate == &pointwise || &candidate == &row_stencil || &candidate == &stencil ||
+             &candidate == &plane || &candidate == &pointwise || &candidate == &row_stencil ||
+             &candidate == &stencil ||
              &candidate == &byte_dots;
     case Algorithm::winograd:
       return &candidate == &winograd;
