@@ -12,7 +12,7 @@ constexpr std::int64_t kMostPixels = 512;  // of a box, as elsewhere (tiling.cpp
 constexpr std::int64_t kMostListed = std::int64_t{1} << 20;
 // Products left out below which the sums in runs of one tap are not worth it.
 constexpr double kMostSeen = 0.97;
-constexpr std::int64_t kFewChannels = 8;
+constexpr std::int64_t kFewChannels = 16;  // of which calls would be many and short
 
 bool is_zero(const Scalar& value, Compute compute) {
   switch (compute) {
@@ -212,7 +212,7 @@ const char* tap_product_accepts(const Problem& problem) {
 
 double packing_cost(const Problem& problem, const Machine& machine) {
   if (problem.keeps_weights || tap_product_accepts(problem) != nullptr) return 0;
-  return 6.0 * static_cast<double>(divide_up(problem.out_channels, machine.lanes)) /
+  return 4.0 * static_cast<double>(divide_up(problem.out_channels, machine.lanes)) /
          static_cast<double>(problem.out_pixels());
 }
 
