@@ -44,6 +44,7 @@ extern const Candidate byte_dots;
 extern const Candidate winograd;
 extern const Candidate columns;
 extern const Candidate direct;
+extern const Candidate tap_product;
 extern const Candidate plane;
 extern const Candidate pointwise;
 extern const Candidate row_stencil;

@@ -442,18 +442,19 @@ double cost(const Problem& problem, const Machine& machine) {
     return std::numeric_limits<double>::infinity();
   // Dot products read each weight once, where it lies.
   if (dots && panels.is_tiny()) return 0.5 * multiply;
+  // What others spend on packing, where their estimate leaves it out. Of one image: what is chosen,
+  // and so how sums are rounded, must not depend on the batch.
+  const bool counted = tap_product.accepts(problem) == nullptr;
+  const double packing = counted ? 0.0 : 4.0 * vectors / pixels;
   if (dots) {
     // Of some pixels a weight is read more than once, and what is saved is the packing. Images of a
-    // batch share it, and the choice must not depend on their number: half of it counts.
+    // batch share it: half of what one image pays counts.
     if (problem.keeps_weights) return std::numeric_limits<double>::infinity();
     const double channels = static_cast<double>(problem.out_channels);
-    const double terms = static_cast<double>(problem.terms());
-    const double gather = 1.2, sums = 10.0 * channels / terms;
-    return 1.3 * vectors + gather + sums - 3.5 * vectors / pixels;
+    const double gather = 1.2, sums = 10.0 * channels / static_cast<double>(problem.terms());
+    return 1.3 * vectors + gather + sums - packing;
   }
   const double width = static_cast<double>(problem.axis[2].out);
-  // Of one image: what is chosen, and so how sums are rounded, must not depend on the batch.
-  const double packing = 4.0 * vectors / pixels;
   if (problem.taps() == 1) return 0.96 * multiply + 0.8 / lanes + 1.0 / width - packing;
   const double copies =
       problem.axis[2].stride > 1 ? 2.0 / lanes + 1.0 / width : 4.0 / lanes + 6.0 / width;

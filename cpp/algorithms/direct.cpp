@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "algorithms/candidates.hpp"
+#include "algorithms/tap_layout.hpp"
 
 namespace fastconv {
 namespace {
@@ -17,7 +18,8 @@ double cost(const Problem& problem, const Machine& machine) {
   const double kTailCost[] = {0.0, machine.halved ? 1.1 : 1.3, 1.1 * 2, 1.07 * 3};
   const double multiply = 1.05 * static_cast<double>(vectors - tail) + kTailCost[tail];
   const double store = problem.channels_last ? kOuterStore : kOuterTranspose;
-  return multiply + store * static_cast<double>(vectors) / static_cast<double>(problem.terms());
+  return multiply + store * static_cast<double>(vectors) / static_cast<double>(problem.terms()) +
+         packing_cost(problem, machine);
 }
 
 // Copying pays where each element is used by several taps; a pointwise layer is read as it lies.

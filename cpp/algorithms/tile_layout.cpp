@@ -4,6 +4,7 @@
 
 #include "algorithms/candidates.hpp"
 #include "algorithms/offsets.hpp"
+#include "algorithms/tap_layout.hpp"
 #include "core/rounding.hpp"
 
 namespace fastconv {
@@ -182,8 +183,8 @@ class Builder {
 
   void list_steps() {
     const auto& [pd, ph, pw] = layout_.patch.axis;
-    for (std::int64_t s = 0; s < layout_.slabs; ++s) {
-      for (std::int64_t i = 0; i < pd.k1; ++i) {
+    for (std::int64_t i = 0; i < pd.k1; ++i) {
+      for (std::int64_t s = 0; s < layout_.slabs; ++s) {
         for (std::int64_t j = 0; j < ph.k1; ++j) {
           for (std::int64_t k = 0; k < pw.k1; ++k) {
             const std::int64_t position =
@@ -274,6 +275,12 @@ double tile_cost(const Problem& problem, const Machine& machine) {
   const Index3 box = choose_box(problem, scheme, machine);
   const Reach reach(problem);
   double positions = reach.positions(box);
+  // A panel's weights are read once for every few pixels: dot products wait for those that L2 does
+  // not hold beside the positions (512 -> 512, 3 x 3 x 3: 14 MB of weights take 1.7 times as long).
+  const double held = (positions + real(problem.taps() * kTileVectors * kTileRows)) *
+                      real(slabs * scheme.parts) * 64;
+  const bool far = machine.tile_scattered[static_cast<int>(product)] &&
+                   held > static_cast<double>(machine.l2);
   for (int a = 0; a < 3; ++a) positions *= real(divide_up(problem.axis[a].out, box[a]));
   const std::int64_t pitch = box[2] + reach.axis[2].extent;
   const bool columns = positions_are_columns(problem);
@@ -285,7 +292,9 @@ double tile_cost(const Problem& problem, const Machine& machine) {
   const double vectors = real(round_up(problem.out_channels, kTileRows)) / machine.lanes;
   const double rate = std::max(machine.tile_rate[static_cast<int>(product)], 0.01);
   const double multiply = vectors / rate * real(slabs * scheme.channels) /
-                          real(problem.in_channels) * real(tiles * kTileRows) / pixels;
+                          real(problem.in_channels) * real(tiles * kTileRows) / pixels *
+                          (product == TileProduct::bytes ? 1.0 : seen_slices(problem)) *
+                          (far ? 1.7 : 1.0);
   const double staging = (columns ? 0.25 : 0.4) * (1 + scheme.parts) * positions *
                          real(slabs * scheme.channels) / (pixels * terms) * 16 / machine.lanes;
   const double each = problem.channels_last ? kOuterStore : columns ? kLanesPass : kOuterTranspose;

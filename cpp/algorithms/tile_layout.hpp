@@ -50,7 +50,7 @@ struct TileLayout {
   Patch patch;              // of a slab, in the compute type
   std::int64_t places = 1;  // of a slab and part: positions, or as columns whole tiles
   TileRun run;
-  std::vector<std::int32_t> step;  // TileProductArgs
+  std::vector<std::int32_t> step;  // TileProductArgs: [kernel slice][slab][tap of the slice]
   PanelTasks tasks;
 
   // Scratch of one worker: patch | positions | sums | conversion | tiles

@@ -23,6 +23,7 @@
 
 #include "algorithms/candidates.hpp"
 #include "algorithms/store_box.hpp"
+#include "algorithms/tap_layout.hpp"
 #include "algorithms/tile_layout.hpp"
 #include "core/rounding.hpp"
 #include "pack/stage.hpp"
@@ -38,7 +39,8 @@ constexpr std::int64_t kMinChannels = 12;
 
 // What precedes the packed weights.
 struct TileHeader {
-  Extremes allowed;  // of the input
+  Extremes allowed;     // of the input
+  bool finite = false;  // all weights, so that zeros of the border add nothing
 };
 
 std::uint32_t bits_of(double x) { return std::bit_cast<std::uint32_t>(static_cast<float>(x)); }
@@ -81,7 +83,7 @@ class TileRunner {
  public:
   TileRunner(const Problem& problem, const TileLayout& layout, const KernelTable& table,
              const Operands& operands, const void* bias, const char* panels,
-             const Extremes& allowed, char* scratch, Interrupt& interrupt)
+             const TileHeader& header, char* scratch, Interrupt& interrupt)
       : problem_(problem),
         layout_(layout),
         shape_(tile_panels(problem)),
@@ -89,7 +91,8 @@ class TileRunner {
         kernels_(form_of(table, layout)),
         operands_(operands),
         panels_(panels),
-        allowed_(allowed),
+        allowed_(header.allowed),
+        leaves_slices_out_(header.finite && has_zero_border(problem)),
         scratch_(scratch),
         scratch_each_(scratch_bytes(layout)),
         interrupt_(interrupt),
@@ -258,8 +261,13 @@ class TileRunner {
       next.at = weights(tile.group, panel + 1) + from;
       next.bytes = std::min(share, bytes - from);
     }
+    const TapSpan slices = seen_slices_of(part.origin[0]);
+    const std::int64_t of_slice =
+        static_cast<std::int64_t>(layout_.step.size()) / problem_.axis[0].kernel;
     kernels_.product({pad.staged, layout_.part_bytes(), pad.tile, count, pixels,
-                      layout_.step.data(), static_cast<std::int64_t>(layout_.step.size()), w,
+                      layout_.step.data() + slices.first * of_slice, slices.count() * of_slice,
+                      w + slices.first * of_slice * layout_.scheme.parts * (width / kTileRows) *
+                              kTileBytes,
                       width / kTileRows, pad.acc, next});
     const std::int64_t row = run.packed ? part.size[2]
                              : run.flat ? pitch
@@ -269,6 +277,20 @@ class TileRunner {
     store_.store(part, tile.group * problem_.out_channels + panel * shape_.panel,
                  shape_.channels(panel), acc, pad.convert);
     interrupt_.work_done(worker, count * kTileRows * width * problem_.terms());
+  }
+
+  // Kernel slices that lie inside of the input, for outputs of one depth; all, where none does.
+  TapSpan seen_slices_of(std::int64_t depth) const {
+    const Axis& axis = problem_.axis[0];
+    const TapSpan all = {0, axis.kernel};
+    if (!leaves_slices_out_) return all;
+    TapSpan seen = {axis.kernel, 0};
+    for (std::int64_t k = 0; k < axis.kernel; ++k) {
+      const TapSpan outputs = seeing_outputs(axis, k);
+      if (depth < outputs.first || depth >= outputs.last) continue;
+      seen = {std::min(seen.first, k), k + 1};
+    }
+    return seen.first < seen.last ? seen : all;
   }
 
   // Where the tiles of a run begin in what is staged, or where each of their pixels lies.
@@ -309,6 +331,7 @@ class TileRunner {
   const Operands& operands_;
   const char* const panels_;
   const Extremes allowed_;
+  const bool leaves_slices_out_;
   char* const scratch_;
   const std::int64_t scratch_each_;
   Interrupt& interrupt_;
@@ -375,6 +398,10 @@ class TileExecution final : public Execution {
     const std::int64_t taps = problem_.taps(), slab_terms = layout_.scheme.channels * taps;
     const std::int64_t each = slab_terms * shape_.panel;
     const std::unique_ptr<T[]> rows(new T[static_cast<std::size_t>(each * workers)]);
+    const std::int64_t depth = problem_.axis[0].kernel, of_slice = taps / depth;
+    const std::int64_t cut_bytes =
+        depth == 1 ? 0 : taps * layout_.scheme.parts * kTileVectors * kTileBytes;
+    const std::unique_ptr<char[]> cut(new char[static_cast<std::size_t>(cut_bytes * workers)]);
     std::vector<Extremes> extremes(static_cast<std::size_t>(workers));
     const auto pack_one = form_of(kernels_, layout_).weights;
     parallel_for(
@@ -391,9 +418,19 @@ class TileExecution final : public Execution {
                 std::min<std::int64_t>(layout_.scheme.channels, problem_.in_channels - c);
             pack_panel<T>(kernels_, problem_, w, shape_, group, panel, c * taps, count * taps,
                           buffer);
-            pack_one(
-                {buffer, count, taps, vectors, at, &extremes[static_cast<std::size_t>(worker)]});
-            at += taps * layout_.scheme.parts * vectors * kTileBytes;
+            Extremes* const seen = &extremes[static_cast<std::size_t>(worker)];
+            const std::int64_t bytes = of_slice * layout_.scheme.parts * vectors * kTileBytes;
+            if (depth == 1) {
+              pack_one({buffer, count, taps, vectors, at, seen});
+            } else {
+              // Kernel slices lie apart, those of all slabs one after the other.
+              char* const slab = cut.get() + worker * cut_bytes;
+              pack_one({buffer, count, taps, vectors, slab, seen});
+              for (std::int64_t d = 0; d < depth; ++d)
+                std::memcpy(at + d * layout_.slabs * bytes, slab + d * bytes,
+                            static_cast<std::size_t>(bytes));
+            }
+            at += bytes;
             if (offset_of(problem_) != 0)
               for (std::int64_t i = 0; i < count * taps * width; ++i)
                 sums[i % width] += static_cast<std::uint32_t>(static_cast<std::int32_t>(buffer[i]));
@@ -413,6 +450,8 @@ class TileExecution final : public Execution {
     TileHeader header;
     const bool suits = !looks_at_magnitudes(problem_, layout_.product) ||
                        allow(all, problem_.terms(), header.allowed);
+    constexpr std::uint32_t kInfinity = 0x7f800000u;
+    header.finite = layout_.product != TileProduct::bytes && all.most < kInfinity;
     std::memcpy(to, &header, sizeof header);
     return suits;
   }
@@ -436,8 +475,8 @@ class TileExecution final : public Execution {
     TileHeader header;
     std::memcpy(&header, operands.packed, sizeof header);
     TileRunner<T> run(problem_, layout_, kernels_, operands, bias,
-                      static_cast<const char*>(operands.packed) + panels_offset(), header.allowed,
-                      scratch, interrupt);
+                      static_cast<const char*>(operands.packed) + panels_offset(), header, scratch,
+                      interrupt);
     parallel_for(tasks(), workers,
                  [&run](std::int64_t index, int worker) noexcept { run.task(index, worker); });
   }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "algorithms/tap_layout.hpp"
 #include "core/rounding.hpp"
 
 namespace fastconv {
@@ -45,12 +46,14 @@ double waste(const Axis& axis, const WinogradAxisShape& tile) {
   return static_cast<double>(outputs) / static_cast<double>(axis.out);
 }
 
-// The share of a kernel's pixels that are none, where a phase has but a few tiles.
+// The share of a kernel's pixels that are none, where a phase has but a few tiles: what is left
+// over of whole tiles of pixels goes by narrower ones.
 double idle(const Problem& problem, const Machine& machine, const WinogradShape& shape) {
   const auto& [depth, height, width] = problem.axis;
   const std::int64_t tiles = depth.out * divide_up(phase_outputs(height, 0), shape.rows.outputs) *
                              divide_up(phase_outputs(width, 0), shape.columns.outputs);
-  return static_cast<double>(round_up(tiles, machine.pixels)) / static_cast<double>(tiles);
+  const std::int64_t all = tiles < machine.pixels ? machine.pixels : tiles + 1;
+  return static_cast<double>(all) / static_cast<double>(tiles);
 }
 
 // Rows that are staged and transformed for one channel because each phase of the dilation has its
@@ -75,6 +78,14 @@ double reach(const Machine& machine) {
   return machine.lanes * machine.element == 64 && !machine.halved ? 1.2 : 1.0;
 }
 
+// Planes whose rows have fewer tiles than a vector has lanes are turned as they are staged, so that
+// lanes are channels (128 channels of 7 x 7: 93 GFLOP/s by planes, 160 turned).
+bool is_turned(const Problem& problem, const Machine& machine, const WinogradShape& shape) {
+  const std::int64_t tiles = divide_up(phase_outputs(problem.axis[2], 0), shape.columns.outputs);
+  return !problem.channels_last && !problem.complex && problem.in_channels >= machine.lanes &&
+         8 * round_up(tiles, machine.lanes) > 9 * tiles;
+}
+
 // Products, the share of tiles that is cut off, the transforms of input and output, and those of
 // the weights, once a call. The factors are measured (docs/tuning.md).
 double cost_of(const Problem& problem, const Machine& machine, WinogradTile tile) {
@@ -96,7 +107,8 @@ double cost_of(const Problem& problem, const Machine& machine, WinogradTile tile
   const double lattices = static_cast<double>(rows.lattices.size() * columns.lattices.size());
   const double vectors = static_cast<double>(divide_up(problem.out_channels, machine.lanes));
   const double terms = static_cast<double>(problem.in_channels * axis[0].kernel);
-  const double multiply = 1.1 * idle(problem, machine, shape) * vectors * products / (taps * area);
+  const double multiply = 1.1 * idle(problem, machine, shape) * seen_slices(problem) * vectors *
+                          products / (taps * area);
   const double staged = 3.0 * static_cast<double>(rows.step() * columns.step());
   const double input = (staged + lattices * points * (fine ? 5.0 : 3.0)) / (taps * area) /
                        machine.lanes * (axis[0].kernel > 1 ? 1.0 / 2 : 1.0);
@@ -107,12 +119,18 @@ double cost_of(const Problem& problem, const Machine& machine, WinogradTile tile
   const std::int64_t phases =
       std::min(axis[1].dilation, axis[1].out) * std::min(axis[2].dilation, axis[2].out);
   const double pack = fine ? 11.0 : 7.0;
-  const double each = (problem.keeps_weights ? 0.0 : pack) + 5.0 * static_cast<double>(phases);
+  // Of L2; from L3 a line costs less than from memory.
+  const double bytes = points * blocks * terms * static_cast<double>(problem.out_channels) *
+                       machine.element / static_cast<double>(machine.l2);
+  const double read = bytes <= 1 ? 1.0 : bytes <= 8 ? 3.0 : bytes <= 12 ? 5.0 : 8.0;
+  const double each =
+      (problem.keeps_weights ? 0.0 : pack) + read * static_cast<double>(phases);
   const double weights = points * blocks * each * vectors / (taps * pixels);
   const double cut = waste(axis[1], shape.rows) * waste(axis[2], shape.columns);
   // Calls for short rows of planes.
-  const double calls =
-      problem.channels_last ? 0.0 : 160.0 * rows_of_phases(problem, shape) / (taps * pixels);
+  const double calls = problem.channels_last || is_turned(problem, machine, shape)
+                           ? 0.0
+                           : 160.0 * rows_of_phases(problem, shape) / (taps * pixels);
   return reach(machine) * (cut * (multiply + input + output) + weights + calls);
 }
 
@@ -138,7 +156,8 @@ class Builder {
   Builder(const Problem& problem, const Tensor& x, const PanelShape& panels, const Machine& machine)
       : problem_(problem), panels_(panels), machine_(machine), line_(64 / machine.element) {
     layout_.tile = best_tile(problem, machine);
-    layout_.channels_last = has_unit_channels(problem, x);
+    layout_.channels_last =
+        has_unit_channels(problem, x) || is_turned(problem, machine, shape_of(layout_.tile));
     layout_.rows = WinogradAxis::make(problem.axis[1], shape_of(layout_.tile).rows);
     layout_.columns = WinogradAxis::make(problem.axis[2], shape_of(layout_.tile).columns);
   }

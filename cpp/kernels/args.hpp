@@ -44,6 +44,7 @@ struct OuterArgs {
   // acc may be the output itself, and the last block of terms then adds bias and a clamp.
   std::int64_t acc_pixel = 0;  // from one pixel to the next; 0: out_vecs * lanes
   Finish<T> finish = {};
+  const std::int32_t* place = nullptr;  // which pixel of acc each is; null: they are in order
 };
 
 // Of a vector of pixels that all lie in one row.
@@ -307,6 +308,9 @@ struct PackArgs {
   std::int64_t taps;
   T* to;
   std::int64_t to_pitch;
+  // To to[place[t] * to_pitch + r] instead; *finite becomes false where a weight is not.
+  const std::int32_t* place = nullptr;
+  bool* finite = nullptr;
 };
 
 // Winograd's transforms (kernels/winograd.hpp). `frequency` separates the products of a tile, the

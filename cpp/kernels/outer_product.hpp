@@ -86,13 +86,16 @@ FASTCONV_INLINE void outer_tile(const OuterArgs<typename V::value_type>& a, std:
     if (a.taps % 2 != 0) term(*tap, w);
   }
   const std::int64_t pitch = a.acc_pixel != 0 ? a.acc_pixel : kWidth;
-  T* out = a.acc + first * pitch;
+  T* out[Pixels];
+  FASTCONV_UNROLL
+  for (int p = 0; p < Pixels; ++p)
+    out[p] = a.acc + (a.place != nullptr ? a.place[first + p] : first + p) * pitch;
   if (a.accumulate) {
-    const T* sums = out;
     FASTCONV_UNROLL
-    for (int p = 0; p < Pixels; ++p, sums += pitch) {
+    for (int p = 0; p < Pixels; ++p) {
       FASTCONV_UNROLL
-      for (int o = 0; o < OutVecs; ++o) acc[p][o] = V::add(V::load(sums + o * V::lanes), acc[p][o]);
+      for (int o = 0; o < OutVecs; ++o)
+        acc[p][o] = V::add(V::load(out[p] + o * V::lanes), acc[p][o]);
     }
   }
   if (a.finish.bias != nullptr) {
@@ -115,9 +118,9 @@ FASTCONV_INLINE void outer_tile(const OuterArgs<typename V::value_type>& a, std:
     }
   }
   FASTCONV_UNROLL
-  for (int p = 0; p < Pixels; ++p, out += pitch) {
+  for (int p = 0; p < Pixels; ++p) {
     FASTCONV_UNROLL
-    for (int o = 0; o < OutVecs; ++o) acc[p][o].store(out + o * V::lanes);
+    for (int o = 0; o < OutVecs; ++o) acc[p][o].store(out[p] + o * V::lanes);
   }
 }
 

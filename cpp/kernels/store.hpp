@@ -222,22 +222,39 @@ void every_second(const typename V::value_type* from, typename V::value_type* to
   for (; i < count; ++i) to[i] = from[2 * i];
 }
 
-// A square of lanes x lanes, of which there may be fewer rows, the others being zero.
-template <class V, bool Whole>
+inline constexpr int kChecks = 4;  // chains, since additions wait for each other
+
+// A square of lanes x lanes, of which there may be fewer rows, the others being zero, and fewer
+// terms. Checked: terms go to places of their own, and what is not finite makes one of `sums` NaN.
+template <class V, bool Whole, bool Checked>
 FASTCONV_INLINE void pack_square(const PackArgs<typename V::value_type>& a, std::int64_t r,
-                                 std::int64_t t, int rows) {
+                                 std::int64_t t, int rows, int terms, V* sums) {
   using T = typename V::value_type;
   const T* from = a.from + r * a.from_pitch + t;
   V square[V::lanes];
   FASTCONV_UNROLL
   for (int i = 0; i < V::lanes; ++i, from += a.from_pitch) {
-    square[i] = Whole || i < rows ? V::load(from) : V::zero();
+    if (Whole) {
+      square[i] = V::load(from);
+    } else {
+      square[i] = i >= rows ? V::zero() : terms < V::lanes ? V::load(from, terms) : V::load(from);
+    }
     FASTCONV_OPAQUE_POINTER(from);
   }
   V::transpose(square);
+  if constexpr (Checked) {
+    FASTCONV_UNROLL
+    for (int i = 0; i < V::lanes; ++i) {
+      if (!Whole && i >= terms) break;
+      square[i].store(a.to + a.place[t + i] * a.to_pitch + r);
+      sums[i % kChecks] = V::fma(square[i], V::zero(), sums[i % kChecks]);
+    }
+    return;
+  }
   T* to = a.to + t * a.to_pitch + r;
   FASTCONV_UNROLL
   for (int i = 0; i < V::lanes; ++i, to += a.to_pitch) {
+    if (!Whole && i >= terms) break;
     square[i].store(to);
     FASTCONV_OPAQUE_POINTER(to);
   }
@@ -254,36 +271,65 @@ FASTCONV_NOINLINE void pack_few(const T* __restrict from, std::int64_t from_pitc
 }
 
 // Weights to kernel order: squares of lanes x lanes transposed in registers.
-template <class V>
-void pack_rows(const PackArgs<typename V::value_type>& args) {
+template <class V, bool Checked>
+FASTCONV_INLINE void pack_squares(const PackArgs<typename V::value_type>& a) {
   using T = typename V::value_type;
-  const PackArgs<T> a = args;  // no store can change a copy
-  if (a.rows == a.to_pitch && a.rows <= 4) {
-    if (a.rows == 4) return pack_few<4>(a.from, a.from_pitch, a.taps, a.to);
-    if (a.rows == 2) return pack_few<2>(a.from, a.from_pitch, a.taps, a.to);
-    if (a.rows == 3) return pack_few<3>(a.from, a.from_pitch, a.taps, a.to);
-  }
+  const auto row_of = [&](std::int64_t t) {
+    return a.to + (Checked ? a.place[t] : t) * a.to_pitch;
+  };
+  V sums[kChecks];
+  FASTCONV_UNROLL
+  for (int i = 0; i < kChecks; ++i) sums[i] = V::zero();
+  T others = T(0);
   std::int64_t r = 0;
   for (; r < a.rows && r + V::lanes <= a.to_pitch; r += V::lanes) {
     const std::int64_t left = a.rows - r;
     const int rows = static_cast<int>(left < V::lanes ? left : V::lanes);
     std::int64_t t = 0;
-    if (rows == V::lanes) {
-      for (; t + V::lanes <= a.taps; t += V::lanes) pack_square<V, true>(a, r, t, rows);
-    } else {
-      for (; t + V::lanes <= a.taps; t += V::lanes) pack_square<V, false>(a, r, t, rows);
+    if (rows == V::lanes)
+      for (; t + V::lanes <= a.taps; t += V::lanes)
+        pack_square<V, true, Checked>(a, r, t, rows, V::lanes, sums);
+    constexpr std::int64_t kFew = 2;  // terms, one by one
+    for (; t + kFew < a.taps; t += V::lanes) {
+      const std::int64_t terms = a.taps - t;
+      pack_square<V, false, Checked>(a, r, t, rows,
+                                     static_cast<int>(terms < V::lanes ? terms : V::lanes), sums);
     }
-    for (; t < a.taps; ++t)
-      for (int i = 0; i < V::lanes; ++i)
-        a.to[t * a.to_pitch + r + i] = i < rows ? a.from[(r + i) * a.from_pitch + t] : T(0);
+    for (; t < a.taps; ++t) {
+      T* const to = row_of(t) + r;
+      for (int i = 0; i < V::lanes; ++i) {
+        to[i] = i < rows ? a.from[(r + i) * a.from_pitch + t] : T(0);
+        if constexpr (Checked) others += to[i] * T(0);
+      }
+    }
   }
-  if (r >= a.to_pitch) return;
-  for (std::int64_t t = 0; t < a.taps; ++t) {
-    for (std::int64_t i = r; i < a.rows; ++i)
-      a.to[t * a.to_pitch + i] = a.from[i * a.from_pitch + t];
-    for (std::int64_t i = a.rows > r ? a.rows : r; i < a.to_pitch; ++i)
-      a.to[t * a.to_pitch + i] = T(0);
+  for (std::int64_t t = 0; r < a.to_pitch && t < a.taps; ++t) {
+    T* const to = row_of(t);
+    for (std::int64_t i = r; i < a.to_pitch; ++i) {
+      to[i] = i < a.rows ? a.from[i * a.from_pitch + t] : T(0);
+      if constexpr (Checked) others += to[i] * T(0);
+    }
   }
+  if constexpr (Checked) {
+    T lanes[V::lanes];
+    V::add(V::add(sums[0], sums[1]), V::add(sums[2], sums[3])).store(lanes);
+    FASTCONV_NO_UNROLL
+    for (int i = 0; i < V::lanes; ++i) others += lanes[i];
+    if (others != T(0) && a.finite != nullptr) *a.finite = false;
+  }
+}
+
+template <class V>
+void pack_rows(const PackArgs<typename V::value_type>& args) {
+  using T = typename V::value_type;
+  const PackArgs<T> a = args;  // no store can change a copy
+  if (a.place != nullptr) return pack_squares<V, true>(a);
+  if (a.rows == a.to_pitch && a.rows <= 4) {
+    if (a.rows == 4) return pack_few<4>(a.from, a.from_pitch, a.taps, a.to);
+    if (a.rows == 2) return pack_few<2>(a.from, a.from_pitch, a.taps, a.to);
+    if (a.rows == 3) return pack_few<3>(a.from, a.from_pitch, a.taps, a.to);
+  }
+  pack_squares<V, false>(a);
 }
 
 }  // namespace fastconv::FASTCONV_ISA_NAMESPACE

@@ -464,20 +464,34 @@ void stage_lattice_channels_last(const KernelTable& kernels, const Problem& prob
                                  const Tensor& x, std::int64_t image, std::int64_t group,
                                  const Lattice& lattice, std::int64_t pitch, T* to) {
   const Axis& width = problem.axis[2];
-  const std::int64_t channels = problem.in_channels;
+  const std::int64_t channels = problem.in_channels, element = size_of(problem.x_type);
   const std::int64_t offset = x.channel_offset(group * channels);
+  const std::int64_t step = problem.complex ? element : x.channel;
   const T fill[2] = {scalar_as<T>(problem.fill[0]), scalar_as<T>(problem.fill[1])};
+  // Planes are turned, a row of them at a time.
+  const bool turns = !problem.complex && same_storage(problem.x_type, problem.compute) &&
+                     lattice.step[2] == 1 && x.axis[2] == element && step != element &&
+                     step % element == 0;
+  const std::int64_t first = width.lo - lattice.first[2];  // of the input
+  const std::int64_t begin = std::clamp<std::int64_t>(first, 0, lattice.count[2]);
+  const std::int64_t end = std::clamp<std::int64_t>(first + width.in, begin, lattice.count[2]);
   for_each_lattice_row(problem, x, image, lattice, [&](std::int64_t index, const char* row) {
-    T* at = to + index * lattice.count[2] * pitch;
-    for (std::int64_t i = 0; i < lattice.count[2]; ++i, at += pitch) {
+    T* const line = to + index * lattice.count[2] * pitch;
+    if (turns && row != nullptr && begin < end)
+      kernels.set<T>().pack(
+          {reinterpret_cast<const T*>(row + offset + (begin - first) * element), step / element,
+           channels, end - begin, line + begin * pitch, pitch});
+    for (std::int64_t i = 0; i < lattice.count[2]; ++i) {
+      if (turns && row != nullptr && i >= begin && i < end) continue;
+      T* const at = line + i * pitch;
       const std::int64_t position = lattice.first[2] + i * lattice.step[2] - width.lo;
       const std::int64_t source =
           row == nullptr ? -1 : source_index(problem.border, width, position);
       if (source < 0) {
         for (std::int64_t c = 0; c < channels; ++c) at[c] = fill[problem.complex ? c & 1 : 0];
       } else {
-        read_row<T>(kernels, problem.x_type, row + offset + source * x.axis[2],
-                    size_of(problem.x_type), at, 1, channels);
+        read_row<T>(kernels, problem.x_type, row + offset + source * x.axis[2], step, at, 1,
+                    channels);
       }
       std::fill(at + channels, at + pitch, T(0));
     }

@@ -102,8 +102,8 @@ void lattice_rows(const KernelTable& kernels, const Problem& problem, const Tens
 void prefetch_rows(const Problem& problem, const Tensor& x, const Lattice& lattice,
                    const std::int64_t* offset, std::int64_t channel);
 
-// All channels of a group, where they lie side by side in x: to[d][h][w][pitch], zeros after the
-// last channel.
+// All channels of a group: to[d][h][w][pitch], zeros after the last channel. Complex ones must lie
+// side by side in x.
 template <class T>
 void stage_lattice_channels_last(const KernelTable& kernels, const Problem& problem,
                                  const Tensor& x, std::int64_t image, std::int64_t group,

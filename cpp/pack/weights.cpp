@@ -93,18 +93,16 @@ class RowGatherer {
   const bool are_runs_;
 };
 
-}  // namespace
-
 template <class T>
-void pack_panel(const KernelTable& kernels, const Problem& problem, const Weights& w,
+void pack_terms(const KernelTable& kernels, const Problem& problem, const Weights& w,
                 const PanelShape& shape, std::int64_t group, std::int64_t index, std::int64_t first,
-                std::int64_t count, T* to) {
+                std::int64_t count, const std::int32_t* place, bool* finite, T* to) {
   const auto pack = kernels.set<T>().pack;
   const std::int64_t channel = group * problem.out_channels + index * shape.panel;
   const std::int64_t rows = shape.channels(index), width = shape.width(index);
   if (is_dense(problem, w)) {
     const T* const from = reinterpret_cast<const T*>(w.data + channel * w.out) + first;
-    pack({from, w.out / std::int64_t{sizeof(T)}, rows, count, to, width});
+    pack({from, w.out / std::int64_t{sizeof(T)}, rows, count, to, width, place, finite});
     return;
   }
   const RowGatherer<T> gatherer(kernels, problem, w);
@@ -113,14 +111,39 @@ void pack_panel(const KernelTable& kernels, const Problem& problem, const Weight
     const std::int64_t terms = std::min(kBlock, count - t);
     for (std::int64_t r = 0; r < rows; ++r)
       gatherer.gather(channel + r, first + t, terms, block + r * kBlock);
-    pack({block, kBlock, rows, terms, to + t * width, width});
+    if (place != nullptr) {
+      pack({block, kBlock, rows, terms, to, width, place + t, finite});
+    } else {
+      pack({block, kBlock, rows, terms, to + t * width, width});
+    }
   }
+}
+
+}  // namespace
+
+template <class T>
+void pack_panel(const KernelTable& kernels, const Problem& problem, const Weights& w,
+                const PanelShape& shape, std::int64_t group, std::int64_t index, std::int64_t first,
+                std::int64_t count, T* to) {
+  pack_terms<T>(kernels, problem, w, shape, group, index, first, count, nullptr, nullptr, to);
+}
+
+template <class T>
+bool pack_panel_placed(const KernelTable& kernels, const Problem& problem, const Weights& w,
+                       const PanelShape& shape, std::int64_t group, std::int64_t index,
+                       std::int64_t first, std::int64_t count, const std::int32_t* place, T* to) {
+  bool finite = true;
+  pack_terms<T>(kernels, problem, w, shape, group, index, first, count, place, &finite, to);
+  return finite;
 }
 
 #define FASTCONV_INSTANTIATE(T)                                                            \
   template void pack_panel<T>(const KernelTable&, const Problem&, const Weights&,          \
                               const PanelShape&, std::int64_t, std::int64_t, std::int64_t, \
-                              std::int64_t, T*);
+                              std::int64_t, T*);                                           \
+  template bool pack_panel_placed<T>(const KernelTable&, const Problem&, const Weights&,   \
+                                     const PanelShape&, std::int64_t, std::int64_t,        \
+                                     std::int64_t, std::int64_t, const std::int32_t*, T*);
 FASTCONV_INSTANTIATE(float)
 FASTCONV_INSTANTIATE(double)
 FASTCONV_INSTANTIATE(std::int32_t)

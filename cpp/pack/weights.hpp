@@ -47,4 +47,10 @@ void pack_panel(const KernelTable& kernels, const Problem& problem, const Weight
                 const PanelShape& shape, std::int64_t group, std::int64_t index, std::int64_t first,
                 std::int64_t count, T* to);
 
+// The same with term first + t at place[t] of `to`. True where all weights are finite.
+template <class T>
+bool pack_panel_placed(const KernelTable& kernels, const Problem& problem, const Weights& w,
+                       const PanelShape& shape, std::int64_t group, std::int64_t index,
+                       std::int64_t first, std::int64_t count, const std::int32_t* place, T* to);
+
 }  // namespace fastconv

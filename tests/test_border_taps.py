@@ -1,0 +1,126 @@
+"""Small padded pictures, where taps that lie in the border are left out (tap_product)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from reference import conv
+
+# x, w, options: images of one box and of several, blocks of channels that do not come out even,
+# taps that see nothing at all.
+CALLS = {
+    "7x7": ((2, 40, 7, 7), (40, 40, 3, 3), {"padding": 1}),
+    "2x2": ((1, 70, 2, 2), (33, 70, 3, 3), {"padding": 1}),
+    "5x5 taps": ((1, 33, 6, 7), (20, 33, 5, 5), {"padding": 2}),
+    "uneven": ((1, 80, 5, 4), (50, 80, 3, 4), {"padding": ((2, 0), (0, 3))}),
+    "dilated": ((1, 36, 9, 9), (24, 36, 3, 3), {"padding": 6, "dilation": 6}),
+    "unseen taps": ((1, 36, 7, 6), (24, 36, 3, 3), {"padding": 9, "dilation": 9}),
+    "strided": ((1, 48, 6, 9), (30, 48, 5, 5), {"padding": 2, "stride": 2}),
+    "border alone": ((1, 20, 3, 3), (20, 20, 1, 1), {"padding": 3, "stride": 2}),
+    "grouped": ((1, 64, 5, 5), (32, 32, 3, 3), {"padding": 1, "groups": 2}),
+    "boxes": ((1, 17, 31, 33), (18, 17, 3, 3), {"padding": 20, "dilation": 20}),
+    "1-D": ((2, 50, 12), (40, 50, 3), {"padding": 8, "dilation": 8}),
+    "3-D": ((1, 24, 2, 5, 6), (20, 24, 3, 3, 3), {"padding": 1}),
+}
+LAYOUTS = ("channels_first", "channels_last")
+
+
+def integers(shape, dtype=np.float32, seed=0):
+    rng = np.random.default_rng([seed, *shape])
+    return (rng.integers(1, 4, shape) * rng.choice([-1, 1], shape)).astype(dtype)
+
+
+def run(call, x, w, layout="channels_first", plan=False, **more):
+    """The result with channels first."""
+    options = {"algorithm": "direct", **CALLS[call][2], **more, "layout": layout}
+    rank = x.ndim - 2
+    if layout == "channels_last":
+        x = np.ascontiguousarray(np.moveaxis(x, 1, -1))
+    if plan:
+        y = getattr(fc, f"Conv{rank}d")(w, **options)(x)
+    else:
+        y = getattr(fc, f"conv{rank}d")(x, w, **options)
+    return np.moveaxis(y, -1, 1) if layout == "channels_last" else y
+
+
+@pytest.mark.parametrize("call", ["7x7", "dilated", "3-D", "1-D"])
+def test_chosen(call):
+    x_shape, w_shape, options = CALLS[call]
+    told = fc.explain(integers(x_shape), integers(w_shape), algorithm="direct", **options)
+    assert told.kernel == "tap_product" or told.isa == "scalar"
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "int16", "float16"])
+def test_exact(isa, call, layout, dtype):
+    x_shape, w_shape, options = CALLS[call]
+    x, w = integers(x_shape, dtype), integers(w_shape, dtype)
+    wide = np.int32 if dtype == "int16" else None
+    expected = conv(x.astype("float64"), w.astype("float64"), **options)
+    for plan in (False, True):
+        y = run(call, x, w, layout, plan, dtype=wide)
+        np.testing.assert_array_equal(y.astype("float64"), expected)
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_not_finite(isa, call, layout, value):
+    """A zero of the border makes NaN of them, and other output channels see nothing of it."""
+    x_shape, w_shape, options = CALLS[call]
+    x = integers(x_shape)
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        w = integers(w_shape)
+        w[tuple(rng.integers(w_shape))] = value
+        expected = conv(x, w, **options)
+        assert not np.isfinite(expected).all()
+        for plan in (False, True):
+            np.testing.assert_array_equal(run(call, x, w, layout, plan), expected)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_flipped_strided_and_filled(isa, call):
+    x_shape, w_shape, options = CALLS[call]
+    x, w = integers(x_shape), integers(w_shape)
+    rank = x.ndim - 2
+    turned = np.ascontiguousarray(np.flip(w, tuple(range(2, rank + 2))))
+    np.testing.assert_array_equal(run(call, x, turned, flip=True), conv(x, w, **options))
+    apart = np.zeros((*x_shape[:-1], 2 * x_shape[-1]), np.float32)[..., ::2]
+    apart[...] = x
+    np.testing.assert_array_equal(run(call, apart, w[::-1]), conv(x, w[::-1], **options))
+    filled = run(call, x, w, fill_value=2)
+    np.testing.assert_array_equal(filled, conv(x, w, fill_value=2, **options))
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_neither_threads_nor_batch_decide(call):
+    x_shape, w_shape, _ = CALLS[call]
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((5, *x_shape[1:]), dtype=np.float32)
+    w = rng.standard_normal(w_shape, dtype=np.float32)
+    b = rng.standard_normal(w_shape[0], dtype=np.float32)
+    with fc.num_threads(1):
+        one = [run(call, x[i : i + 1], w, bias=b, activation="relu") for i in range(len(x))]
+    for threads in (1, 2, 3):
+        with fc.num_threads(threads):
+            y = run(call, x, w, bias=b, activation="relu")
+            np.testing.assert_array_equal(y, np.concatenate(one))
+            np.testing.assert_array_equal(run(call, x[:1], w, bias=b, activation="relu"), one[0])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("precision", ["highest", "medium"])
+@pytest.mark.parametrize("value", [1, np.nan, np.inf])
+def test_slices_of_tiles(layout, precision, value):
+    """Products of tiles leave out kernel slices that see the border alone."""
+    x_shape, w_shape, options = CALLS["3-D"]
+    x, w = integers(x_shape), integers(w_shape)
+    w[3, 2, 0, 1, 1] = w[7, 20, 2, 2, 2] = value
+    expected = conv(x, w, **options)
+    for plan in (False, True):
+        named = {"algorithm": "amx_split", "precision": precision}
+        np.testing.assert_array_equal(run("3-D", x, w, layout, plan, **named), expected)
