@@ -14,9 +14,9 @@ namespace fastconv {
 namespace {
 
 // In order of preference: the first of equal cost wins, and the last accepts everything.
-constexpr const Candidate* kCandidates[] = {&amx_split, &byte_dots,   &winograd,  &columns,
-                                            &direct,    &plane,       &pointwise, &row_stencil,
-                                            &stencil,   &im2col_gemm, &reference};
+constexpr const Candidate* kCandidates[] = {&amx_split,   &byte_dots, &short_dots,  &winograd,
+                                            &columns,     &direct,    &plane,       &pointwise,
+                                            &row_stencil, &stencil,   &im2col_gemm, &reference};
 
 // Waking a worker costs microseconds; below this much work a call stays on its own thread.
 constexpr std::int64_t kInlineMacs = 500'000;
@@ -66,7 +66,7 @@ bool is_named(const Candidate& candidate, Algorithm algorithm) {
     case Algorithm::direct:
       return &candidate == &columns || &candidate == &direct || &candidate == &plane ||
              &candidate == &pointwise || &candidate == &row_stencil || &candidate == &stencil ||
-             &candidate == &byte_dots;
+             &candidate == &byte_dots || &candidate == &short_dots;
     case Algorithm::winograd:
       return &candidate == &winograd;
     case Algorithm::im2col:
