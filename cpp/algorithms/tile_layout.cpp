@@ -152,7 +152,8 @@ std::int64_t words_of(std::int64_t channels, TileProduct product, bool scattered
 
 // In cycles, for sixteen output pixels: sixteen output channels multiply a word by dot products, or
 // sixteen words by AMX, in sixteen. A term of integers is gathered in one, of floats in some for
-// each part. No rate comes in, so that AMX and the plain loops sum floats in one order.
+// each part; a word of a position is cut in eight. No rate comes in, so that AMX and the plain
+// loops sum floats in one order.
 bool gathers(const Problem& problem, TileProduct product, bool scattered) {
   const TileScheme& scheme = scheme_of(product);
   if (problem.taps() == 1 || problem.in_channels >= scheme.channels) return false;
@@ -160,10 +161,12 @@ bool gathers(const Problem& problem, TileProduct product, bool scattered) {
   const double word = scattered ? 16 : scheme.turns;
   const double panels = real(divide_up(problem.out_channels, kTileRows));
   const double term = is_integer(product) ? 1 : 2 + 2 * scheme.parts;
-  const double apart =
-      word * panels * real(problem.taps() * words_of(problem.in_channels, product, scattered));
+  const std::int64_t words = words_of(problem.in_channels, product, scattered);
+  double cut = 20 + 8 * real(words) * scheme.parts;
+  for (const Axis& a : problem.axis) cut *= real(std::min(a.stride, a.kernel));
+  const double apart = cut + word * panels * real(problem.taps() * words);
   const double gathered = word * panels * real(words_of(problem.terms(), product, scattered)) +
-                          term * real(problem.terms());
+                          term * real(problem.terms()) + 20;
   return gathered < 0.9 * apart;
 }
 
@@ -367,9 +370,12 @@ double tile_cost(const Problem& problem, TileProduct product, const Machine& mac
   const double channels = real(round_up(problem.in_channels, scheme.channels));
   double staging =
       (columns ? 0.25 : 0.4) * (1 + scheme.parts) * positions * channels / (pixels * terms);
-  if (gathered) staging = 0.25 * (1 + scheme.parts);
+  if (gathered) staging = 0.25 * (1 + scheme.parts) * real(tiles * kTileRows) / pixels;
   staging *= element * 16 / machine.lanes;
-  const double each = problem.channels_last ? kOuterStore : columns ? kLanesPass : kOuterTranspose;
+  // Of dot products, whose sums are stored in a pass of their own, that is what counts; 1 -> 16
+  // channels, 2 x 2, are slower by a half than outer_product's own stores.
+  const double last = dots ? kLanesPass : kOuterStore;
+  const double each = problem.channels_last ? last : columns ? kLanesPass : kOuterTranspose;
   const double store = each * vectors / terms;
   const double weights = problem.keeps_weights ? 0.0 : 14.0 * element * vectors / pixels;
   return multiply + staging + store + weights;

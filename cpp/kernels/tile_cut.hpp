@@ -122,13 +122,47 @@ FASTCONV_INLINE void cut_words(const TilePositionsArgs& a, std::int64_t p, int r
 template <TileProduct P>
 FASTCONV_INLINE void cut_tile(const TilePositionsArgs& a, std::int64_t p, __mmask16 mask, char* to,
                               std::int64_t to_part, Magnitudes& magnitudes) {
-  for (int row = 0; row < 16; ++row) {
+  const int rows = is_integer(P) ? word_rows<P>(a.channels) : 16;
+  for (int row = 0; row < rows; ++row) {
     __m512i words[3];
     cut_words<P>(a, p, row, mask, magnitudes, words);
     FASTCONV_UNROLL
     for (int s = 0; s < kTileSchemes[static_cast<int>(P)].parts; ++s)
       _mm512_storeu_si512(to + s * to_part + row * 64, words[s]);
   }
+}
+
+// Four words of each of `count` lanes, from word `row` on.
+template <TileProduct P>
+FASTCONV_INLINE void cut_four_turned(const TilePositionsArgs& a, std::int64_t p, int row,
+                                     __mmask16 mask, std::int64_t count, char* to,
+                                     Magnitudes& magnitudes) {
+  __m512 block[4];
+  FASTCONV_UNROLL
+  for (int i = 0; i < 4; ++i) {
+    __m512i word[3];
+    cut_words<P>(a, p, row + i, mask, magnitudes, word);
+    block[i] = _mm512_castsi512_ps(word[0]);
+  }
+  avx512::transpose_blocks(block[0], block[1], block[2], block[3]);
+  if (count == 16) {
+    const auto store = [&](int l, __m128 words) {
+      _mm_storeu_ps(reinterpret_cast<float*>(to + l * 64), words);
+    };
+    FASTCONV_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      store(i, _mm512_extractf32x4_ps(block[i], 0));
+      store(i + 4, _mm512_extractf32x4_ps(block[i], 1));
+      store(i + 8, _mm512_extractf32x4_ps(block[i], 2));
+      store(i + 12, _mm512_extractf32x4_ps(block[i], 3));
+    }
+    return;
+  }
+  alignas(64) float turned[4][16];
+  FASTCONV_UNROLL
+  for (int i = 0; i < 4; ++i) _mm512_storeu_ps(turned[i], block[i]);
+  for (std::int64_t l = 0; l < count; ++l)
+    __builtin_memcpy(to + l * 64, turned[l % 4] + l / 4 * 4, 16);
 }
 
 // A tile whose rows are all words of one of `count` lanes. Words are made first, so that fewer
@@ -138,6 +172,14 @@ FASTCONV_INLINE void cut_turned(const TilePositionsArgs& a, std::int64_t p, std:
                                 char* to, std::int64_t to_part, Magnitudes& magnitudes) {
   constexpr TileScheme kScheme = kTileSchemes[static_cast<int>(P)];
   const __mmask16 mask = first_lanes_16(static_cast<int>(count));
+  if constexpr (is_integer(P)) {
+    const int rows = word_rows<P>(a.channels);
+    if (rows < 16) {
+      for (int row = 0; row < rows; row += 4)
+        cut_four_turned<P>(a, p, row, mask, count, to + row * 4, magnitudes);
+      return;
+    }
+  }
   avx512::F32 words[kScheme.parts][16];
   for (int row = 0; row < 16; ++row) {
     __m512i word[3];

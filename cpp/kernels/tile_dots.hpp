@@ -84,10 +84,17 @@ FASTCONV_INLINE void dots_of_tile(const TileProductArgs& a, const std::int32_t* 
                                   const char* w, char* to, std::int64_t count) {
   constexpr int kWhole = kTileRows / V::words * V::words, kRest = kTileRows - kWhole;
   const std::int64_t pitch = 64 * (Rows ? a.vectors : a.tiles);
+  // A few pixels at the end of a small picture (7 x 7: one) take half a block.
+  constexpr int kFew = V::words / 2;
   int k = 0;
-  for (; k < kWhole && k < count; k += V::words)
+  for (; k < kWhole && k < count; k += V::words) {
+    if constexpr (Rows) {
+      if (count - k <= kFew)
+        return dots_block<V, P, Rows, kFew, Tiles>(a, place + k, w, to + k * pitch);
+    }
     dots_block<V, P, Rows, V::words, Tiles>(a, Rows ? place + k : place, Rows ? w : w + k * 64,
                                             to + k * pitch);
+  }
   if constexpr (kRest > 0)
     if (k < count)
       dots_block<V, P, Rows, kRest, Tiles>(a, Rows ? place + k : place, Rows ? w : w + k * 64,

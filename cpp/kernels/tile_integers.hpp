@@ -8,6 +8,7 @@
 
 #include "kernels/table.hpp"
 #include "simd/inline.hpp"
+#include "simd/interleave.hpp"
 
 namespace fastconv::FASTCONV_ISA_NAMESPACE {
 
@@ -36,16 +37,47 @@ struct WordSources {
   }
 };
 
+// Pieces that overlap: nothing behind them is read.
+template <class T>
+FASTCONV_INLINE void copy_few(const T* from, std::int64_t count, T* to) {
+  const auto both_ends = [&](auto size) {
+    constexpr std::int64_t kCount = decltype(size)::value;
+    __builtin_memcpy(to, from, kCount * sizeof(T));
+    __builtin_memcpy(to + count - kCount, from + count - kCount, kCount * sizeof(T));
+  };
+  if (count >= 8)
+    both_ends(std::integral_constant<std::int64_t, 8>());
+  else if (count >= 4)
+    both_ends(std::integral_constant<std::int64_t, 4>());
+  else if (count >= 2)
+    both_ends(std::integral_constant<std::int64_t, 2>());
+  else
+    to[0] = from[0];
+}
+
+// Of sixteen lanes, zeros behind the first `count`.
 template <TileProduct P>
-FASTCONV_INLINE void make_words(const WordSources<P>& from, std::int64_t lanes,
-                                std::uint32_t offset, std::uint32_t* to) {
-  for (std::int64_t l = 0; l < lanes; ++l) {
-    std::uint32_t word = from.at[0][l];
+FASTCONV_INLINE void make_words(WordSources<P> from, std::int64_t count, std::uint32_t offset,
+                                std::uint32_t* to) {
+  Integer<P> few[kWordSide<P>][kTileRows];
+  if (count < kTileRows) {
     FASTCONV_UNROLL
-    for (int i = 1; i < kWordSide<P>; ++i)
-      word |= static_cast<std::uint32_t>(from.at[i][l]) << (kWordBits<P> * i);
-    to[l] = word ^ offset;
+    for (int i = 0; i < kWordSide<P>; ++i) {
+      for (Integer<P>& x : few[i]) x = 0;
+      copy_few(from.at[i], count, few[i]);
+      from.at[i] = few[i];
+    }
   }
+  interleave(from.at, to);
+  if (offset != 0)
+    for (int l = 0; l < kTileRows; ++l) to[l] ^= offset;
+}
+
+// Of so many channels, in whole fours. What lies behind them is multiplied by zeros or not at all.
+template <TileProduct P>
+FASTCONV_INLINE int word_rows(std::int64_t channels) {
+  constexpr int kSide = kWordSide<P>;
+  return static_cast<int>((channels + 4 * kSide - 1) / (4 * kSide)) * 4;
 }
 
 // The offset of bytes is 0 or 128, so that no carry leaves one.
@@ -72,20 +104,25 @@ void integer_positions(const TilePositionsArgs& a) {
     return;
   }
   const std::uint32_t offset = offset_word(a.offset);
+  const int rows = word_rows<P>(a.channels);
   for (std::int64_t p = 0; p < a.positions; p += kTileRows) {
     const std::int64_t count = a.positions - p < kTileRows ? a.positions - p : kTileRows;
-    for (int row = 0; row < 16; ++row) {
-      const WordSources<P> from(a, row, p);
-      std::uint32_t words[kTileRows];
-      if (count == kTileRows)
-        make_words<P>(from, kTileRows, offset, words);
-      else
-        make_words<P>(from, count, offset, words);
-      char* const to = a.to + p * 64 + (Turned ? row * 4 : row * 64);
+    alignas(64) std::uint32_t words[4][kTileRows];
+    for (int row = 0; row < rows; ++row) {
+      std::uint32_t* const at = words[row % 4];
+      make_words<P>(WordSources<P>(a, row, p), count, offset, at);
       if constexpr (!Turned) {
-        __builtin_memcpy(to, words, static_cast<std::size_t>(count) * 4);
+        __builtin_memcpy(a.to + p * 64 + row * 64, at, 64);
       } else {
-        for (std::int64_t l = 0; l < count; ++l) __builtin_memcpy(to + l * 64, words + l, 4);
+        if (row % 4 != 3) continue;
+        char* const to = a.to + p * 64 + (row - 3) * 4;
+        std::int64_t l = 0;
+        for (; l + 4 <= count; l += 4) turn_words(words, static_cast<int>(l), to + l * 64, 64);
+        if (l == count) continue;
+        char rest[64];
+        turn_words(words, static_cast<int>(l), rest, 16);
+        for (std::int64_t i = 0; l < count; ++l, ++i)
+          __builtin_memcpy(to + l * 64, rest + i * 16, 16);
       }
     }
   }

@@ -494,8 +494,10 @@ void each_isa(Visit visit) {
   }
 #ifdef FASTCONV_TEST_EMULATED_AVX512  // linked with kernels made of avx512_emulation/
   static const KernelTable amx = [] {
+    static TileKernels tiles = tiles_amx;
+    tiles.product[static_cast<int>(TileProduct::shorts)] = tiles_avx512_dots[TileProduct::shorts];
     KernelTable table = table_avx512;
-    table.tiles = &tiles_amx;
+    table.tiles = &tiles;
     return table;
   }();
   visit(amx);

@@ -251,6 +251,9 @@ inline float from_bf16(std::uint16_t half) {
 inline __m256i _mm512_cvtepi32_epi16(__m512i v) {
   return emu512::narrowed<__m256i, std::uint16_t>(v);
 }
+using __m128 = float __attribute__((vector_size(16)));
+inline __m128 _mm512_extractf32x4_ps(__m512 v, int q) { return __m128{v[4 * q], v[4 * q + 1], v[4 * q + 2], v[4 * q + 3]}; }
+inline void _mm_storeu_ps(float* p, __m128 v) { __builtin_memcpy(p, &v, sizeof v); }
 inline void _mm_storeu_si128(__m128i* p, __m128i v) { __builtin_memcpy(p, &v, sizeof v); }
 inline void _mm256_storeu_si256(__m256i* p, __m256i v) { __builtin_memcpy(p, &v, sizeof v); }
 
