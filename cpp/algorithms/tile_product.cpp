@@ -16,7 +16,6 @@
 // at alone, so that neither the threads nor the batch decide.
 #include <algorithm>
 #include <atomic>
-#include <bit>
 #include <cstring>
 #include <memory>
 #include <type_traits>
@@ -25,6 +24,7 @@
 #include "algorithms/candidates.hpp"
 #include "algorithms/store_box.hpp"
 #include "algorithms/tile_layout.hpp"
+#include "algorithms/tile_packing.hpp"
 #include "core/rounding.hpp"
 #include "pack/stage.hpp"
 #include "pack/weights.hpp"
@@ -36,42 +36,6 @@ namespace {
 // A sum is rounded once for each product of parts, slab and tap, a sum in order once for each
 // channel and tap: with fewer channels the latter is the more accurate (3 channels, 5 x 5: by 1.4).
 constexpr std::int64_t kMinChannels = 12;
-
-// What precedes the packed weights.
-struct TileHeader {
-  Extremes allowed;  // of the input
-};
-
-std::uint32_t bits_of(double x) { return std::bit_cast<std::uint32_t>(static_cast<float>(x)); }
-
-// Which magnitudes of the input go with those of the weights; false where too few would.
-//   least: the smallest part stays above 2^-126, and the smallest product so far above it that what
-//          is flushed is nothing beside u * S
-//   most:  no sum overflows
-bool allow(const Extremes& weights, std::int64_t terms, Extremes& input) {
-  input.least = 0;
-  input.most = 0x7f7fffffu;
-  if (weights.most == 0) return true;
-  constexpr double kEveryLeast = 0x1p-40, kEveryMost = 0x1p60;
-  const double smallest = std::bit_cast<float>(weights.least + 1);
-  const double largest = std::bit_cast<float>(weights.most);
-  if (!(largest < 0x1p120) || smallest < 0x1p-103) return false;
-  const double least = std::max(0x1p-103, 0x1p-92 / smallest);
-  const double most = std::min(0x1p120, 0x1p126 / (largest * static_cast<double>(terms)));
-  if (least > kEveryLeast || most < kEveryMost) return false;
-  input.least = bits_of(least) - 1;
-  input.most = bits_of(most);
-  return true;
-}
-
-// Where rounding to bfloat16 is what was asked for, anything goes.
-bool looks_at_magnitudes(const Problem& problem, TileProduct product) {
-  return !is_integer(product) && (product != TileProduct::one || problem.x_type == DType::bf16);
-}
-
-std::int32_t offset_of(const Problem& problem, TileProduct product) {
-  return product == TileProduct::bytes && problem.x_type == DType::i8 ? 128 : 0;
-}
 
 // `S` is what is staged: float, or of integers bytes or int16 (kernels/args.hpp).
 template <class S>
@@ -88,11 +52,6 @@ bool holds(const Problem& problem, const Tensor& x) {
   return same && whole && !problem.complex;
 }
 
-const TileForm& form_of(const KernelTable& table, const TileLayout& layout) {
-  const TileKernels::Kernels& kernels = (*table.tiles)[layout.product];
-  return layout.columns ? kernels.columns : kernels.rows;
-}
-
 template <class S>
 class TileRunner {
  public:
@@ -105,7 +64,7 @@ class TileRunner {
         layout_(layout),
         shape_(tile_panels(problem)),
         table_(table),
-        kernels_(form_of(table, layout)),
+        kernels_(tile_form(table, layout)),
         operands_(operands),
         panels_(panels),
         allowed_(allowed),
@@ -196,7 +155,7 @@ class TileRunner {
           cut(tile, patch, pad.patch, 0, to, &extremes);
         }
       }
-      if (looks_at_magnitudes(problem_, layout_.product) &&
+      if (tiles_look_at_magnitudes(problem_, layout_.product) &&
           (extremes.least < allowed_.least || extremes.most > allowed_.most))
         return false;
     }
@@ -250,7 +209,7 @@ class TileRunner {
                            patch.channels,
                            nullptr,
                            layout_.part_bytes(),
-                           offset_of(problem_, layout_.product),
+                           tile_offset(problem_, layout_.product),
                            extremes};
     if (args.channel != 1) args.position = 1;
     const BorderPosition border(*this, patch.channels, extremes);
@@ -298,7 +257,7 @@ class TileRunner {
           value = static_cast<S>(run.problem_.fill[0].i32);
       }
       run.kernels_.positions({fill, 64, 1, 1, channels, bytes, 64,
-                              offset_of(run.problem_, run.layout_.product), extremes});
+                              tile_offset(run.problem_, run.layout_.product), extremes});
     }
   };
 
@@ -307,7 +266,7 @@ class TileRunner {
     const Index3& step = patch.layout.axis;
     TilePositionsArgs args{
         from,           step[2], patch.layout.channel, 0,
-        patch.channels, to,      layout_.part_bytes(), offset_of(problem_, layout_.product),
+        patch.channels, to,      layout_.part_bytes(), tile_offset(problem_, layout_.product),
         extremes};
     if (layout_.gathered) {
       args.term = layout_.term.data() + first_term;
@@ -428,21 +387,18 @@ class TileRunner {
   const Reading reading_;
 };
 
-// Packed weights: header | for bytes what the offset of the input adds to each output | panels
 class TileExecution final : public Execution {
  public:
   TileExecution(const Problem& problem, TileProduct product, const Tensor& x,
                 const KernelTable& kernels, const Machine& machine)
       : problem_(problem),
         kernels_(kernels),
-        shape_(tile_panels(problem)),
-        layout_(make_tile_layout(problem, product, x, machine)) {}
+        layout_(make_tile_layout(problem, product, x, machine)),
+        packing_(problem_, layout_, kernels) {}
 
   std::int64_t tasks() const override { return layout_.tasks.count(); }
 
-  std::int64_t packed_bytes() const override {
-    return panels_offset() + problem_.groups * shape_.group_width() / kTileRows * vector_bytes();
-  }
+  std::int64_t packed_bytes() const override { return packing_.bytes(); }
 
   bool packs_like(const Execution& other) const override {
     const TileLayout& l = static_cast<const TileExecution&>(other).layout_;
@@ -451,14 +407,7 @@ class TileExecution final : public Execution {
   }
 
   bool pack(const Weights& w, void* to, int workers) const override {
-    switch (layout_.product) {
-      case TileProduct::bytes:
-        return pack_integers<std::uint8_t>(w, static_cast<char*>(to), workers);
-      case TileProduct::shorts:
-        return pack_integers<std::int16_t>(w, static_cast<char*>(to), workers);
-      default:
-        return pack_floats(w, static_cast<char*>(to), workers);
-    }
+    return packing_.pack(w, static_cast<char*>(to), workers);
   }
 
   std::int64_t scratch_bytes() const override {
@@ -478,161 +427,28 @@ class TileExecution final : public Execution {
       run_as<std::int16_t>(operands, operands.bias, scratch, workers, interrupt);
     } else if (layout_.product != TileProduct::bytes) {
       run_as<float>(operands, operands.bias, scratch, workers, interrupt);
-    } else if (offset() == 0) {
+    } else if (tile_offset(problem_, layout_.product) == 0) {
       run_as<std::uint8_t>(operands, operands.bias, scratch, workers, interrupt);
     } else {
-      const std::vector<std::int32_t> bias = offset_bias(operands);
+      const std::vector<std::int32_t> bias = packing_.offset_bias(operands);
       run_as<std::uint8_t>(operands, bias.data(), scratch, workers, interrupt);
     }
   }
 
  private:
-  std::int64_t channels() const { return problem_.groups * problem_.out_channels; }
-  std::int64_t vector_bytes() const {
-    return static_cast<std::int64_t>(layout_.step.size()) * layout_.scheme.parts * kTileBytes;
-  }
-  std::int32_t offset() const { return offset_of(problem_, layout_.product); }
-  std::int64_t panels_offset() const {
-    return 64 +
-           (offset() != 0 ? round_to_line(channels() * std::int64_t{sizeof(std::int32_t)}) : 0);
-  }
-
-  // Terms as the slabs take them: of all taps in one, or a tap at a time.
-  std::int64_t tile_taps() const { return layout_.gathered ? 1 : problem_.taps(); }
-  std::int64_t tile_channels() const { return problem_.terms() / tile_taps(); }
-
-  // pack(panel, its group, its number, where its slabs go, worker)
-  template <class Pack>
-  void for_each_panel(char* to, int workers, Pack pack) const {
-    parallel_for(problem_.groups * shape_.panels(), workers,
-                 [&](std::int64_t index, int worker) noexcept {
-                   const std::int64_t group = index / shape_.panels();
-                   const std::int64_t panel = index % shape_.panels();
-                   pack(group, panel,
-                        to + panels_offset() +
-                            (group * shape_.group_width() + panel * shape_.panel) / kTileRows *
-                                vector_bytes(),
-                        worker);
-                 });
-  }
-  // pack(first term, channels, where they go)
-  template <class Pack>
-  void for_each_slab(std::int64_t panel, char* at, Pack pack) const {
-    const std::int64_t taps = tile_taps(), slab = layout_.scheme.channels;
-    for (std::int64_t c = 0; c < tile_channels(); c += slab) {
-      pack(c * taps, std::min(slab, tile_channels() - c), at);
-      at += taps * layout_.scheme.parts * (shape_.width(panel) / kTileRows) * kTileBytes;
-    }
-  }
-
-  template <class S>
-  bool pack_integers(const Weights& w, char* to, int workers) const {
-    const std::int64_t terms = problem_.terms();
-    constexpr std::int64_t kElement = sizeof(S);
-    const bool runs = terms_are_runs(problem_, w);
-    const bool dense = runs && size_of(w.type) == kElement && w.out % kElement == 0;
-    // Rows of a panel, and one before it is narrowed.
-    const std::size_t each = dense ? 0 : static_cast<std::size_t>(terms * shape_.panel);
-    const std::unique_ptr<S[]> rows(new S[each * static_cast<std::size_t>(workers)]);
-    const std::unique_ptr<std::int32_t[]> wide(
-        new std::int32_t[dense ? 0 : static_cast<std::size_t>(terms * workers)]);
-    const auto pack_one = form_of(kernels_, layout_).weights;
-    for_each_panel(to, workers, [&](std::int64_t group, std::int64_t panel, char* at, int worker) {
-      const std::int64_t first = group * problem_.out_channels + panel * shape_.panel;
-      const std::int64_t count = shape_.channels(panel);
-      const S* from = reinterpret_cast<const S*>(w.data + first * w.out);
-      std::int64_t pitch = w.out / kElement;
-      if (!dense) {
-        S* const narrow = rows.get() + static_cast<std::size_t>(worker) * each;
-        std::int32_t* const row = wide.get() + worker * terms;
-        for (std::int64_t k = 0; k < count; ++k) {
-          S* const to_row = narrow + k * terms;
-          if (runs && w.type == DType::i8) {
-            const auto* const bytes =
-                reinterpret_cast<const std::int8_t*>(w.data + (first + k) * w.out);
-            for (std::int64_t t = 0; t < terms; ++t) to_row[t] = static_cast<S>(bytes[t]);
-            continue;
-          }
-          gather_weights<std::int32_t>(kernels_, problem_, w, first + k, 0, terms, row);
-          for (std::int64_t t = 0; t < terms; ++t) to_row[t] = static_cast<S>(row[t]);
-        }
-        from = narrow;
-        pitch = terms;
-      }
-      for_each_slab(panel, at, [&](std::int64_t term, std::int64_t slab_channels, char* slab) {
-        pack_one({from + term, slab_channels, tile_taps(), shape_.width(panel) / kTileRows, slab,
-                  nullptr, count, pitch});
-      });
-      if (offset() == 0) return;
-      auto* const offsets = reinterpret_cast<std::int32_t*>(to + 64) + first;
-      for (std::int64_t k = 0; k < count; ++k) {
-        std::uint32_t sum = 0;
-        for (std::int64_t t = 0; t < terms; ++t)
-          sum += static_cast<std::uint32_t>(static_cast<std::int8_t>(from[k * pitch + t]));
-        offsets[k] = static_cast<std::int32_t>(0u - sum * static_cast<std::uint32_t>(offset()));
-      }
-    });
-    const TileHeader header;
-    std::memcpy(to, &header, sizeof header);
-    return true;
-  }
-
-  bool pack_floats(const Weights& w, char* to, int workers) const {
-    const std::int64_t taps = tile_taps();
-    const std::int64_t each = layout_.scheme.channels * taps * shape_.panel;
-    const std::unique_ptr<float[]> rows(new float[static_cast<std::size_t>(each * workers)]);
-    std::vector<Extremes> extremes(static_cast<std::size_t>(workers));
-    const auto pack_one = form_of(kernels_, layout_).weights;
-    for_each_panel(to, workers, [&](std::int64_t group, std::int64_t panel, char* at, int worker) {
-      float* const buffer = rows.get() + worker * each;
-      for_each_slab(panel, at, [&](std::int64_t term, std::int64_t slab_channels, char* slab) {
-        pack_panel<float>(kernels_, problem_, w, shape_, group, panel, term, slab_channels * taps,
-                          buffer);
-        pack_one({buffer, slab_channels, taps, shape_.width(panel) / kTileRows, slab,
-                  &extremes[static_cast<std::size_t>(worker)]});
-      });
-    });
-    Extremes all;
-    for (const Extremes& e : extremes) {
-      all.least = std::min(all.least, e.least);
-      all.most = std::max(all.most, e.most);
-    }
-    TileHeader header;
-    const bool suits = !looks_at_magnitudes(problem_, layout_.product) ||
-                       allow(all, problem_.terms(), header.allowed);
-    std::memcpy(to, &header, sizeof header);
-    return suits;
-  }
-
-  // Where the input is signed, tiles take x + 128: sums have 128 times the weights' sum too much.
-  std::vector<std::int32_t> offset_bias(const Operands& operands) const {
-    std::vector<std::int32_t> bias(static_cast<std::size_t>(channels()));
-    std::memcpy(bias.data(), static_cast<const char*>(operands.packed) + 64,
-                bias.size() * sizeof(std::int32_t));
-    if (operands.bias != nullptr) {
-      const auto* const given = static_cast<const std::uint32_t*>(operands.bias);
-      for (std::size_t k = 0; k < bias.size(); ++k)
-        bias[k] = static_cast<std::int32_t>(static_cast<std::uint32_t>(bias[k]) + given[k]);
-    }
-    return bias;
-  }
-
   template <class S>
   void run_as(const Operands& operands, const void* bias, char* scratch, int workers,
               Interrupt& interrupt) const {
-    TileHeader header;
-    std::memcpy(&header, operands.packed, sizeof header);
-    TileRunner<S> run(problem_, layout_, kernels_, operands, bias,
-                      static_cast<const char*>(operands.packed) + panels_offset(), header.allowed,
-                      scratch, interrupt);
+    TileRunner<S> run(problem_, layout_, kernels_, operands, bias, packing_.panels(operands),
+                      packing_.allowed(operands), scratch, interrupt);
     parallel_for(tasks(), workers,
                  [&run](std::int64_t index, int worker) noexcept { run.task(index, worker); });
   }
 
   const Problem problem_;
   const KernelTable& kernels_;
-  const PanelShape shape_;
   const TileLayout layout_;
+  const TilePacking packing_;
 };
 
 constexpr const char* kTooLarge = "the input of one output is too large to be staged whole";
