@@ -79,6 +79,14 @@ CALLS = (
     ((1, 1, 1), 6, 4, {"groups": 2}),
 )
 DTYPES = ("float32", "float64", "int8", "uint16", "float16", "complex64", "int64")
+# Products of tiles: narrow integers alone, at every width.
+TILES = (
+    ((1, 1), 70, 17, {}),
+    ((3, 3), 67, 16, {"padding": 1}),
+    ((3, 3), 3, 16, {"padding": 1}),
+    ((2, 4), 1, 33, {"stride": 2}),
+)
+NARROW = ("int8", "uint8", "int16")
 
 
 ALGORITHMS = ("auto", "direct", "im2col", "reference")
@@ -90,9 +98,11 @@ def problems(layout, widths):
     from reference import conv
     from strategies import values
 
-    for number, (kernel, c, k, options) in enumerate(CALLS):
+    for number, (kernel, c, k, options) in enumerate(CALLS + TILES):
         for width in widths:
             dtype = DTYPES[(number + width) % 7] if width % 3 == 0 else "float32"
+            if number >= len(CALLS):
+                dtype = NARROW[(number + width) % 3]
             rng = np.random.default_rng(width)
             x = values((2, c, *(4, 3)[: len(kernel) - 1], width), dtype, rng, "exact")
             w = values((k, c // options.get("groups", 1), *kernel), dtype, rng, "exact")

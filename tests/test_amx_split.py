@@ -1,4 +1,4 @@
-"""Products of tiles: float32 by parts of bfloat16, half precision, bytes.
+"""Products of tiles: float32 by parts of bfloat16, half precision, bytes and int16.
 
 Where the processor has no tiles, plain loops take their place when the algorithm is named, with the
 same bits (``tests/cpp/test_tiles.cpp`` compares them), so all of this runs everywhere.
@@ -269,14 +269,38 @@ def test_plain_loops_are_not_chosen():
     assert "no instruction" in reasons["amx_split (tile_product)"]
 
 
+# Few channels: the terms of all taps share the words that are multiplied.
+GATHERED = {
+    "a picture": ((2, 3, 33, 35), (24, 3, 3, 3), {"padding": 1}),
+    "stem": ((1, 3, 40, 41), (33, 3, 7, 7), {"stride": 2, "padding": 3}),
+    "stem, mirrored": ((1, 3, 23, 25), (32, 3, 3, 3), {"padding": 2, "padding_mode": "reflect"}),
+    "one channel": ((2, 1, 28, 28), (16, 1, 5, 5), {}),
+    "narrower than a tile": ((2, 2, 9, 7), (17, 2, 3, 3), {"padding": 1}),
+    "five channels": ((1, 5, 20, 19), (20, 5, 3, 3), {"stride": 3, "dilation": 2}),
+    "sixteen": ((1, 16, 20, 18), (32, 16, 3, 3), {"padding": 1}),
+    "groups of four": ((1, 12, 15, 16), (48, 4, 3, 3), {"groups": 3, "padding": 1}),
+    "1-D of one": ((2, 1, 900), (16, 1, 100), {"stride": 2}),
+    "3-D of two": ((1, 2, 6, 9, 17), (16, 2, 3, 3, 3), {"padding": 1}),
+}
+
+
+def extreme(dtype, shape):
+    """Of the whole range, its ends often, so that products reach their largest."""
+    info = np.iinfo(dtype)
+    values = RNG.integers(info.min, info.max + 1, shape)
+    ends = RNG.choice([info.min, info.max], shape)
+    return np.where(RNG.random(shape) < 0.3, ends, values).astype(dtype)
+
+
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-@pytest.mark.parametrize("x_type", [np.uint8, np.int8])
-@pytest.mark.parametrize("layer", LAYERS)
-def test_bytes_are_exact(isa, layer, x_type, layout):
-    x_shape, w_shape, options = LAYERS[layer]
-    low, high = np.iinfo(x_type).min, np.iinfo(x_type).max
-    x = RNG.integers(low, high + 1, x_shape).astype(x_type)
-    w = RNG.integers(-128, 128, w_shape).astype(np.int8)
+@pytest.mark.parametrize(
+    "types", ["uint8 int8", "int8 int8", "uint8 uint8", "int16 int16", "int16 int8"]
+)
+@pytest.mark.parametrize("layer", [*LAYERS, *GATHERED])
+def test_narrow_integers_are_exact(isa, layer, types, layout):
+    x_shape, w_shape, options = {**LAYERS, **GATHERED}[layer]
+    x_type, w_type = types.split()
+    x, w = extreme(x_type, x_shape), extreme(w_type, w_shape)
     bias = RNG.integers(-(2**31), 2**31, w_shape[0]).astype(np.int32)
     expected = conv(x, w, bias, dtype=np.int32, **options)
     x = x if layout == "NCHW" else np.ascontiguousarray(np.moveaxis(x, 1, -1))
@@ -286,11 +310,39 @@ def test_bytes_are_exact(isa, layer, x_type, layout):
     assert np.array_equal(got, expected)
 
 
-@pytest.mark.parametrize("x_type", [np.uint8, np.int8])
-@pytest.mark.parametrize("fill", [0, 5, -7, 200, 1000])
-def test_bytes_with_any_border(isa, x_type, fill):
-    x = RNG.integers(0, 128, (2, 64, 9, 10)).astype(x_type)
-    w = RNG.integers(-128, 128, (32, 64, 3, 3)).astype(np.int8)
+@pytest.mark.parametrize("types", ["uint8 int8", "int8 int8"])
+@pytest.mark.parametrize(("low", "high"), [(0, 0), (0, -1), (-1, 0), (-1, -1)])
+def test_sums_of_nothing_but_extremes(isa, types, low, high):
+    """Where saturating instructions would clip: 255 times -128, and all their like."""
+    x_type, w_type = types.split()
+    ends = [(np.iinfo(t).min, np.iinfo(t).max) for t in (x_type, w_type)]
+    x = np.full((1, 64, 9, 9), ends[0][low], x_type)
+    w = np.full((32, 64, 3, 3), ends[1][high], w_type)
+    for channels in (64, 3):
+        got = fc.conv2d(x[:, :channels], w[:, :channels], padding=1, dtype=np.int32)
+        expected = conv(x[:, :channels], w[:, :channels], padding=1, dtype=np.int32)
+        assert np.array_equal(got, expected)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("x_type", [np.uint8, np.int8, np.int16])
+def test_narrow_integers_in_any_order_of_axes(isa, x_type, flip):
+    """Where rows or channels do not lie side by side, or lie backwards; in input and weights."""
+    x = extreme(x_type, (2, 30, 40, 22)).transpose(0, 3, 2, 1)[:, :20, ::-2, ::-1]
+    w = extreme(np.int8, (3, 3, 20, 32)).transpose(3, 2, 1, 0)[:, :, ::-1]
+    expected = conv(x, w, padding=1, dtype=np.int32, flip=flip)
+    assert np.array_equal(fc.conv2d(x, w, padding=1, dtype=np.int32, flip=flip), expected)
+    expected = conv(x[:, :3], w[:, :3], padding=1, dtype=np.int32, flip=flip)
+    got = fc.conv2d(x[:, :3], w[:, :3], padding=1, dtype=np.int32, flip=flip)
+    assert np.array_equal(got, expected)
+
+
+@pytest.mark.parametrize("x_type", [np.uint8, np.int8, np.int16])
+@pytest.mark.parametrize("channels", [64, 3])
+@pytest.mark.parametrize("fill", [0, 5, -7, 200, 1000, 70_000])
+def test_narrow_integers_with_any_border(isa, x_type, fill, channels):
+    x = RNG.integers(0, 128, (2, channels, 9, 10)).astype(x_type)
+    w = RNG.integers(-128, 128, (32, channels, 3, 3)).astype(np.int8)
     options = {"padding": 2, "fill_value": fill, "dtype": np.int32}
     expected = conv(x.astype(np.int32), w.astype(np.int32), padding=2, fill_value=fill)
     assert np.array_equal(fc.conv2d(x, w, **options), expected)
@@ -306,4 +358,15 @@ def test_bytes_by_instruction():
     if "no instruction" in reasons["direct (byte_dots)"]:
         pytest.skip("no dot products of bytes here")
     assert explained.kernel == "byte_dots"
-    assert fc.explain(x, w.astype(np.uint8), padding=1, dtype=np.int32).kernel != "byte_dots"
+    # Unsigned weights are pairs of int16.
+    assert fc.explain(x, w.astype(np.uint8), padding=1, dtype=np.int32).kernel == "short_dots"
+
+
+@pytest.mark.skipif("avx2" not in fc.available_isas(), reason="an instruction of AVX2")
+def test_narrow_integers_by_avx2():
+    """Without dot products of bytes, pairs of int16 are multiplied, not int32."""
+    x = np.zeros((1, 64, 28, 28), np.int16)
+    w = np.zeros((64, 64, 3, 3), np.int16)
+    with fc.isa("avx2"):
+        assert fc.explain(x, w, padding=1, dtype=np.int32).kernel == "short_dots"
+        assert fc.explain(x, w, padding=1, dtype=np.int64).kernel != "short_dots"

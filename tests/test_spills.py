@@ -37,7 +37,9 @@ INSTRUCTION = re.compile(r"^\s*([0-9a-f]+):\t(\S+)\s*(.*)$")
 class X86:
     """How objdump writes x86-64 instructions in AT&T syntax."""
 
-    product = re.compile(r"\{vex\}|v(fn?m(add|sub)|mulp[sd]|pmull[dq]|pmuludq|pdpbusd|dpbf16ps)")
+    product = re.compile(
+        r"\{vex\}|v(fn?m(add|sub)|mulp[sd]|pmull[dq]|pmuludq|pmaddwd|pdpwssd|pdpbusd|dpbf16ps)"
+    )
     jump = re.compile(r"j\w+")
     target = re.compile(r"^([0-9a-f]+)\b")
     vector = re.compile(r"%[xyz]mm")
@@ -152,7 +154,7 @@ def test_hot_loops_of_the_kernels_do_not_spill(isa_objects):
         command = [tool, "-d", "-C", "--no-show-raw-insn", path]
         listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         found, hot = spills(listing, isa)
-        fewest = {"avx512_dots": 8, "avx_vnni": 4}.get(isa, 41)
+        fewest = {"avx512_dots": 12, "avx_vnni": 8, "avx2_pairs": 4, "avx512_pairs": 4}.get(isa, 41)
         assert hot >= fewest, (
             f"{path}: {hot} hot loops: these are not the kernels, or not understood"
         )

@@ -74,18 +74,17 @@ class TileLayer {
       : kernels_((*table.tiles)[p].rows), scheme_(kTileSchemes[static_cast<int>(p)]), product_(p) {
     slabs_ = kChannels / scheme_.channels;
     std::mt19937 generator(1);
-    const auto small = [&] { return static_cast<int>(generator() % 9) - 4; };
-    const auto fill = [&](std::vector<float>& v, std::int64_t n) {
-      v.resize(static_cast<std::size_t>(n));
-      for (float& x : v) {
-        const std::int32_t integer = small();
-        if (p == TileProduct::bytes)
-          std::memcpy(&x, &integer, sizeof x);
-        else
-          x = static_cast<float>(integer);
+    // Small numbers, as they are staged.
+    const std::size_t size = p == TileProduct::bytes ? 1 : p == TileProduct::shorts ? 2 : 4;
+    const auto fill = [&](std::vector<char>& v, std::int64_t n) {
+      v.resize(static_cast<std::size_t>(n) * size);
+      for (std::size_t i = 0; i < v.size(); i += size) {
+        const auto integer = static_cast<std::int32_t>(generator() % 9) - 4;
+        const auto real = static_cast<float>(integer);
+        std::memcpy(v.data() + i, is_integer(p) ? static_cast<const void*>(&integer) : &real, size);
       }
     };
-    std::vector<float> plane, filters;
+    std::vector<char> plane, filters;
     x_.resize(static_cast<std::size_t>(slabs_ * slab_bytes() + 15 * 64 + 64));
     w_.resize(static_cast<std::size_t>(slabs_ * kTaps * scheme_.parts * 2 * kTileBytes));
     Extremes extremes;
@@ -96,7 +95,8 @@ class TileLayer {
                           x() + s * slab_bytes(), kPositions * 64,
                           p == TileProduct::bytes ? 128 : 0, &extremes});
       kernels_.weights({filters.data(), scheme_.channels, kTaps, 2,
-                        w_.data() + s * kTaps * scheme_.parts * 2 * kTileBytes, &extremes});
+                        w_.data() + s * kTaps * scheme_.parts * 2 * kTileBytes, &extremes, 32,
+                        scheme_.channels * kTaps});
       for (int i = 0; i < 3; ++i)
         for (int j = 0; j < 3; ++j)
           step_.push_back(

@@ -41,6 +41,7 @@ bool rows_share_loads(const Problem& problem);
 
 extern const Candidate amx_split;
 extern const Candidate byte_dots;
+extern const Candidate short_dots;
 extern const Candidate winograd;
 extern const Candidate columns;
 extern const Candidate direct;

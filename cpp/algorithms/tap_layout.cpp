@@ -88,8 +88,7 @@ class Builder {
     TapBox box;
     box.tile = tile;
     for (int a = 0; a < 3; ++a)
-      box.seen[a] =
-          seen_inputs(problem_.axis[a], tile.origin[a], tile.origin[a] + tile.size[a]);
+      box.seen[a] = seen_inputs(problem_.axis[a], tile.origin[a], tile.origin[a] + tile.size[a]);
     const auto& axis = problem_.axis;
     for (std::int64_t i = 0; i < axis[0].kernel; ++i)
       for (std::int64_t j = 0; j < axis[1].kernel; ++j)

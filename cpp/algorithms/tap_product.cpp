@@ -73,8 +73,7 @@ class PackedTaps {
            problem_.taps();
   }
   std::int64_t weight_bytes() const {
-    return round_to_line(problem_.groups * shape_.group_width() * rows() *
-                         std::int64_t{sizeof(T)});
+    return round_to_line(problem_.groups * shape_.group_width() * rows() * std::int64_t{sizeof(T)});
   }
 
   const Problem& problem_;
@@ -172,8 +171,8 @@ class TapRun {
       for (std::int64_t h = 0; h < rows; ++h, to += row * step) {
         const char* const at = from + d * x.axis[0] + h * x.axis[1];
         if (turns) {
-          kernels_.pack({reinterpret_cast<const T*>(at), x.channel / kElement, channels, row, to,
-                         step});
+          kernels_.pack(
+              {reinterpret_cast<const T*>(at), x.channel / kElement, channels, row, to, step});
         } else {
           for (std::int64_t w = 0; w < row; ++w)
             read_row<T>(table_, problem_.x_type, at + w * x.axis[2], x.channel, to + w * step, 1,
@@ -233,8 +232,7 @@ class TapRun {
     constexpr std::int64_t kElement = sizeof(T), kRun = 512;
     if (operands_.packed != nullptr) {
       // Blocks follow each other, of one panel and the next.
-      const std::int64_t each =
-          TapLayout::tap_rows(packed_.channels(block)) * shape_.width(panel);
+      const std::int64_t each = TapLayout::tap_rows(packed_.channels(block)) * shape_.width(panel);
       const T* const w = static_cast<const T*>(operands_.packed) +
                          packed_.offset(group, panel, block) + (tap + 1) * each;
       return {reinterpret_cast<const char*>(w), kRun, kRun, each * kElement / kRun};
@@ -297,9 +295,8 @@ class TapExecution final : public Execution {
   std::int64_t tasks() const override { return layout_.tasks.count(); }
 
   std::int64_t packed_bytes() const override {
-    return as_compute([&](auto zero) {
-      return PackedTaps<decltype(zero)>(problem_, layout_, shape_).bytes();
-    });
+    return as_compute(
+        [&](auto zero) { return PackedTaps<decltype(zero)>(problem_, layout_, shape_).bytes(); });
   }
 
   bool packs_like(const Execution& other) const override {

@@ -4,7 +4,6 @@
 
 #include "algorithms/candidates.hpp"
 #include "algorithms/offsets.hpp"
-#include "algorithms/tap_layout.hpp"
 #include "core/rounding.hpp"
 
 namespace fastconv {
@@ -45,24 +44,48 @@ struct Reach {
   }
 };
 
-// Its parts, and what they are cut from, a slab at a time.
-double position_bytes(const Problem& problem, const TileScheme& scheme) {
-  const std::int64_t channels = problem.in_channels;
-  return 64.0 * scheme.parts * static_cast<double>(divide_up(channels, scheme.channels)) +
-         size_of(problem.compute) *
-             static_cast<double>(std::min<std::int64_t>(channels, scheme.channels));
+int staged_size(TileProduct product) {
+  return product == TileProduct::bytes ? 1 : product == TileProduct::shorts ? 2 : 4;
 }
 
+const TileScheme& scheme_of(TileProduct product) { return kTileSchemes[static_cast<int>(product)]; }
+
+// What a box stages, in bytes: positions, and what they are cut from, a slab at a time.
+struct Staged {
+  double position;  // of its patch
+  double pixel;
+
+  Staged(const Problem& problem, TileProduct product, bool gathered) {
+    const TileScheme& scheme = scheme_of(product);
+    const std::int64_t channels = problem.in_channels, size = staged_size(product);
+    const auto cut = [&](std::int64_t n) {
+      return 64.0 * scheme.parts * static_cast<double>(divide_up(n, scheme.channels));
+    };
+    position = static_cast<double>(size * channels);
+    pixel = 0;
+    if (gathered) {
+      pixel = cut(problem.terms());
+    } else {
+      position = static_cast<double>(size * std::min<std::int64_t>(channels, scheme.channels)) +
+                 cut(channels);
+    }
+  }
+  double bytes(const Reach& reach, const Index3& box) const {
+    return reach.positions(box) * position + pixel * static_cast<double>(box[0] * box[1] * box[2]);
+  }
+};
+
 // The same whatever the threads, since it may decide which elements are looked at.
-Index3 choose_box(const Problem& problem, const TileScheme& scheme, const Machine& machine) {
+Index3 choose_box(const Problem& problem, TileProduct product, bool gathered,
+                  const Machine& machine) {
   Index3 box;
   for (int a = 0; a < 3; ++a) box[a] = problem.axis[a].out;
   const Reach reach(problem);
-  const double bytes = position_bytes(problem, scheme);
+  const Staged staged(problem, product, gathered);
   const double budget = static_cast<double>(std::min(machine.l2 * 2 / 5, kMostStaged));
-  while (reach.positions(box) * bytes > budget && shrink(box, kMinPixels)) {
+  while (staged.bytes(reach, box) > budget && shrink(box, kMinPixels)) {
   }
-  while (reach.positions(box) * bytes > kMostEver && shrink(box, 1)) {
+  while (staged.bytes(reach, box) > kMostEver && shrink(box, 1)) {
   }
   for (int a = 0; a < 3; ++a)
     box[a] = divide_up(problem.axis[a].out, divide_up(problem.axis[a].out, box[a]));
@@ -93,10 +116,14 @@ TileRun choose_run(std::int64_t height, std::int64_t width, std::int64_t pitch, 
 }
 
 // The fill value comes in the compute type and may be more than the input's type can hold.
-bool border_has_type(const Problem& problem) {
+bool border_has_type(const Problem& problem, TileProduct product) {
   if (!problem.padded() || problem.border != Border::constant) return true;
   for (const Scalar& fill : problem.fill) {
     const auto bits = static_cast<std::uint32_t>(fill.i32);
+    if (product == TileProduct::shorts) {
+      if (fill.i32 != static_cast<std::int16_t>(fill.i32)) return false;
+      continue;
+    }
     switch (problem.x_type) {
       case DType::u8:
         if (fill.i32 < 0 || fill.i32 > 255) return false;
@@ -116,19 +143,52 @@ bool border_has_type(const Problem& problem) {
   return true;
 }
 
-bool positions_are_columns(const Problem& problem) {
-  return problem.taps() == 1 && !problem.channels_last;
+// Words of a position that a kernel multiplies for each output: dot products leave out what is
+// nothing but zeros.
+std::int64_t words_of(std::int64_t channels, TileProduct product, bool scattered) {
+  const std::int64_t side = scheme_of(product).channels / 16;
+  return scattered ? divide_up(channels, side) : 16 * divide_up(channels, 16 * side);
+}
+
+// In cycles, for sixteen output pixels: sixteen output channels multiply a word by dot products, or
+// sixteen words by AMX, in sixteen. A term of integers is gathered in one, of floats in some for
+// each part; a word of a position is cut in eight. No rate comes in, so that AMX and the plain
+// loops sum floats in one order.
+bool gathers(const Problem& problem, TileProduct product, bool scattered) {
+  const TileScheme& scheme = scheme_of(product);
+  if (problem.taps() == 1 || problem.in_channels >= scheme.channels) return false;
+  const auto real = [](std::int64_t n) { return static_cast<double>(n); };
+  const double word = scattered ? 16 : scheme.turns;
+  const double panels = real(divide_up(problem.out_channels, kTileRows));
+  const double term = is_integer(product) ? 1 : 2 + 2 * scheme.parts;
+  const std::int64_t words = words_of(problem.in_channels, product, scattered);
+  double cut = 20 + 8 * real(words) * scheme.parts;
+  for (const Axis& a : problem.axis) cut *= real(std::min(a.stride, a.kernel));
+  const double apart = cut + word * panels * real(problem.taps() * words);
+  const double gathered = word * panels * real(words_of(problem.terms(), product, scattered)) +
+                          term * real(problem.terms()) + 20;
+  return gathered < 0.9 * apart;
+}
+
+bool positions_are_columns(const Problem& problem, bool gathered) {
+  return (problem.taps() == 1 || gathered) && !problem.channels_last;
 }
 
 class Builder {
  public:
-  Builder(const Problem& problem, const Tensor& x, const Machine& machine)
-      : problem_(problem), machine_(machine) {
-    choose_tile_product(problem, layout_.product);
-    layout_.scheme = kTileSchemes[static_cast<int>(layout_.product)];
-    layout_.slabs = divide_up(problem.in_channels, layout_.scheme.channels);
-    layout_.columns = positions_are_columns(problem);
-    channels_last_ = !layout_.columns && has_unit_channels(problem, x) &&
+  Builder(const Problem& problem, TileProduct product, const Tensor& x, const Machine& machine)
+      : problem_(problem),
+        machine_(machine),
+        dots_(machine.tile_scattered[static_cast<int>(product)]) {
+    layout_.product = product;
+    layout_.scheme = scheme_of(product);
+    layout_.gathered = gathers(problem, product, dots_);
+    const std::int64_t channels = layout_.gathered ? problem.terms() : problem.in_channels;
+    layout_.slabs = divide_up(channels, layout_.scheme.channels);
+    layout_.words =
+        words_of(channels - (layout_.slabs - 1) * layout_.scheme.channels, product, dots_);
+    layout_.columns = positions_are_columns(problem, layout_.gathered);
+    channels_last_ = !layout_.tiles_of_runs() && has_unit_channels(problem, x) &&
                      problem.in_channels >= kMinChannelsLast;
     for (int a = 0; a < 3; ++a)
       layout_.patch.axis[a] = PatchAxis::make(problem.axis[a], 0, problem.axis[a].kernel);
@@ -148,18 +208,14 @@ class Builder {
            layout_.patch.axis[2].phases;
   }
 
-  bool is_scattered() const {
-    return !layout_.columns && machine_.tile_scattered[static_cast<int>(layout_.product)];
-  }
-
   void choose_boxes() {
-    layout_.box = choose_box(problem_, layout_.scheme, machine_);
+    layout_.box = choose_box(problem_, layout_.product, layout_.gathered, machine_);
     for (int a = 0; a < 3; ++a) layout_.boxes[a] = divide_up(problem_.axis[a].out, layout_.box[a]);
   }
 
   void lay_out_patch() {
     PatchLayout& patch = layout_.patch.layout;
-    const std::int64_t line = 64 / machine_.element;
+    const std::int64_t line = 64 / staged_size(layout_.product);
     for (int a = 0; a < 3; ++a) patch.length[a] = layout_.box[a] + layout_.patch.axis[a].extent;
     patch.axis[2] = channels_last_ ? layout_.scheme.channels : 1;
     patch.axis[1] = patch.length[2] * patch.axis[2];
@@ -170,31 +226,44 @@ class Builder {
     const std::int64_t plane = (divide_up(patch.phase * phases(), line) | 1) * line;
     patch.channel = channels_last_ ? 1 : plane;
     const std::int64_t channels =
-        std::min<std::int64_t>(problem_.in_channels, layout_.scheme.channels);
+        layout_.gathered ? problem_.in_channels
+                         : std::min<std::int64_t>(problem_.in_channels, layout_.scheme.channels);
     layout_.patch_elements = (channels_last_ ? plane : plane * channels) + 2 * line;
     const bool slow = machine_.tile_rate[static_cast<int>(layout_.product)] == 0;
-    layout_.run = choose_run(layout_.box[1], layout_.box[2], layout_.row_pitch(), is_scattered(),
-                             slow ? kMostSlowRun : kMostRun);
-    layout_.scattered = is_scattered();
+    layout_.run = choose_run(layout_.box[1], layout_.box[2], layout_.row_pitch(),
+                             dots_ && !layout_.tiles_of_runs(), slow ? kMostSlowRun : kMostRun);
+    layout_.scattered = dots_ && !layout_.columns;
     layout_.most_tiles = layout_.run.tiles(layout_.run.rows, layout_.row_pitch());
-    layout_.places = layout_.columns ? layout_.run_count() * layout_.most_tiles
-                                     : (patch.phase / patch.axis[2] * phases()) | 1;
+    layout_.places = (patch.phase / patch.axis[2] * phases()) | 1;
+    if (layout_.tiles_of_runs())
+      layout_.places = layout_.run_count() * layout_.most_tiles * (layout_.columns ? 1 : kTileRows);
+  }
+
+  template <class Put>
+  void for_each_tap(Put put) const {
+    const auto& [pd, ph, pw] = layout_.patch.axis;
+    for (std::int64_t i = 0; i < pd.k1; ++i)
+      for (std::int64_t j = 0; j < ph.k1; ++j)
+        for (std::int64_t k = 0; k < pw.k1; ++k) put(tap_offset(layout_.patch, i, j, k));
   }
 
   void list_steps() {
-    const auto& [pd, ph, pw] = layout_.patch.axis;
-    for (std::int64_t i = 0; i < pd.k1; ++i) {
-      for (std::int64_t s = 0; s < layout_.slabs; ++s) {
-        for (std::int64_t j = 0; j < ph.k1; ++j) {
-          for (std::int64_t k = 0; k < pw.k1; ++k) {
-            const std::int64_t position =
-                tap_offset(layout_.patch, i, j, k) / layout_.patch.layout.axis[2];
-            layout_.step.push_back(
-                static_cast<std::int32_t>(s * layout_.scheme.parts * layout_.places + position));
-          }
-        }
-      }
+    layout_.short_steps = layout_.gathered ? 1 : problem_.taps();
+    for (std::int64_t s = 0; s < layout_.slabs; ++s) {
+      const std::int64_t first = s * layout_.scheme.parts * layout_.places;
+      const auto put = [&](std::int64_t tap) {
+        layout_.step.push_back(
+            static_cast<std::int32_t>(first + tap / layout_.patch.layout.axis[2]));
+      };
+      if (layout_.gathered)
+        put(0);
+      else
+        for_each_tap(put);
     }
+    for (std::int64_t c = 0; layout_.gathered && c < problem_.in_channels; ++c)
+      for_each_tap([&](std::int64_t tap) {
+        layout_.term.push_back(static_cast<std::int32_t>(c * layout_.patch.layout.channel + tap));
+      });
   }
 
   void finish() {
@@ -208,6 +277,7 @@ class Builder {
 
   const Problem& problem_;
   const Machine& machine_;
+  const bool dots_;
   bool channels_last_ = false;
   TileLayout layout_;
 };
@@ -231,15 +301,22 @@ std::int64_t TileLayout::run_at(const Index3& output) const {
          output[2] / run.width;
 }
 
-bool choose_tile_product(const Problem& problem, TileProduct& product) {
-  if (problem.compute == Compute::i32) {
-    product = TileProduct::bytes;
-    return (problem.x_type == DType::u8 || problem.x_type == DType::i8) &&
-           problem.w_type == DType::i8 && !problem.complex && border_has_type(problem);
-  }
+bool takes_integers(const Problem& problem, TileProduct product) {
+  const auto is_narrow = [](DType type) {
+    return type == DType::u8 || type == DType::i8 || type == DType::i16;
+  };
+  if (problem.compute != Compute::i32 || problem.complex || !border_has_type(problem, product))
+    return false;
+  if (product == TileProduct::shorts) return is_narrow(problem.x_type) && is_narrow(problem.w_type);
+  return (problem.x_type == DType::u8 || problem.x_type == DType::i8) &&
+         problem.w_type == DType::i8;
+}
+
+bool choose_float_product(const Problem& problem, TileProduct& product) {
   if (problem.compute != Compute::f32) return false;
   const auto both = [&](DType type) {
-    return problem.x_type == type && problem.w_type == type && border_has_type(problem);
+    return problem.x_type == type && problem.w_type == type &&
+           border_has_type(problem, TileProduct::one);
   };
   const bool halves = problem.x_type == DType::f16 || problem.w_type == DType::f16;
   if (both(DType::bf16) || (problem.precision == Precision::medium && !halves)) {
@@ -253,9 +330,9 @@ bool choose_tile_product(const Problem& problem, TileProduct& product) {
 }
 
 bool tiles_fit(const Problem& problem, TileProduct product) {
-  return Reach(problem).positions({1, 1, 1}) *
-             position_bytes(problem, kTileSchemes[static_cast<int>(product)]) <=
-         kMostEver;
+  const Reach reach(problem);
+  return Staged(problem, product, false).bytes(reach, {1, 1, 1}) <= kMostEver &&
+         Staged(problem, product, true).bytes(reach, {1, 1, 1}) <= kMostEver;
 }
 
 PanelShape tile_panels(const Problem& problem) {
@@ -264,47 +341,55 @@ PanelShape tile_panels(const Problem& problem) {
 
 // Products with what is computed in vain, staging, and the weights, once a call; in multiply-adds
 // of a vector, two of which take a cycle. Staging: sixteen channels of sixteen positions are turned
-// and cut in 160 cycles.
-double tile_cost(const Problem& problem, const Machine& machine) {
-  TileProduct product;
-  choose_tile_product(problem, product);
-  const TileScheme& scheme = kTileSchemes[static_cast<int>(product)];
+// and cut in 160 cycles, of bytes in 40.
+double tile_cost(const Problem& problem, TileProduct product, const Machine& machine) {
+  const TileScheme& scheme = scheme_of(product);
   const auto& [depth, height, width] = problem.axis;
   const auto real = [](std::int64_t n) { return static_cast<double>(n); };
-  const std::int64_t slabs = divide_up(problem.in_channels, scheme.channels);
-  const Index3 box = choose_box(problem, scheme, machine);
+  const bool dots = machine.tile_scattered[static_cast<int>(product)];
+  const bool gathered = gathers(problem, product, dots);
+  const Index3 box = choose_box(problem, product, gathered, machine);
   const Reach reach(problem);
   double positions = reach.positions(box);
+  const double words = gathered
+                           ? real(words_of(problem.terms(), product, dots))
+                           : real(problem.taps() * words_of(problem.in_channels, product, dots));
   // A panel's weights are read once for every few pixels: dot products wait for those that L2 does
   // not hold beside the positions (512 -> 512, 3 x 3 x 3: 14 MB of weights take 1.7 times as long).
-  const double held = (positions + real(problem.taps() * kTileVectors * kTileRows)) *
-                      real(slabs * scheme.parts) * 64;
-  const bool far = machine.tile_scattered[static_cast<int>(product)] &&
-                   held > static_cast<double>(machine.l2);
+  const double slabs = real(divide_up(problem.in_channels, scheme.channels));
+  const double held =
+      (positions * slabs + words / 16 * kTileVectors * kTileRows) * real(scheme.parts) * 64;
+  const bool far = dots && !is_integer(product) && held > static_cast<double>(machine.l2);
   for (int a = 0; a < 3; ++a) positions *= real(divide_up(problem.axis[a].out, box[a]));
   const std::int64_t pitch = box[2] + reach.axis[2].extent;
-  const bool columns = positions_are_columns(problem);
-  const bool packed = !columns && machine.tile_scattered[static_cast<int>(product)];
+  const bool columns = positions_are_columns(problem, gathered);
+  const bool packed = !columns && !gathered && dots;
   const TileRun run = choose_run(height.out, width.out, pitch, packed);
   const std::int64_t segments = divide_up(width.out, run.width);
   const std::int64_t tiles = depth.out * segments * run.tiles_of_all(height.out, pitch);
   const double pixels = real(problem.out_pixels()), terms = real(problem.terms());
   const double vectors = real(round_up(problem.out_channels, kTileRows)) / machine.lanes;
   const double rate = std::max(machine.tile_rate[static_cast<int>(product)], 0.01);
-  const double multiply = vectors / rate * real(slabs * scheme.channels) /
-                          real(problem.in_channels) * real(tiles * kTileRows) / pixels *
-                          (product == TileProduct::bytes ? 1.0 : seen_slices(problem)) *
-                          (far ? 1.7 : 1.0);
-  const double staging = (columns ? 0.25 : 0.4) * (1 + scheme.parts) * positions *
-                         real(slabs * scheme.channels) / (pixels * terms) * 16 / machine.lanes;
-  const double each = problem.channels_last ? kOuterStore : columns ? kLanesPass : kOuterTranspose;
+  const double multiply = vectors / rate * words * scheme.channels / 16 / terms *
+                          real(tiles * kTileRows) / pixels * (far ? 1.7 : 1.0);
+  const double element = is_integer(product) ? 0.3 : 1.0;
+  const double channels = real(round_up(problem.in_channels, scheme.channels));
+  double staging =
+      (columns ? 0.25 : 0.4) * (1 + scheme.parts) * positions * channels / (pixels * terms);
+  if (gathered) staging = 0.25 * (1 + scheme.parts) * real(tiles * kTileRows) / pixels;
+  staging *= element * 16 / machine.lanes;
+  // Of dot products, whose sums are stored in a pass of their own, that is what counts; 1 -> 16
+  // channels, 2 x 2, are slower by a half than outer_product's own stores.
+  const double last = dots ? kLanesPass : kOuterStore;
+  const double each = problem.channels_last ? last : columns ? kLanesPass : kOuterTranspose;
   const double store = each * vectors / terms;
-  const double weights = problem.keeps_weights ? 0.0 : 14.0 * vectors / pixels;
+  const double weights = problem.keeps_weights ? 0.0 : 14.0 * element * vectors / pixels;
   return multiply + staging + store + weights;
 }
 
-TileLayout make_tile_layout(const Problem& problem, const Tensor& x, const Machine& machine) {
-  return Builder(problem, x, machine).build();
+TileLayout make_tile_layout(const Problem& problem, TileProduct product, const Tensor& x,
+                            const Machine& machine) {
+  return Builder(problem, product, x, machine).build();
 }
 
 }  // namespace fastconv

@@ -1,6 +1,8 @@
 // How a problem is cut for products of tiles (tile_product.cpp).
 //
-//   channels     slabs of one position: 32, or 64 bytes
+//   channels     slabs of one position: 32, or 64 bytes. Where that would be mostly zeros (three
+//                channels of a picture), terms of all taps take their place: im2col, gathered from
+//                the patch as it is cut, and each output pixel is a position of its own
 //   positions    those of a box, staged once, all slabs, for all taps and output channels
 //   tiles        sixteen positions in a row, which may run through the end of a row:
 //
@@ -11,8 +13,9 @@
 //                vain.
 //   runs         rows of outputs that one call makes, so that their sums stay in the nearer caches
 //
-// In pointwise layers with channels first, positions are columns of tiles (TileForm): each run then
-// has tiles of its own, one after the other.
+// In layers with channels first that are pointwise, or gathered, positions are columns of tiles
+// (TileForm). There, and where terms are gathered, each run has tiles of its own, one after the
+// other.
 #pragma once
 
 #include <cstdint>
@@ -43,6 +46,7 @@ struct TileLayout {
   TileProduct product = TileProduct::six;
   TileScheme scheme;
   bool columns = false;
+  bool gathered = false;
   bool scattered = false;
   std::int64_t slabs = 1;
   Index3 box = {1, 1, 1};
@@ -50,7 +54,10 @@ struct TileLayout {
   Patch patch;              // of a slab, in the compute type
   std::int64_t places = 1;  // of a slab and part: positions, or as columns whole tiles
   TileRun run;
-  std::vector<std::int32_t> step;  // TileProductArgs: [kernel slice][slab][tap of the slice]
+  std::vector<std::int32_t> step;  // TileProductArgs
+  std::int64_t short_steps = 0;
+  std::int64_t words = 16;
+  std::vector<std::int32_t> term;  // of gathered terms, where each lies in the patch
   PanelTasks tasks;
 
   // Scratch of one worker: patch | positions | sums | conversion | tiles
@@ -58,6 +65,7 @@ struct TileLayout {
   std::int64_t staged_bytes = 0;
   std::int64_t acc_elements = 0;
   std::int64_t most_tiles = 0;
+  bool tiles_of_runs() const { return columns || gathered; }
   std::int64_t most_offsets() const { return most_tiles * (scattered ? kTileRows : 1); }
 
   std::int64_t part_bytes() const { return places * (columns ? kTileBytes : 64); }
@@ -70,15 +78,19 @@ struct TileLayout {
 };
 
 // The product that a problem's types and precision call for; false where there is none.
-bool choose_tile_product(const Problem& problem, TileProduct& product);
+bool choose_float_product(const Problem& problem, TileProduct& product);
+
+// Whether a product of integers is exact: modulo 2^32, as sums in int32 are.
+bool takes_integers(const Problem& problem, TileProduct product);
 
 // False where not even the input of one output pixel can be staged whole.
 bool tiles_fit(const Problem& problem, TileProduct product);
 
 PanelShape tile_panels(const Problem& problem);
 
-double tile_cost(const Problem& problem, const Machine& machine);
+double tile_cost(const Problem& problem, TileProduct product, const Machine& machine);
 
-TileLayout make_tile_layout(const Problem& problem, const Tensor& x, const Machine& machine);
+TileLayout make_tile_layout(const Problem& problem, TileProduct product, const Tensor& x,
+                            const Machine& machine);
 
 }  // namespace fastconv

@@ -1,5 +1,5 @@
-// Products of tiles (kernels/tile_portable.hpp): float32 by parts of bfloat16 on AMX, bfloat16 and
-// bytes.
+// Products of tiles (kernels/tile_portable.hpp): float32 by parts of bfloat16 on AMX, bfloat16,
+// bytes and int16.
 //
 //   for each task (image, group, box of pixels, range of panels)         in parallel
 //     for each slab of input channels
@@ -16,15 +16,15 @@
 // at alone, so that neither the threads nor the batch decide.
 #include <algorithm>
 #include <atomic>
-#include <bit>
 #include <cstring>
 #include <memory>
+#include <type_traits>
 #include <vector>
 
 #include "algorithms/candidates.hpp"
 #include "algorithms/store_box.hpp"
-#include "algorithms/tap_layout.hpp"
 #include "algorithms/tile_layout.hpp"
+#include "algorithms/tile_packing.hpp"
 #include "core/rounding.hpp"
 #include "pack/stage.hpp"
 #include "pack/weights.hpp"
@@ -37,70 +37,45 @@ namespace {
 // channel and tap: with fewer channels the latter is the more accurate (3 channels, 5 x 5: by 1.4).
 constexpr std::int64_t kMinChannels = 12;
 
-// What precedes the packed weights.
-struct TileHeader {
-  Extremes allowed;     // of the input
-  bool finite = false;  // all weights, so that zeros of the border add nothing
-};
+// `S` is what is staged: float, or of integers bytes or int16 (kernels/args.hpp).
+template <class S>
+using Sum = std::conditional_t<std::is_same_v<S, float>, float, std::int32_t>;
 
-std::uint32_t bits_of(double x) { return std::bit_cast<std::uint32_t>(static_cast<float>(x)); }
-
-// Which magnitudes of the input go with those of the weights; false where too few would.
-//   least: the smallest part stays above 2^-126, and the smallest product so far above it that what
-//          is flushed is nothing beside u * S
-//   most:  no sum overflows
-bool allow(const Extremes& weights, std::int64_t terms, Extremes& input) {
-  input.least = 0;
-  input.most = 0x7f7fffffu;
-  if (weights.most == 0) return true;
-  constexpr double kEveryLeast = 0x1p-40, kEveryMost = 0x1p60;
-  const double smallest = std::bit_cast<float>(weights.least + 1);
-  const double largest = std::bit_cast<float>(weights.most);
-  if (!(largest < 0x1p120) || smallest < 0x1p-103) return false;
-  const double least = std::max(0x1p-103, 0x1p-92 / smallest);
-  const double most = std::min(0x1p120, 0x1p126 / (largest * static_cast<double>(terms)));
-  if (least > kEveryLeast || most < kEveryMost) return false;
-  input.least = bits_of(least) - 1;
-  input.most = bits_of(most);
-  return true;
+// x holds what is staged, whole elements apart.
+template <class S>
+bool holds(const Problem& problem, const Tensor& x) {
+  constexpr std::int64_t kElement = sizeof(S);
+  const bool same =
+      std::is_same_v<S, float> ? problem.x_type == DType::f32 : size_of(problem.x_type) == kElement;
+  bool whole = x.channel % kElement == 0;
+  for (const std::int64_t step : x.axis) whole = whole && step % kElement == 0;
+  return same && whole && !problem.complex;
 }
 
-// Where rounding to bfloat16 is what was asked for, anything goes.
-bool looks_at_magnitudes(const Problem& problem, TileProduct product) {
-  return product != TileProduct::bytes &&
-         (product != TileProduct::one || problem.x_type == DType::bf16);
-}
-
-std::int32_t offset_of(const Problem& problem) { return problem.x_type == DType::i8 ? 128 : 0; }
-
-const TileForm& form_of(const KernelTable& table, const TileLayout& layout) {
-  const TileKernels::Kernels& kernels = (*table.tiles)[layout.product];
-  return layout.columns ? kernels.columns : kernels.rows;
-}
-
-template <class T>
+template <class S>
 class TileRunner {
  public:
+  using T = Sum<S>;
+
   TileRunner(const Problem& problem, const TileLayout& layout, const KernelTable& table,
              const Operands& operands, const void* bias, const char* panels,
-             const TileHeader& header, char* scratch, Interrupt& interrupt)
+             const Extremes& allowed, char* scratch, Interrupt& interrupt)
       : problem_(problem),
         layout_(layout),
         shape_(tile_panels(problem)),
         table_(table),
-        kernels_(form_of(table, layout)),
+        kernels_(tile_form(table, layout)),
         operands_(operands),
         panels_(panels),
-        allowed_(header.allowed),
-        leaves_slices_out_(header.finite && has_zero_border(problem)),
+        allowed_(allowed),
         scratch_(scratch),
         scratch_each_(scratch_bytes(layout)),
         interrupt_(interrupt),
         store_(problem, table, operands.y, bias),
-        in_place_(lies_as_a_patch()) {}
+        reading_(choose_reading()) {}
 
   static std::int64_t scratch_bytes(const TileLayout& l) {
-    return round_to_line(l.patch_elements * std::int64_t{sizeof(T)}) +
+    return round_to_line(l.patch_elements * std::int64_t{sizeof(S)}) +
            round_to_line(l.staged_bytes) +
            2 * round_to_line(l.acc_elements * std::int64_t{sizeof(T)}) +
            round_to_line(l.most_offsets() * std::int64_t{sizeof(std::int32_t)});
@@ -131,8 +106,11 @@ class TileRunner {
   }
 
  private:
+  // Where positions are cut from: a patch, x itself, or x row by row with the border around it.
+  enum class Reading : std::uint8_t { patch, in_place, rows };
+
   struct Pad {
-    T* patch;
+    S* patch;
     char* staged;
     T* acc;
     T* convert;
@@ -155,72 +133,160 @@ class TileRunner {
   bool stage(const Tile& tile, const Pad& pad) const {
     Extremes extremes;
     Patch patch = layout_.patch;
+    const std::int64_t channels = layout_.scheme.channels;
     for (std::int64_t s = 0; s < layout_.slabs; ++s) {
-      patch.first_channel = s * layout_.scheme.channels;
-      patch.channels = std::min<std::int64_t>(layout_.scheme.channels,
-                                              problem_.in_channels - patch.first_channel);
       char* const to = pad.staged + s * layout_.slab_bytes();
-      if (in_place_) {
-        cut_in_place(tile, patch, to, &extremes);
+      if (layout_.gathered) {
+        patch.channels = problem_.in_channels;
+        if (s == 0) stage_patch<S>(table_, problem_, operands_.x, patch, tile, pad.patch);
+        cut(tile, patch, pad.patch, s * channels, to, &extremes);
       } else {
-        // The last boxes do not fill their patch.
-        if (tile.size != layout_.box)
-          std::memset(pad.patch, 0, static_cast<std::size_t>(layout_.patch_elements) * sizeof(T));
-        stage_patch<T>(table_, problem_, operands_.x, patch, tile, pad.patch);
-        cut(tile, patch, pad.patch, to, &extremes);
+        patch.first_channel = s * channels;
+        patch.channels = std::min<std::int64_t>(channels, problem_.in_channels - s * channels);
+        if (reading_ == Reading::in_place) {
+          cut_in_place(tile, patch, to, &extremes);
+        } else if (reading_ == Reading::rows) {
+          cut_rows(tile, patch, to, &extremes);
+        } else {
+          // The last boxes do not fill their patch.
+          if (tile.size != layout_.box)
+            std::memset(pad.patch, 0, static_cast<std::size_t>(layout_.patch_elements) * sizeof(S));
+          stage_patch<S>(table_, problem_, operands_.x, patch, tile, pad.patch);
+          cut(tile, patch, pad.patch, 0, to, &extremes);
+        }
       }
-      if (looks_at_magnitudes(problem_, layout_.product) &&
+      if (tiles_look_at_magnitudes(problem_, layout_.product) &&
           (extremes.least < allowed_.least || extremes.most > allowed_.most))
         return false;
     }
     return true;
   }
 
-  // Whole rows of planes, as they lie in x.
-  bool lies_as_a_patch() const {
+  Reading choose_reading() const {
     const Tensor& x = operands_.x;
-    if (!layout_.columns || problem_.complex || !can_read_in_place(problem_, x)) return false;
+    constexpr std::int64_t kElement = sizeof(S);
+    if (layout_.gathered || !holds<S>(problem_, x)) return Reading::patch;
     for (const Axis& a : problem_.axis)
-      if (a.stride != 1) return false;
-    constexpr std::int64_t kElement = sizeof(T);
-    // Tiles that run from row to row read them as one.
+      if (a.stride != 1) return Reading::patch;
+    if (!layout_.columns) {
+      const bool lies = x.axis[2] == kElement || x.channel == kElement;
+      const bool plain = !problem_.padded() || problem_.border == Border::constant;
+      return lies && plain ? Reading::rows : Reading::patch;
+    }
+    // Whole rows of planes. Tiles that run from row to row read them as one.
     const bool follows = !layout_.run.flat || x.axis[1] == layout_.row_pitch() * kElement;
-    return follows && x.axis[2] == kElement;
+    return follows && x.axis[2] == kElement && !problem_.padded() ? Reading::in_place
+                                                                  : Reading::patch;
+  }
+
+  const S* first_channel(const Tile& tile, const Patch& patch) const {
+    const Tensor& x = operands_.x;
+    return reinterpret_cast<const S*>(
+        x.data + tile.image * x.batch +
+        x.channel_offset(tile.group * problem_.in_channels + patch.first_channel));
   }
 
   void cut_in_place(const Tile& tile, const Patch& patch, char* to, Extremes* extremes) const {
-    constexpr std::int64_t kElement = sizeof(T);
+    constexpr std::int64_t kElement = sizeof(S);
     const Tensor& x = operands_.x;
     Patch lies = patch;
     lies.layout.axis = {x.axis[0] / kElement, x.axis[1] / kElement, 1};
     lies.layout.channel = x.channel / kElement;
-    const char* from = x.data + tile.image * x.batch +
-                       x.channel_offset(tile.group * problem_.in_channels + patch.first_channel);
-    for (int a = 0; a < 3; ++a) from += tile.origin[a] * x.axis[a];
-    cut(tile, lies, reinterpret_cast<const T*>(from), to, extremes);
+    const S* from = first_channel(tile, patch);
+    for (int a = 0; a < 3; ++a) from += tile.origin[a] * lies.layout.axis[a];
+    cut(tile, lies, from, 0, to, extremes);
   }
 
-  void cut(const Tile& tile, const Patch& patch, const T* from, char* to,
+  // The positions of a patch, with a border of one value, without the patch.
+  void cut_rows(const Tile& tile, const Patch& patch, char* to, Extremes* extremes) const {
+    constexpr std::int64_t kElement = sizeof(S);
+    const Tensor& x = operands_.x;
+    const auto& [depth, height, width] = problem_.axis;
+    TilePositionsArgs args{nullptr,
+                           x.axis[2] / kElement,
+                           x.channel / kElement,
+                           0,
+                           patch.channels,
+                           nullptr,
+                           layout_.part_bytes(),
+                           tile_offset(problem_, layout_.product),
+                           extremes};
+    if (args.channel != 1) args.position = 1;
+    const BorderPosition border(*this, patch.channels, extremes);
+    const auto fill = [&](std::int64_t position, std::int64_t count) {
+      for (int s = 0; s < layout_.scheme.parts; ++s)
+        for (std::int64_t p = position; p < position + count; ++p)
+          std::memcpy(to + s * layout_.part_bytes() + p * 64, border.bytes + s * 64, 64);
+    };
+    // Positions [inside, beyond) of a row lie in x.
+    const std::int64_t count = tile.size[2] + patch.axis[2].extent;
+    const std::int64_t from = tile.origin[2] - width.lo;
+    const std::int64_t inside = std::clamp<std::int64_t>(-from, 0, count);
+    const std::int64_t beyond = std::clamp<std::int64_t>(width.in - from, inside, count);
+    for (std::int64_t d = 0; d < tile.size[0] + patch.axis[0].extent; ++d) {
+      const std::int64_t slice = tile.origin[0] - depth.lo + d;
+      for (std::int64_t h = 0; h < tile.size[1] + patch.axis[1].extent; ++h) {
+        const std::int64_t line = tile.origin[1] - height.lo + h;
+        const std::int64_t row = d * layout_.slice_pitch() + h * layout_.row_pitch();
+        if (slice < 0 || slice >= depth.in || line < 0 || line >= height.in || beyond == inside) {
+          fill(row, count);
+          continue;
+        }
+        fill(row, inside);
+        args.from = first_channel(tile, patch) +
+                    (slice * x.axis[0] + line * x.axis[1] + (from + inside) * x.axis[2]) / kElement;
+        args.to = to + (row + inside) * 64;
+        args.positions = beyond - inside;
+        kernels_.positions(args);
+        fill(row + beyond, count - beyond);
+      }
+    }
+  }
+
+  // One position of the border, as it is cut.
+  struct BorderPosition {
+    char bytes[3 * 64];
+
+    BorderPosition(const TileRunner& run, std::int64_t channels, Extremes* extremes) {
+      if (!run.problem_.padded()) return;
+      S fill[64];
+      for (S& value : fill) {
+        if constexpr (std::is_same_v<S, float>)
+          value = run.problem_.fill[0].f32;
+        else
+          value = static_cast<S>(run.problem_.fill[0].i32);
+      }
+      run.kernels_.positions({fill, 64, 1, 1, channels, bytes, 64,
+                              tile_offset(run.problem_, run.layout_.product), extremes});
+    }
+  };
+
+  void cut(const Tile& tile, const Patch& patch, const S* from, std::int64_t first_term, char* to,
            Extremes* extremes) const {
     const Index3& step = patch.layout.axis;
-    TilePositionsArgs args{from,           step[2], patch.layout.channel, 0,
-                           patch.channels, to,      layout_.part_bytes(), offset_of(problem_),
-                           extremes};
-    if (!layout_.columns) {
+    TilePositionsArgs args{
+        from,           step[2], patch.layout.channel, 0,
+        patch.channels, to,      layout_.part_bytes(), tile_offset(problem_, layout_.product),
+        extremes};
+    if (layout_.gathered) {
+      args.term = layout_.term.data() + first_term;
+      args.channels =
+          std::min<std::int64_t>(layout_.scheme.channels, problem_.terms() - first_term);
+    } else if (!layout_.columns) {
       args.positions = patch.layout.phase / step[2];
       for (const PatchAxis& a : patch.axis) args.positions *= a.phases;
       return kernels_.positions(args);
     }
     for_each_run(tile, [&](const Index3& at) {
       const Index3 size = size_of_run(tile, at);
-      args.from = from + at[0] * step[0] + at[1] * step[1] + at[2];
+      const S* row = from + at[0] * step[0] + at[1] * step[1] + at[2];
       args.to = to + layout_.run_at(at) * layout_.most_tiles * kTileBytes;
       // Tiles do not run from row to row, where a row may end within one.
       const std::int64_t rows = layout_.run.flat ? 1 : size[1];
       args.positions = layout_.run.flat ? (size[1] - 1) * step[1] + size[2] : size[2];
-      for (std::int64_t h = 0; h < rows; ++h) {
+      for (std::int64_t h = 0; h < rows; ++h, row += step[1]) {
+        args.from = row;
         kernels_.positions(args);
-        args.from = static_cast<const T*>(args.from) + step[1];
         args.to += divide_up(size[2], kTileRows) * kTileBytes;
       }
     });
@@ -261,14 +327,9 @@ class TileRunner {
       next.at = weights(tile.group, panel + 1) + from;
       next.bytes = std::min(share, bytes - from);
     }
-    const TapSpan slices = seen_slices_of(part.origin[0]);
-    const std::int64_t of_slice =
-        static_cast<std::int64_t>(layout_.step.size()) / problem_.axis[0].kernel;
     kernels_.product({pad.staged, layout_.part_bytes(), pad.tile, count, pixels,
-                      layout_.step.data() + slices.first * of_slice, slices.count() * of_slice,
-                      w + slices.first * of_slice * layout_.scheme.parts * (width / kTileRows) *
-                              kTileBytes,
-                      width / kTileRows, pad.acc, next});
+                      layout_.step.data(), static_cast<std::int64_t>(layout_.step.size()), w,
+                      width / kTileRows, pad.acc, next, layout_.short_steps, layout_.words});
     const std::int64_t row = run.packed ? part.size[2]
                              : run.flat ? pitch
                                         : round_up(part.size[2], kTileRows);
@@ -279,27 +340,15 @@ class TileRunner {
     interrupt_.work_done(worker, count * kTileRows * width * problem_.terms());
   }
 
-  // Kernel slices that lie inside of the input, for outputs of one depth; all, where none does.
-  TapSpan seen_slices_of(std::int64_t depth) const {
-    const Axis& axis = problem_.axis[0];
-    const TapSpan all = {0, axis.kernel};
-    if (!leaves_slices_out_) return all;
-    TapSpan seen = {axis.kernel, 0};
-    for (std::int64_t k = 0; k < axis.kernel; ++k) {
-      const TapSpan outputs = seeing_outputs(axis, k);
-      if (depth < outputs.first || depth >= outputs.last) continue;
-      seen = {std::min(seen.first, k), k + 1};
-    }
-    return seen.first < seen.last ? seen : all;
-  }
-
   // Where the tiles of a run begin in what is staged, or where each of their pixels lies.
   void place_tiles(const Index3& size, const Index3& at, std::int64_t count,
                    std::int32_t* to) const {
     std::int32_t* const end = to + (layout_.scattered ? count * kTileRows : count);
-    if (layout_.columns) {
+    if (layout_.tiles_of_runs()) {
       std::int64_t first = layout_.run_at(at) * layout_.most_tiles;
-      while (to != end) *to++ = static_cast<std::int32_t>(first++);
+      const std::int64_t step = layout_.columns || layout_.scattered ? 1 : kTileRows;
+      if (!layout_.columns) first *= kTileRows;
+      for (; to != end; first += step) *to++ = static_cast<std::int32_t>(first);
       return;
     }
     const std::int64_t pitch = layout_.row_pitch(), step = layout_.scattered ? 1 : kTileRows;
@@ -331,167 +380,82 @@ class TileRunner {
   const Operands& operands_;
   const char* const panels_;
   const Extremes allowed_;
-  const bool leaves_slices_out_;
   char* const scratch_;
   const std::int64_t scratch_each_;
   Interrupt& interrupt_;
   const BoxStore<T> store_;
-  const bool in_place_;
+  const Reading reading_;
 };
 
-// Packed weights: header | for bytes what the offset of the input adds to each output | panels
 class TileExecution final : public Execution {
  public:
-  TileExecution(const Problem& problem, const Tensor& x, const KernelTable& kernels,
-                const Machine& machine)
+  TileExecution(const Problem& problem, TileProduct product, const Tensor& x,
+                const KernelTable& kernels, const Machine& machine)
       : problem_(problem),
         kernels_(kernels),
-        shape_(tile_panels(problem)),
-        layout_(make_tile_layout(problem, x, machine)) {}
+        layout_(make_tile_layout(problem, product, x, machine)),
+        packing_(problem_, layout_, kernels) {}
 
   std::int64_t tasks() const override { return layout_.tasks.count(); }
 
-  std::int64_t packed_bytes() const override {
-    return panels_offset() + problem_.groups * shape_.group_width() / kTileRows * vector_bytes();
-  }
+  std::int64_t packed_bytes() const override { return packing_.bytes(); }
 
   bool packs_like(const Execution& other) const override {
     const TileLayout& l = static_cast<const TileExecution&>(other).layout_;
-    return layout_.product == l.product && layout_.columns == l.columns;
+    return layout_.product == l.product && layout_.columns == l.columns &&
+           layout_.gathered == l.gathered;
   }
 
   bool pack(const Weights& w, void* to, int workers) const override {
-    return problem_.compute == Compute::f32
-               ? pack_as<float>(w, static_cast<char*>(to), workers)
-               : pack_as<std::int32_t>(w, static_cast<char*>(to), workers);
+    return packing_.pack(w, static_cast<char*>(to), workers);
   }
 
   std::int64_t scratch_bytes() const override {
-    return TileRunner<float>::scratch_bytes(layout_);  // of either type
+    switch (layout_.product) {
+      case TileProduct::bytes:
+        return TileRunner<std::uint8_t>::scratch_bytes(layout_);
+      case TileProduct::shorts:
+        return TileRunner<std::int16_t>::scratch_bytes(layout_);
+      default:
+        return TileRunner<float>::scratch_bytes(layout_);
+    }
   }
 
   void run(const Operands& operands, char* scratch, int workers,
            Interrupt& interrupt) const override {
-    if (problem_.compute == Compute::f32) {
+    if (layout_.product == TileProduct::shorts) {
+      run_as<std::int16_t>(operands, operands.bias, scratch, workers, interrupt);
+    } else if (layout_.product != TileProduct::bytes) {
       run_as<float>(operands, operands.bias, scratch, workers, interrupt);
-    } else if (offset_of(problem_) == 0) {
-      run_as<std::int32_t>(operands, operands.bias, scratch, workers, interrupt);
+    } else if (tile_offset(problem_, layout_.product) == 0) {
+      run_as<std::uint8_t>(operands, operands.bias, scratch, workers, interrupt);
     } else {
-      const std::vector<std::int32_t> bias = offset_bias(operands);
-      run_as<std::int32_t>(operands, bias.data(), scratch, workers, interrupt);
+      const std::vector<std::int32_t> bias = packing_.offset_bias(operands);
+      run_as<std::uint8_t>(operands, bias.data(), scratch, workers, interrupt);
     }
   }
 
  private:
-  std::int64_t channels() const { return problem_.groups * problem_.out_channels; }
-  std::int64_t vector_bytes() const {
-    return static_cast<std::int64_t>(layout_.step.size()) * layout_.scheme.parts * kTileBytes;
-  }
-  std::int64_t panels_offset() const {
-    return 64 + (offset_of(problem_) != 0
-                     ? round_to_line(channels() * std::int64_t{sizeof(std::int32_t)})
-                     : 0);
-  }
-
-  template <class T>
-  bool pack_as(const Weights& w, char* to, int workers) const {
-    const std::int64_t taps = problem_.taps(), slab_terms = layout_.scheme.channels * taps;
-    const std::int64_t each = slab_terms * shape_.panel;
-    const std::unique_ptr<T[]> rows(new T[static_cast<std::size_t>(each * workers)]);
-    const std::int64_t depth = problem_.axis[0].kernel, of_slice = taps / depth;
-    const std::int64_t cut_bytes =
-        depth == 1 ? 0 : taps * layout_.scheme.parts * kTileVectors * kTileBytes;
-    const std::unique_ptr<char[]> cut(new char[static_cast<std::size_t>(cut_bytes * workers)]);
-    std::vector<Extremes> extremes(static_cast<std::size_t>(workers));
-    const auto pack_one = form_of(kernels_, layout_).weights;
-    parallel_for(
-        problem_.groups * shape_.panels(), workers, [&](std::int64_t index, int worker) noexcept {
-          const std::int64_t group = index / shape_.panels(), panel = index % shape_.panels();
-          const std::int64_t width = shape_.width(panel), vectors = width / kTileRows;
-          T* const buffer = rows.get() + worker * each;
-          char* at =
-              to + panels_offset() +
-              (group * shape_.group_width() + panel * shape_.panel) / kTileRows * vector_bytes();
-          std::uint32_t sums[kTileVectors * kTileRows] = {};
-          for (std::int64_t c = 0; c < problem_.in_channels; c += layout_.scheme.channels) {
-            const std::int64_t count =
-                std::min<std::int64_t>(layout_.scheme.channels, problem_.in_channels - c);
-            pack_panel<T>(kernels_, problem_, w, shape_, group, panel, c * taps, count * taps,
-                          buffer);
-            Extremes* const seen = &extremes[static_cast<std::size_t>(worker)];
-            const std::int64_t bytes = of_slice * layout_.scheme.parts * vectors * kTileBytes;
-            if (depth == 1) {
-              pack_one({buffer, count, taps, vectors, at, seen});
-            } else {
-              // Kernel slices lie apart, those of all slabs one after the other.
-              char* const slab = cut.get() + worker * cut_bytes;
-              pack_one({buffer, count, taps, vectors, slab, seen});
-              for (std::int64_t d = 0; d < depth; ++d)
-                std::memcpy(at + d * layout_.slabs * bytes, slab + d * bytes,
-                            static_cast<std::size_t>(bytes));
-            }
-            at += bytes;
-            if (offset_of(problem_) != 0)
-              for (std::int64_t i = 0; i < count * taps * width; ++i)
-                sums[i % width] += static_cast<std::uint32_t>(static_cast<std::int32_t>(buffer[i]));
-          }
-          if (offset_of(problem_) == 0) return;
-          auto* const offsets = reinterpret_cast<std::int32_t*>(to + 64) +
-                                group * problem_.out_channels + panel * shape_.panel;
-          for (std::int64_t k = 0; k < shape_.channels(panel); ++k)
-            offsets[k] = static_cast<std::int32_t>(
-                0u - sums[k] * static_cast<std::uint32_t>(offset_of(problem_)));
-        });
-    Extremes all;
-    for (const Extremes& e : extremes) {
-      all.least = std::min(all.least, e.least);
-      all.most = std::max(all.most, e.most);
-    }
-    TileHeader header;
-    const bool suits = !looks_at_magnitudes(problem_, layout_.product) ||
-                       allow(all, problem_.terms(), header.allowed);
-    constexpr std::uint32_t kInfinity = 0x7f800000u;
-    header.finite = layout_.product != TileProduct::bytes && all.most < kInfinity;
-    std::memcpy(to, &header, sizeof header);
-    return suits;
-  }
-
-  // Where the input is signed, tiles take x + 128: sums have 128 times the weights' sum too much.
-  std::vector<std::int32_t> offset_bias(const Operands& operands) const {
-    std::vector<std::int32_t> bias(static_cast<std::size_t>(channels()));
-    std::memcpy(bias.data(), static_cast<const char*>(operands.packed) + 64,
-                bias.size() * sizeof(std::int32_t));
-    if (operands.bias != nullptr) {
-      const auto* const given = static_cast<const std::uint32_t*>(operands.bias);
-      for (std::size_t k = 0; k < bias.size(); ++k)
-        bias[k] = static_cast<std::int32_t>(static_cast<std::uint32_t>(bias[k]) + given[k]);
-    }
-    return bias;
-  }
-
-  template <class T>
+  template <class S>
   void run_as(const Operands& operands, const void* bias, char* scratch, int workers,
               Interrupt& interrupt) const {
-    TileHeader header;
-    std::memcpy(&header, operands.packed, sizeof header);
-    TileRunner<T> run(problem_, layout_, kernels_, operands, bias,
-                      static_cast<const char*>(operands.packed) + panels_offset(), header, scratch,
-                      interrupt);
+    TileRunner<S> run(problem_, layout_, kernels_, operands, bias, packing_.panels(operands),
+                      packing_.allowed(operands), scratch, interrupt);
     parallel_for(tasks(), workers,
                  [&run](std::int64_t index, int worker) noexcept { run.task(index, worker); });
   }
 
   const Problem problem_;
   const KernelTable& kernels_;
-  const PanelShape shape_;
   const TileLayout layout_;
+  const TilePacking packing_;
 };
 
 constexpr const char* kTooLarge = "the input of one output is too large to be staged whole";
 
 const char* accepts_split(const Problem& problem) {
   TileProduct product;
-  if (problem.compute != Compute::f32 || !choose_tile_product(problem, product))
+  if (!choose_float_product(problem, product))
     return "only float32, float16 and bfloat16 are split";
   if ((product == TileProduct::six || product == TileProduct::four) &&
       problem.in_channels < kMinChannels)
@@ -500,28 +464,51 @@ const char* accepts_split(const Problem& problem) {
 }
 
 const char* accepts_bytes(const Problem& problem) {
-  TileProduct product;
-  if (!choose_tile_product(problem, product) || product != TileProduct::bytes)
+  if (!takes_integers(problem, TileProduct::bytes))
     return "only for 8-bit input, borders included, and int8 weights, summed in int32";
-  return tiles_fit(problem, product) ? nullptr : kTooLarge;
+  return tiles_fit(problem, TileProduct::bytes) ? nullptr : kTooLarge;
 }
 
-bool is_emulated(const Problem& problem, const Machine& machine) {
-  TileProduct product;
-  choose_tile_product(problem, product);
-  return machine.tile_rate[static_cast<int>(product)] == 0;
+const char* accepts_shorts(const Problem& problem) {
+  if (!takes_integers(problem, TileProduct::shorts))
+    return "only for int16 and 8-bit input, borders included, and weights, summed in int32";
+  return tiles_fit(problem, TileProduct::shorts) ? nullptr : kTooLarge;
 }
 
-std::unique_ptr<const Execution> execute(const Problem& problem, const Tensor& x,
-                                         const KernelTable& kernels, const Machine& machine) {
-  return std::make_unique<const TileExecution>(problem, x, kernels, machine);
+TileProduct float_product(const Problem& problem) {
+  TileProduct product = TileProduct::six;
+  choose_float_product(problem, product);
+  return product;
+}
+constexpr TileProduct bytes_product(const Problem&) { return TileProduct::bytes; }
+constexpr TileProduct shorts_product(const Problem&) { return TileProduct::shorts; }
+
+// Of products that `Product` chooses.
+template <TileProduct (*Product)(const Problem&)>
+constexpr Candidate tiles(const char* name, const char* kernel,
+                          const char* (*accepts)(const Problem&)) {
+  return {name,
+          kernel,
+          accepts,
+          [](const Problem& problem, const Machine& machine) {
+            return tile_cost(problem, Product(problem), machine);
+          },
+          nullptr,
+          [](const Problem& problem, const Tensor& x, const KernelTable& kernels,
+             const Machine& machine) -> std::unique_ptr<const Execution> {
+            return std::make_unique<const TileExecution>(problem, Product(problem), x, kernels,
+                                                         machine);
+          },
+          nullptr,
+          [](const Problem& problem, const Machine& machine) {
+            return machine.tile_rate[static_cast<int>(Product(problem))] == 0;
+          }};
 }
 
 }  // namespace
 
-const Candidate amx_split = {"amx_split", "tile_product", accepts_split, tile_cost,
-                             nullptr,     execute,        nullptr,       is_emulated};
-const Candidate byte_dots = {"direct", "byte_dots", accepts_bytes, tile_cost,
-                             nullptr,  execute,     nullptr,       is_emulated};
+const Candidate amx_split = tiles<float_product>("amx_split", "tile_product", accepts_split);
+const Candidate byte_dots = tiles<bytes_product>("direct", "byte_dots", accepts_bytes);
+const Candidate short_dots = tiles<shorts_product>("direct", "short_dots", accepts_shorts);
 
 }  // namespace fastconv

@@ -348,8 +348,8 @@ bool splices_rows(const Problem& problem, const Machine& machine) {
 bool takes_whole_sums(const Problem& problem) {
   if (problem.complex || !same_storage(problem.y_type, problem.compute)) return false;
   return problem.activation == Activation::none ||
-         (is_float(problem.compute) && (problem.activation == Activation::relu ||
-                                        problem.activation == Activation::relu6));
+         (is_float(problem.compute) &&
+          (problem.activation == Activation::relu || problem.activation == Activation::relu6));
 }
 
 LanesRows lanes_rows(const Tiling& tiling, const Index3& size, int lanes) {

@@ -36,7 +36,7 @@ struct Machine {
   std::int64_t l1;
   std::int64_t l2;
   int threads;
-  bool splices;          // lanes: a vector may go from one row to the next
+  bool splices;                             // lanes: a vector may go from one row to the next
   bool halved = false;                      // outer: a tile of one vector is two of half the length
   double tile_rate[kTileProducts] = {};     // TileKernels
   bool tile_scattered[kTileProducts] = {};  // TileForm, of rows

@@ -123,8 +123,7 @@ double cost_of(const Problem& problem, const Machine& machine, WinogradTile tile
   const double bytes = points * blocks * terms * static_cast<double>(problem.out_channels) *
                        machine.element / static_cast<double>(machine.l2);
   const double read = bytes <= 1 ? 1.0 : bytes <= 8 ? 3.0 : bytes <= 12 ? 5.0 : 8.0;
-  const double each =
-      (problem.keeps_weights ? 0.0 : pack) + read * static_cast<double>(phases);
+  const double each = (problem.keeps_weights ? 0.0 : pack) + read * static_cast<double>(phases);
   const double weights = points * blocks * each * vectors / (taps * pixels);
   const double cut = waste(axis[1], shape.rows) * waste(axis[2], shape.columns);
   // Calls for short rows of planes.

@@ -381,6 +381,9 @@ struct TileProductArgs {
   std::int64_t vectors;  // of sixteen output channels: 1 or 2
   void* acc;             // float or int32
   Upcoming upcoming;     // the weights of the next call
+  // The last steps have nothing but zeros behind so many words (of four bytes) of a position.
+  std::int64_t short_steps = 0;
+  std::int64_t words = 16;
 };
 
 // Magnitudes of what was cut into parts, as the bits of floats.
@@ -389,8 +392,8 @@ struct Extremes {
   std::uint32_t most = 0;             // at least 0x7f800000 where one was infinite or NaN
 };
 
-// Staged input, float or int32, into positions: parts of it, pairs or fours of channels side by
-// side, zeros after the last channel.
+// Staged input (float; of TileProduct::bytes bytes, of shorts int16) into positions: parts of it,
+// pairs or fours of channels side by side, zeros after the last one. Not an element more is read.
 struct TilePositionsArgs {
   const void* from;
   std::int64_t position, channel;    // from one to the next, in elements; one of both is 1, and
@@ -398,16 +401,23 @@ struct TilePositionsArgs {
   std::int64_t positions, channels;  // as many channels as a position holds, at most
   char* to;
   std::int64_t to_part;  // bytes
-  std::int32_t offset;   // added to integers
+  std::int32_t offset;   // added to bytes
   Extremes* extremes;    // of floats; widened
+  // Where each channel lies instead, with a position of 1: terms of several taps make a position.
+  const std::int32_t* term = nullptr;
+
+  std::int64_t channel_at(std::int64_t c) const { return term != nullptr ? term[c] : c * channel; }
 };
 
-// Weights of one slab, float or int32, for one panel.
+// Weights of one slab for one panel: floats that lie as the panel does, [channels][taps][vectors]
+// [16], or int8 or int16 in rows of output channels, [rows][channels][taps].
 struct TileWeightsArgs {
-  const void* from;                      // [channels][taps][vectors][16]
+  const void* from;
   std::int64_t channels, taps, vectors;  // one tap where positions are columns
   char* to;                              // [taps][parts][vectors][1024]
-  Extremes* extremes;
+  Extremes* extremes;                    // of floats
+  std::int64_t rows = 0;                 // of integers: as many as there are,
+  std::int64_t pitch = 0;                // from one to the next
 };
 
 }  // namespace fastconv

@@ -48,9 +48,12 @@ const KernelTable& avx2_kernels() {
   static const KernelTable made = [] {
     static TileKernels tiles = tiles_portable;
     KernelTable table = table_avx2;
+    for (const TileProduct p : {TileProduct::bytes, TileProduct::shorts}) {
+      take(tiles, tiles_avx2_pairs, p);
 #ifdef FASTCONV_HAVE_AVX_VNNI
-    if (has_avx_vnni()) take(tiles, tiles_avx_vnni, TileProduct::bytes);
+      if (has_avx_vnni()) take(tiles, tiles_avx_vnni, p);
 #endif
+    }
     table.tiles = &tiles;
     return table;
   }();
@@ -69,8 +72,13 @@ const KernelTable& avx512_kernels() {
       halve(table.f64, table_avx2.f64);
     }
 #endif
+#ifdef FASTCONV_HAVE_AVX512_PAIRS
+    take(tiles, tiles_avx512_pairs, TileProduct::shorts);
+#endif
 #ifdef FASTCONV_HAVE_AVX512_DOTS
-    if (has_avx512_vnni()) take(tiles, tiles_avx512_dots, TileProduct::bytes);
+    if (has_avx512_vnni())
+      for (const TileProduct p : {TileProduct::bytes, TileProduct::shorts})
+        take(tiles, tiles_avx512_dots, p);
     // Where vectors are not halved, one of these products takes the time of two multiply-adds.
     if (has_avx512_bf16() && has_avx512_vnni() && halves_512_bit_vectors())
       for (const TileProduct p :
@@ -87,9 +95,11 @@ const KernelTable& avx512_kernels() {
 #ifdef FASTCONV_HAVE_AMX
 const KernelTable& amx_kernels() {
   static const KernelTable made = [] {
+    static TileKernels tiles = tiles_amx;
     KernelTable table = avx512_kernels();
     table.name = "amx";
-    table.tiles = &tiles_amx;
+    tiles.product[static_cast<int>(TileProduct::shorts)] = (*table.tiles)[TileProduct::shorts];
+    table.tiles = &tiles;
     return table;
   }();
   return made;

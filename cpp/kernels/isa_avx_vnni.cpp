@@ -8,15 +8,22 @@
 namespace fastconv {
 namespace avx_vnni {
 
-// Cut by the portable code (dispatch.cpp).
-constexpr TileKernels::Kernels kBytes = {
-    "AVX-VNNI",
-    {&dots_product<Dots, TileProduct::bytes, true>, nullptr, nullptr, true},
-    {&dots_product<Dots, TileProduct::bytes, false>, nullptr, nullptr},
-    4.0};
+// Cut by the code for AVX2 (dispatch.cpp).
+template <TileProduct P>
+constexpr TileKernels::Kernels kernels(double rate) {
+  return {"AVX-VNNI",
+          {&dots_product<Dots, P, true>, nullptr, nullptr, true},
+          {&dots_product<Dots, P, false>, nullptr, nullptr},
+          rate};
+}
 
 }  // namespace avx_vnni
 
-constinit const TileKernels tiles_avx_vnni = {{{}, {}, {}, {}, avx_vnni::kBytes}};
+constinit const TileKernels tiles_avx_vnni = {{{},
+                                               {},
+                                               {},
+                                               {},
+                                               avx_vnni::kernels<TileProduct::bytes>(4.0),
+                                               avx_vnni::kernels<TileProduct::shorts>(2.0)}};
 
 }  // namespace fastconv

@@ -72,8 +72,7 @@ FASTCONV_INLINE void lanes_tile(const LanesArgs<typename V::value_type>& a, std:
   }
   const auto load = [&](int v, std::int64_t offset) {
     if constexpr (Spliced != 0) {
-      if (v < Spliced)
-        return V::load(seam[v].x + offset, seam[v].lanes, V::load(x[v] + offset));
+      if (v < Spliced) return V::load(seam[v].x + offset, seam[v].lanes, V::load(x[v] + offset));
     }
     return V::load(x[v] + offset);
   };

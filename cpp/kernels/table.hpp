@@ -94,9 +94,10 @@ enum class TileProduct : std::uint8_t {
   four,   // float16: two parts, all products
   three,  // float32: two parts, rounded, the three products that matter
   one,    // bfloat16, or float32 rounded to it
-  bytes   // unsigned by signed
+  bytes,  // unsigned by signed
+  shorts  // int16, or bytes of any sign
 };
-inline constexpr int kTileProducts = 5;
+inline constexpr int kTileProducts = 6;
 
 struct TileScheme {
   int parts;     // of an element
@@ -113,7 +114,12 @@ inline constexpr TileScheme kTileSchemes[kTileProducts] = {
     {2, 32, 4, false, {{0, 1}, {1, 1}, {1, 0}, {0, 0}}},
     {2, 32, 3, true, {{0, 1}, {0, 0}, {1, 0}}},
     {1, 32, 1, true, {{0, 0}}},
-    {1, 64, 1, false, {{0, 0}}}};
+    {1, 64, 1, false, {{0, 0}}},
+    {1, 32, 1, false, {{0, 0}}}};
+
+constexpr bool is_integer(TileProduct p) {
+  return p == TileProduct::bytes || p == TileProduct::shorts;
+}
 
 inline constexpr int kTileRows = 16;     // pixels, and output channels, of a tile
 inline constexpr int kTileVectors = 2;   // of sixteen output channels, in a panel
@@ -181,7 +187,9 @@ extern const KernelTable table_neon;
 extern const TileKernels tiles_portable;
 extern const TileKernels tiles_amx;
 // What is null here is left to the portable ones: products of parts that no instruction makes
-// (bytes and, with AVX-512 BF16, TileProduct::one are made), and cutting.
+// (integers and, with AVX-512 BF16, TileProduct::one are made), and cutting.
+extern const TileKernels tiles_avx2_pairs;
+extern const TileKernels tiles_avx512_pairs;
 extern const TileKernels tiles_avx512_dots;
 extern const TileKernels tiles_avx_vnni;
 

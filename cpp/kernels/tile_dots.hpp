@@ -1,6 +1,6 @@
-// Products of tiles with dot-product instructions (VNNI: four bytes; BF16: two bfloat16): one
-// operand lies in the lanes, words of four bytes of the other are broadcast, as in
-// outer_product.hpp.
+// Products of tiles with dot-product instructions (VNNI: four bytes, two int16; BF16: two bfloat16;
+// without them the multiply-add of two int16 and an addition): one operand lies in the lanes, words
+// of four bytes of the other are broadcast, as in outer_product.hpp.
 //
 //                     lanes: 16 outputs x 4 bytes   the next 16
 //   words: x p0           acc                           acc
@@ -23,6 +23,8 @@ template <TileProduct P, class V>
 FASTCONV_INLINE void add_dots(V& acc, V x, V w) {
   if constexpr (P == TileProduct::bytes)
     V::add_bytes(acc, x, w);
+  else if constexpr (P == TileProduct::shorts)
+    V::add_shorts(acc, x, w);
   else
     V::add_bf16(acc, x, w);
 }
@@ -46,7 +48,8 @@ FASTCONV_NOINLINE void dots_block(const TileProductArgs& a, const std::int32_t* 
   }
   for (std::int64_t s = 0; s < a.steps; ++s, w += a.vectors * kTileBytes) {
     const std::int64_t at = kUnit * a.step[s];
-    for (int g = 0; g < 64; g += 4) {
+    const std::int64_t end = s < a.steps - a.short_steps ? 64 : 4 * a.words;
+    for (std::int64_t g = 0; g < end; g += 4) {
       V lanes[kVectors];
       FASTCONV_UNROLL
       for (int v = 0; v < kVectors; ++v) {
@@ -81,10 +84,17 @@ FASTCONV_INLINE void dots_of_tile(const TileProductArgs& a, const std::int32_t* 
                                   const char* w, char* to, std::int64_t count) {
   constexpr int kWhole = kTileRows / V::words * V::words, kRest = kTileRows - kWhole;
   const std::int64_t pitch = 64 * (Rows ? a.vectors : a.tiles);
+  // A few pixels at the end of a small picture (7 x 7: one) take half a block.
+  constexpr int kFew = V::words / 2;
   int k = 0;
-  for (; k < kWhole && k < count; k += V::words)
+  for (; k < kWhole && k < count; k += V::words) {
+    if constexpr (Rows) {
+      if (count - k <= kFew)
+        return dots_block<V, P, Rows, kFew, Tiles>(a, place + k, w, to + k * pitch);
+    }
     dots_block<V, P, Rows, V::words, Tiles>(a, Rows ? place + k : place, Rows ? w : w + k * 64,
                                             to + k * pitch);
+  }
   if constexpr (kRest > 0)
     if (k < count)
       dots_block<V, P, Rows, kRest, Tiles>(a, Rows ? place + k : place, Rows ? w : w + k * 64,

@@ -9,8 +9,8 @@
 // Or the other way round, where there is one tap: w's outputs are rows, and x's positions columns
 // of what is multiplied; x then lies as words of two or four channels, [16 words][16 positions].
 //
-// A position holds 32 channels as bfloat16 (pairs), or 64 as bytes (fours). A float32 is the sum of
-// three bfloat16 of eight bits each, cut off one after the other, without an error:
+// A position holds 32 channels as bfloat16 or int16 (pairs), or 64 as bytes (fours). A float32 is
+// the sum of three bfloat16 of eight bits each, cut off one after the other, without an error:
 //
 //   x = h + m + l      x w = h h + (h m + m h) + (h l + m m + l h) + parts below 2^-21 of it
 //
@@ -30,6 +30,7 @@
 #include <type_traits>
 
 #include "kernels/table.hpp"
+#include "kernels/tile_integers.hpp"
 
 namespace fastconv::portable {
 
@@ -51,8 +52,9 @@ inline std::uint32_t upper_half(float x, bool nearest) {
   return (bits + 0x7fffu + (bits >> 16 & 1u)) & kUpper;
 }
 
+// What sums are.
 template <TileProduct P>
-using Element = std::conditional_t<P == TileProduct::bytes, std::int32_t, float>;
+using Element = std::conditional_t<is_integer(P), std::int32_t, float>;
 
 // Parts of one element, each in the upper half of a word.
 template <TileProduct P>
@@ -73,80 +75,62 @@ inline void widen(Extremes* extremes, float x) {
 // Elements of sixteen lanes (positions, or output channels) to a tile: row by row of lanes, or
 // turned, a lane's channels side by side.
 template <TileProduct P, bool Turned>
-void cut_tile(const Element<P>* from, std::int64_t lane, std::int64_t lanes, std::int64_t channel,
-              std::int64_t channels, std::int32_t offset, char* to, std::int64_t to_part,
-              Extremes* extremes) {
+void cut_tile(const TilePositionsArgs& a, std::int64_t first, std::int64_t lanes, char* to,
+              std::int64_t to_part) {
   constexpr TileScheme kScheme = kTileSchemes[static_cast<int>(P)];
-  constexpr int kSide = kScheme.channels / 16, kBytes = 4 / kSide;
+  const auto* const from = static_cast<const float*>(a.from);
   for (std::int64_t l = 0; l < lanes; ++l) {
     for (int c = 0; c < kScheme.channels; ++c) {
-      const Element<P> x = c < channels ? from[l * lane + c * channel] : Element<P>(0);
-      const std::int64_t word = c / kSide;
-      char* const at = to + (Turned ? l * 64 + word * 4 : word * 64 + l * 4) + c % kSide * kBytes;
-      if constexpr (P == TileProduct::bytes) {
-        *at = static_cast<char>(static_cast<std::uint32_t>(x) + static_cast<std::uint32_t>(offset));
-      } else {
-        std::uint32_t part[3];
-        cut<P>(x, part);
-        for (int i = 0; i < kScheme.parts; ++i) {
-          const auto half = static_cast<std::uint16_t>(part[i] >> 16);
-          std::memcpy(at + i * to_part, &half, sizeof half);
-        }
-        widen(extremes, x);
+      const float x = c < a.channels ? from[(first + l) * a.position + a.channel_at(c)] : 0.0f;
+      const std::int64_t word = c / 2;
+      char* const at = to + (Turned ? l * 64 + word * 4 : word * 64 + l * 4) + c % 2 * 2;
+      std::uint32_t part[3];
+      cut<P>(x, part);
+      for (int i = 0; i < kScheme.parts; ++i) {
+        const auto half = static_cast<std::uint16_t>(part[i] >> 16);
+        std::memcpy(at + i * to_part, &half, sizeof half);
       }
+      widen(a.extremes, x);
     }
   }
 }
 
 template <TileProduct P, bool Turned>
 void tile_positions(const TilePositionsArgs& a) {
-  const auto* const from = static_cast<const Element<P>*>(a.from);
-  for (std::int64_t p = 0; p < a.positions; p += kTileRows) {
-    const std::int64_t count = a.positions - p < kTileRows ? a.positions - p : kTileRows;
-    cut_tile<P, Turned>(from + p * a.position, a.position, count, a.channel, a.channels, a.offset,
-                        a.to + p * 64, a.to_part, a.extremes);
-  }
-}
-
-// Bytes, four channels of all positions at a time, so that compilers make vectors of it: the
-// instructions that multiply them may come without a kernel of their own for this.
-template <bool Turned>
-void byte_positions(const TilePositionsArgs& a) {
-  const auto offset = static_cast<std::uint32_t>(a.offset);
-  const auto at = [&](std::int64_t p, int c) {
-    return a.to + (Turned ? p * 64 + c : p / kTileRows * kTileBytes + c * 16 + p % kTileRows * 4);
-  };
-  for (int c = 0; c < 64; c += 4) {
-    const std::int64_t left = a.channels > c ? a.channels - c : 0;
-    const auto* const from =
-        static_cast<const std::uint32_t*>(a.from) + (left > 0 ? c * a.channel : 0);
-    if (left < 4) {
-      for (std::int64_t p = 0; p < a.positions; ++p)
-        for (int i = 0; i < 4; ++i)
-          at(p, c)[i] =
-              static_cast<char>((i < left ? from[p * a.position + i * a.channel] : 0u) + offset);
-      continue;
-    }
-    for (std::int64_t p = 0; p < a.positions; ++p) {
-      const std::uint32_t* const x = from + p * a.position;
-      const std::uint32_t word = ((x[0] + offset) & 255u) | ((x[a.channel] + offset) & 255u) << 8 |
-                                 ((x[2 * a.channel] + offset) & 255u) << 16 |
-                                 (x[3 * a.channel] + offset) << 24;
-      std::memcpy(at(p, c), &word, sizeof word);
+  if constexpr (is_integer(P)) {
+    integer_positions<P, Turned>(a);
+  } else {
+    for (std::int64_t p = 0; p < a.positions; p += kTileRows) {
+      const std::int64_t count = a.positions - p < kTileRows ? a.positions - p : kTileRows;
+      cut_tile<P, Turned>(a, p, count, a.to + p * 64, a.to_part);
     }
   }
 }
 
 template <TileProduct P, bool Turned>
 void tile_weights(const TileWeightsArgs& a) {
-  constexpr TileScheme kScheme = kTileSchemes[static_cast<int>(P)];
-  const auto* const from = static_cast<const Element<P>*>(a.from);
-  const std::int64_t width = a.vectors * kTileRows;
-  for (std::int64_t tap = 0; tap < a.taps; ++tap)
-    for (std::int64_t v = 0; v < a.vectors; ++v)
-      cut_tile<P, Turned>(from + tap * width + v * kTileRows, 1, kTileRows, a.taps * width,
-                          a.channels, 0, a.to + (tap * kScheme.parts * a.vectors + v) * kTileBytes,
-                          a.vectors * kTileBytes, a.extremes);
+  if constexpr (is_integer(P)) {
+    integer_weights<P, Turned>(a);
+  } else {
+    constexpr TileScheme kScheme = kTileSchemes[static_cast<int>(P)];
+    const std::int64_t width = a.vectors * kTileRows;
+    for (std::int64_t tap = 0; tap < a.taps; ++tap) {
+      // Output channels take the place of positions.
+      const TilePositionsArgs lanes = {static_cast<const float*>(a.from) + tap * width,
+                                       1,
+                                       a.taps * width,
+                                       width,
+                                       a.channels,
+                                       nullptr,
+                                       0,
+                                       0,
+                                       a.extremes};
+      for (std::int64_t v = 0; v < a.vectors; ++v)
+        cut_tile<P, Turned>(lanes, v * kTileRows, kTileRows,
+                            a.to + (tap * kScheme.parts * a.vectors + v) * kTileBytes,
+                            a.vectors * kTileBytes);
+    }
+  }
 }
 
 // acc += x * w, tiles of bfloat16.
@@ -172,22 +156,28 @@ inline void add_product(const char* x, const char* w, float* acc) {
   }
 }
 
-// The same of bytes, modulo 2^32: those of the input are unsigned, those of the weights signed.
-template <bool UnsignedRows>
-void add_byte_product(const char* rows, const char* columns, std::int32_t* acc) {
-  const auto value = [](char byte, bool is_unsigned) {
-    return is_unsigned ? static_cast<std::uint8_t>(byte) : static_cast<std::int8_t>(byte);
+// The same of integers, modulo 2^32: bytes of the input are unsigned, those of the weights signed.
+template <TileProduct P, bool InputRows>
+void add_integer_product(const char* rows, const char* columns, std::int32_t* acc) {
+  constexpr int kSide = kWordSide<P>, kBytes = 4 / kSide;
+  const auto value = [](const char* at, bool is_input) -> std::int32_t {
+    if constexpr (P == TileProduct::shorts) {
+      std::int16_t x;
+      std::memcpy(&x, at, sizeof x);
+      return x;
+    }
+    return is_input ? static_cast<std::uint8_t>(*at) : static_cast<std::int8_t>(*at);
   };
   for (int m = 0; m < kTileRows; ++m) {
     for (int n = 0; n < kTileRows; ++n) {
-      std::int32_t sum = 0;  // of 64 products below 2^15
+      std::uint32_t sum = 0;
       for (int k = 0; k < 16; ++k)
-        for (int i = 0; i < 4; ++i)
-          sum += value(rows[m * 64 + 4 * k + i], UnsignedRows) *
-                 value(columns[k * 64 + 4 * n + i], !UnsignedRows);
+        for (int i = 0; i < kSide; ++i)
+          sum +=
+              static_cast<std::uint32_t>(value(rows + m * 64 + 4 * k + i * kBytes, InputRows) *
+                                         value(columns + k * 64 + 4 * n + i * kBytes, !InputRows));
       std::int32_t& to = acc[m * kTileRows + n];
-      to = static_cast<std::int32_t>(static_cast<std::uint32_t>(to) +
-                                     static_cast<std::uint32_t>(sum));
+      to = static_cast<std::int32_t>(static_cast<std::uint32_t>(to) + sum);
     }
   }
 }
@@ -208,8 +198,8 @@ void tile_product(const TileProductArgs& a) {
         for (int i = 0; i < kScheme.turns; ++i) {
           const char* const px = x + kScheme.turn[i].x * a.x_part;
           const char* const pw = w + kScheme.turn[i].w * a.vectors * kTileBytes;
-          if constexpr (P == TileProduct::bytes)
-            add_byte_product<Rows>(Rows ? px : pw, Rows ? pw : px, sum);
+          if constexpr (is_integer(P))
+            add_integer_product<P, Rows>(Rows ? px : pw, Rows ? pw : px, sum);
           else
             add_product(Rows ? px : pw, Rows ? pw : px, sum);
         }
@@ -225,9 +215,7 @@ void tile_product(const TileProductArgs& a) {
 // Positions that are rows are turned, and so are weights that are.
 template <TileProduct P, bool Rows>
 constexpr TileForm form() {
-  auto* positions = &tile_positions<P, Rows>;
-  if constexpr (P == TileProduct::bytes) positions = &byte_positions<Rows>;
-  return {&tile_product<P, Rows>, positions, &tile_weights<P, !Rows>};
+  return {&tile_product<P, Rows>, &tile_positions<P, Rows>, &tile_weights<P, !Rows>};
 }
 
 template <TileProduct P>

@@ -1,3 +1,5 @@
+#define FASTCONV_ISA_NAMESPACE portable
+
 #include "kernels/tile_portable.hpp"
 
 namespace fastconv {
@@ -5,6 +7,6 @@ namespace fastconv {
 constinit const TileKernels tiles_portable = {
     {portable::kernels<TileProduct::six>(), portable::kernels<TileProduct::four>(),
      portable::kernels<TileProduct::three>(), portable::kernels<TileProduct::one>(),
-     portable::kernels<TileProduct::bytes>()}};
+     portable::kernels<TileProduct::bytes>(), portable::kernels<TileProduct::shorts>()}};
 
 }  // namespace fastconv

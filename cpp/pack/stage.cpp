@@ -33,6 +33,58 @@ void copy_every(const T* from, std::int64_t n, T* to) {
   for (std::int64_t i = 0; i < n; ++i) to[i] = from[i * Step];
 }
 
+// The narrow integers that products of tiles take are staged as such; else in a compute type.
+template <class T>
+constexpr bool kIsNarrow = sizeof(T) < 4;
+
+// x holds what is staged.
+template <class T>
+bool holds(const Problem& problem) {
+  if constexpr (kIsNarrow<T>)
+    return size_of(problem.x_type) == std::int64_t{sizeof(T)};
+  else
+    return same_storage(problem.x_type, problem.compute);
+}
+
+// Bytes to int16; elements that stay as they are.
+template <class From, class T>
+void copy_narrow(const char* from, std::int64_t stride, T* to, std::int64_t to_stride,
+                 std::int64_t n) {
+  const auto put = [&](std::int64_t step, std::int64_t to_step) {
+    for (std::int64_t i = 0; i < n; ++i) {
+      From element;
+      std::memcpy(&element, from + i * step, sizeof element);
+      to[i * to_step] = static_cast<T>(element);
+    }
+  };
+  // Constant steps make vectors.
+  if (stride == std::int64_t{sizeof(From)} && to_stride == 1)
+    put(sizeof(From), 1);
+  else
+    put(stride, to_stride);
+}
+
+template <class T>
+void read_elements(const KernelTable& kernels, DType type, const char* from, std::int64_t stride,
+                   T* to, std::int64_t to_stride, std::int64_t n) {
+  if constexpr (!kIsNarrow<T>)
+    read_row<T>(kernels, type, from, stride, to, to_stride, n);
+  else if (type == DType::i8)
+    copy_narrow<std::int8_t>(from, stride, to, to_stride, n);
+  else if (type == DType::u8)
+    copy_narrow<std::uint8_t>(from, stride, to, to_stride, n);
+  else
+    copy_narrow<std::int16_t>(from, stride, to, to_stride, n);
+}
+
+template <class T>
+T fill_of(const Scalar& value) {
+  if constexpr (kIsNarrow<T>)
+    return static_cast<T>(value.i32);
+  else
+    return scalar_as<T>(value);
+}
+
 // `count` elements of padded rows (an axis of the source): first, first + step, ...
 template <class T>
 class RowReader {
@@ -50,10 +102,10 @@ class RowReader {
         problem_(problem),
         axis_(problem.axis[2]),
         stride_(x.axis[2]),
-        step_(step),
-        every_second_(kernels.set<T>().every_second) {
+        step_(step) {
     constexpr std::int64_t kElement = sizeof(T);
-    if (!same_storage(problem.x_type, problem.compute) || stride_ % kElement != 0) return;
+    if constexpr (!kIsNarrow<T>) every_second_ = kernels.set<T>().every_second;
+    if (!holds<T>(problem) || stride_ % kElement != 0) return;
     const std::int64_t elements = step * stride_ / kElement;
     if (stride_ == kElement && step <= 2) {
       kind_ = step == 1 ? Kind::copy : Kind::every_second;
@@ -107,7 +159,7 @@ class RowReader {
     } else if (kind_ == Kind::every_fourth && to_stride == 1) {
       copy_every<T, 4>(reinterpret_cast<const T*>(from), n, to);
     } else {
-      read_row<T>(kernels_, problem_.x_type, from, step_ * stride_, to, to_stride, n);
+      read_elements<T>(kernels_, problem_.x_type, from, step_ * stride_, to, to_stride, n);
     }
   }
 
@@ -121,8 +173,8 @@ class RowReader {
     if (problem_.border == Border::constant) return fill_range(fill, begin, end, to, to_stride);
     for (std::int64_t i = begin; i < end; ++i) {
       const std::int64_t source = source_index(problem_.border, axis_, from + i * step_);
-      read_row<T>(kernels_, problem_.x_type, row + source * stride_, stride_, to + i * to_stride,
-                  to_stride, 1);
+      read_elements<T>(kernels_, problem_.x_type, row + source * stride_, stride_,
+                       to + i * to_stride, to_stride, 1);
     }
   }
 
@@ -131,7 +183,9 @@ class RowReader {
   const Axis& axis_;
   std::int64_t stride_;
   std::int64_t step_;
-  void (*every_second_)(const T*, T*, std::int64_t);
+  void (*every_second_)(const T*, T*, std::int64_t) = [](const T* from, T* to, std::int64_t n) {
+    copy_every<T, 2>(from, n, to);
+  };
   Kind kind_ = Kind::convert;
 };
 
@@ -206,11 +260,12 @@ void copy_pixels(const T* from, std::int64_t from_pitch, std::int64_t pixels, st
 // to[c * to_pitch + i] = from[i * from_pitch + c]: pixels whose channels lie side by side become
 // rows of one channel, a block of pixels at a time, so that a line is read but once.
 template <class T>
-void separate_channels(const KernelSet<T>& kernels, const T* from, std::int64_t from_pitch,
+void separate_channels(const KernelTable& kernels, const T* from, std::int64_t from_pitch,
                        std::int64_t pixels, std::int64_t channels, T* to, std::int64_t to_pitch) {
-  if (channels % kernels.lanes == 0)
-    return kernels.store(
-        {from, from_pitch, 1, pixels, channels, to, 1, to_pitch, nullptr, Activation::none});
+  if constexpr (!kIsNarrow<T>)
+    if (channels % kernels.set<T>().lanes == 0)
+      return kernels.set<T>().store(
+          {from, from_pitch, 1, pixels, channels, to, 1, to_pitch, nullptr, Activation::none});
   std::int64_t first = 0;
   if (channels == 4) {
     // Squares of four, which the compiler turns in registers.
@@ -241,9 +296,10 @@ void stage_patch(const KernelTable& kernels, const Problem& problem, const Tenso
   const std::int64_t first = tile.group * problem.in_channels + patch.first_channel;
   const std::int64_t columns = tile.size[2] + patch.axis[2].extent;
   const std::int64_t step = patch.axis[2].stride;
-  const T fill[2] = {scalar_as<T>(problem.fill[0]), scalar_as<T>(problem.fill[1])};
+  const T fill[2] = {fill_of<T>(problem.fill[0]), fill_of<T>(problem.fill[1])};
   if (layout.channel != 1) {
-    if (stage_planes<T>(kernels, problem, x, patch, tile, to)) return;
+    if constexpr (!kIsNarrow<T>)
+      if (stage_planes<T>(kernels, problem, x, patch, tile, to)) return;
     // Where the rows of a plane lie is the same for all channels, found once for so many rows.
     const RowReader<T> reader(kernels, problem, x, step);
     struct Row {
@@ -254,9 +310,8 @@ void stage_patch(const KernelTable& kernels, const Problem& problem, const Tenso
     std::array<Row, 64> rows;
     std::size_t count = 0;
     constexpr std::int64_t kElement = sizeof(T);
-    const bool separate = same_storage(problem.x_type, problem.compute) && !problem.complex &&
-                          patch.channels > 1 && x.channel == kElement &&
-                          x.axis[2] % kElement == 0 && layout.axis[2] == 1;
+    const bool separate = holds<T>(problem) && !problem.complex && patch.channels > 1 &&
+                          x.channel == kElement && x.axis[2] % kElement == 0 && layout.axis[2] == 1;
     const auto separate_row = [&](const Row& r) {
       T* const line = to + r.offset;
       for (std::int64_t c = 0; c < patch.channels; ++c)
@@ -265,8 +320,7 @@ void stage_patch(const KernelTable& kernels, const Problem& problem, const Tenso
       const std::int64_t inside = r.span.beyond - r.span.inside;
       if (r.from == nullptr || inside <= 0) return;
       separate_channels(
-          kernels.set<T>(),
-          reinterpret_cast<const T*>(r.from + x.channel_offset(first) + r.span.offset),
+          kernels, reinterpret_cast<const T*>(r.from + x.channel_offset(first) + r.span.offset),
           step * x.axis[2] / kElement, inside, patch.channels, line + r.span.inside,
           layout.channel);
     };
@@ -294,7 +348,7 @@ void stage_patch(const KernelTable& kernels, const Problem& problem, const Tenso
   const Axis& width = problem.axis[2];
   const std::int64_t channel = x.channel_offset(first);
   const std::int64_t pitch = layout.axis[2], channels = patch.channels;
-  const bool same = same_storage(problem.x_type, problem.compute);
+  const bool same = holds<T>(problem);
   const bool dense = same && step == 1 && pitch == channels &&
                      x.axis[2] == channels * static_cast<std::int64_t>(sizeof(T));
   const RowReader<T> reader(kernels, problem, x, step);
@@ -312,8 +366,8 @@ void stage_patch(const KernelTable& kernels, const Problem& problem, const Tenso
               for (std::int64_t c = 0; c < channels; ++c)
                 at[c] = fill[problem.complex ? (patch.first_channel + c) & 1 : 0];
             } else {
-              read_row<T>(kernels, problem.x_type, row + channel + source * x.axis[2],
-                          size_of(problem.x_type), at, 1, channels);
+              read_elements<T>(kernels, problem.x_type, row + channel + source * x.axis[2],
+                               size_of(problem.x_type), at, 1, channels);
             }
           }
         };
@@ -329,7 +383,8 @@ void stage_patch(const KernelTable& kernels, const Problem& problem, const Tenso
                            step * x.axis[2] / std::int64_t{sizeof(T)}, count, channels, at, pitch);
           } else {
             for (std::int64_t i = 0; i < count; ++i, from += step * x.axis[2], at += pitch)
-              read_row<T>(kernels, problem.x_type, from, size_of(problem.x_type), at, 1, channels);
+              read_elements<T>(kernels, problem.x_type, from, size_of(problem.x_type), at, 1,
+                               channels);
           }
         }
         border(span.beyond, columns);
@@ -478,9 +533,8 @@ void stage_lattice_channels_last(const KernelTable& kernels, const Problem& prob
   for_each_lattice_row(problem, x, image, lattice, [&](std::int64_t index, const char* row) {
     T* const line = to + index * lattice.count[2] * pitch;
     if (turns && row != nullptr && begin < end)
-      kernels.set<T>().pack(
-          {reinterpret_cast<const T*>(row + offset + (begin - first) * element), step / element,
-           channels, end - begin, line + begin * pitch, pitch});
+      kernels.set<T>().pack({reinterpret_cast<const T*>(row + offset + (begin - first) * element),
+                             step / element, channels, end - begin, line + begin * pitch, pitch});
     for (std::int64_t i = 0; i < lattice.count[2]; ++i) {
       if (turns && row != nullptr && i >= begin && i < end) continue;
       T* const at = line + i * pitch;
@@ -508,6 +562,10 @@ void stage_lattice_channels_last(const KernelTable& kernels, const Problem& prob
   template void stage_lattice_channels_last<T>(const KernelTable&, const Problem&, const Tensor&,  \
                                                std::int64_t, std::int64_t, const Lattice&,         \
                                                std::int64_t, T*);
+template void stage_patch<std::uint8_t>(const KernelTable&, const Problem&, const Tensor&,
+                                        const Patch&, const Tile&, std::uint8_t*);
+template void stage_patch<std::int16_t>(const KernelTable&, const Problem&, const Tensor&,
+                                        const Patch&, const Tile&, std::int16_t*);
 FASTCONV_INSTANTIATE(float)
 FASTCONV_INSTANTIATE(double)
 FASTCONV_INSTANTIATE(std::int32_t)

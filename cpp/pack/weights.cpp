@@ -11,8 +11,9 @@ namespace {
 constexpr std::int64_t kBlock = 64;
 constexpr std::int64_t kMostRows = 64;  // the widest panel: four vectors of sixteen
 
-// True where the terms of an output channel follow each other in memory, whatever their type.
-bool are_runs(const Problem& problem, const Weights& w) {
+}  // namespace
+
+bool terms_are_runs(const Problem& problem, const Weights& w) {
   if (problem.complex || problem.flip) return false;
   std::int64_t expected = size_of(w.type);
   for (int a = 2; a >= 0; --a) {
@@ -22,11 +23,9 @@ bool are_runs(const Problem& problem, const Weights& w) {
   return problem.in_channels == 1 || w.in == expected;
 }
 
-}  // namespace
-
 bool is_dense(const Problem& problem, const Weights& w) {
   return w.out % size_of(problem.compute) == 0 && same_storage(w.type, problem.compute) &&
-         are_runs(problem, w);
+         terms_are_runs(problem, w);
 }
 
 namespace {
@@ -39,7 +38,7 @@ template <class T>
 class RowGatherer {
  public:
   RowGatherer(const KernelTable& kernels, const Problem& problem, const Weights& w)
-      : kernels_(kernels), problem_(problem), w_(w), are_runs_(are_runs(problem, w)) {}
+      : kernels_(kernels), problem_(problem), w_(w), are_runs_(terms_are_runs(problem, w)) {}
 
   void gather(std::int64_t k, std::int64_t first, std::int64_t count, T* to) const {
     if (are_runs_) {
@@ -137,13 +136,22 @@ bool pack_panel_placed(const KernelTable& kernels, const Problem& problem, const
   return finite;
 }
 
-#define FASTCONV_INSTANTIATE(T)                                                            \
-  template void pack_panel<T>(const KernelTable&, const Problem&, const Weights&,          \
-                              const PanelShape&, std::int64_t, std::int64_t, std::int64_t, \
-                              std::int64_t, T*);                                           \
-  template bool pack_panel_placed<T>(const KernelTable&, const Problem&, const Weights&,   \
-                                     const PanelShape&, std::int64_t, std::int64_t,        \
-                                     std::int64_t, std::int64_t, const std::int32_t*, T*);
+template <class T>
+void gather_weights(const KernelTable& kernels, const Problem& problem, const Weights& w,
+                    std::int64_t channel, std::int64_t first, std::int64_t count, T* to) {
+  RowGatherer<T>(kernels, problem, w).gather(channel, first, count, to);
+}
+
+template void gather_weights<std::int32_t>(const KernelTable&, const Problem&, const Weights&,
+                                           std::int64_t, std::int64_t, std::int64_t, std::int32_t*);
+
+#define FASTCONV_INSTANTIATE(T)                                                                   \
+  template void pack_panel<T>(const KernelTable&, const Problem&, const Weights&,                 \
+                              const PanelShape&, std::int64_t, std::int64_t, std::int64_t,        \
+                              std::int64_t, T*);                                                  \
+  template bool pack_panel_placed<T>(const KernelTable&, const Problem&, const Weights&,          \
+                                     const PanelShape&, std::int64_t, std::int64_t, std::int64_t, \
+                                     std::int64_t, const std::int32_t*, T*);
 FASTCONV_INSTANTIATE(float)
 FASTCONV_INSTANTIATE(double)
 FASTCONV_INSTANTIATE(std::int32_t)

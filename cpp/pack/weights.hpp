@@ -39,6 +39,14 @@ inline std::int64_t packed_elements(const Problem& problem, const PanelShape& sh
 // is a transposition and nothing else.
 bool is_dense(const Problem& problem, const Weights& w);
 
+// True where they do in whatever type.
+bool terms_are_runs(const Problem& problem, const Weights& w);
+
+// Terms [first, first + count) of one real output channel, in the order of the reduction.
+template <class T>
+void gather_weights(const KernelTable& kernels, const Problem& problem, const Weights& w,
+                    std::int64_t channel, std::int64_t first, std::int64_t count, T* to);
+
 // Packs terms [first, first + count) of panel `index` of group `group` to `to`, [count][width].
 // Conversion to the compute type, kernel flips and the real form of complex weights are resolved
 // here.

@@ -15,8 +15,8 @@ namespace {
 
 // In order of preference: the first of equal cost wins, and the last accepts everything.
 constexpr const Candidate* kCandidates[] = {
-    &amx_split, &byte_dots, &winograd,    &tap_product, &columns,     &direct,
-    &plane,     &pointwise, &row_stencil, &stencil,     &im2col_gemm, &reference};
+    &amx_split, &byte_dots, &short_dots,  &winograd, &tap_product, &columns,  &direct,
+    &plane,     &pointwise, &row_stencil, &stencil,  &im2col_gemm, &reference};
 
 // Waking a worker costs microseconds; below this much work a call stays on its own thread.
 constexpr std::int64_t kInlineMacs = 500'000;
@@ -67,8 +67,7 @@ bool is_named(const Candidate& candidate, Algorithm algorithm) {
     case Algorithm::direct:
       return &candidate == &tap_product || &candidate == &columns || &candidate == &direct ||
              &candidate == &plane || &candidate == &pointwise || &candidate == &row_stencil ||
-             &candidate == &stencil ||
-             &candidate == &byte_dots;
+             &candidate == &stencil || &candidate == &byte_dots || &candidate == &short_dots;
     case Algorithm::winograd:
       return &candidate == &winograd;
     case Algorithm::im2col:

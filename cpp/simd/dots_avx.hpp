@@ -1,4 +1,4 @@
-// dots_avx.hpp: eight sums of dot products of four bytes each, with AVX-VNNI.
+// dots_avx.hpp: eight sums of dot products of four bytes or two int16 each, with AVX-VNNI.
 #pragma once
 
 #include <immintrin.h>
@@ -27,6 +27,13 @@ struct Dots {
     __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(acc.v) : "x"(x.v), "x"(w.v));
 #else
     acc.v = _mm256_dpbusd_avx_epi32(acc.v, x.v, w.v);
+#endif
+  }
+  static FASTCONV_INLINE void add_shorts(Dots& acc, Dots x, Dots w) {
+#if defined(__GNUC__) && defined(__AVX2__)
+    __asm__("%{vex%} vpdpwssd %2, %1, %0" : "+x"(acc.v) : "x"(x.v), "x"(w.v));
+#else
+    acc.v = _mm256_dpwssd_avx_epi32(acc.v, x.v, w.v);
 #endif
   }
 };

@@ -1,4 +1,5 @@
-// dots_avx512.hpp: sixteen sums of dot products, of four bytes (VNNI) or two bfloat16 (BF16) each.
+// dots_avx512.hpp: sixteen sums of dot products, of four bytes or two int16 (VNNI) or two bfloat16
+// (BF16) each.
 #pragma once
 
 #include "simd/vec_avx512.hpp"
@@ -22,6 +23,13 @@ struct Dots {
     __asm__("vpdpbusd %2, %1, %0" : "+v"(acc.v) : "v"(x.v), "v"(w.v));
 #else
     acc.v = _mm512_dpbusd_epi32(acc.v, x.v, w.v);
+#endif
+  }
+  static FASTCONV_INLINE void add_shorts(Dots& acc, Dots x, Dots w) {
+#ifdef FASTCONV_FMA_BY_ASSEMBLY
+    __asm__("vpdpwssd %2, %1, %0" : "+v"(acc.v) : "v"(x.v), "v"(w.v));
+#else
+    acc.v = _mm512_dpwssd_epi32(acc.v, x.v, w.v);
 #endif
   }
   static FASTCONV_INLINE void add_bf16(Dots& acc, Dots x, Dots w) {

@@ -495,8 +495,10 @@ void each_isa(Visit visit) {
   }
 #ifdef FASTCONV_TEST_EMULATED_AVX512  // linked with kernels made of avx512_emulation/
   static const KernelTable amx = [] {
+    static TileKernels tiles = tiles_amx;
+    tiles.product[static_cast<int>(TileProduct::shorts)] = tiles_avx512_dots[TileProduct::shorts];
     KernelTable table = table_avx512;
-    table.tiles = &tiles_amx;
+    table.tiles = &tiles;
     return table;
   }();
   visit(amx);
@@ -650,9 +652,12 @@ void test_tile_products() {
     Case c = random_case(100'000);
     Problem& p = c.problem;
     if (p.saturate || !(p.compute == Compute::f32 || p.compute == Compute::i32)) continue;
+    const bool shorts = chance(50);
     if (p.compute == Compute::i32) {
-      p.x_type = one_of({DType::u8, DType::i8});
-      c.w_type = DType::i8;
+      p.x_type =
+          shorts ? one_of({DType::u8, DType::i8, DType::i16}) : one_of({DType::u8, DType::i8});
+      c.w_type = shorts ? one_of({DType::u8, DType::i8, DType::i16}) : DType::i8;
+      c.values = one_of({Values::small, Values::wrapping});
     } else if (p.complex || chance(30)) {
       p.x_type = c.w_type = DType::f32;
     } else {
@@ -664,7 +669,9 @@ void test_tile_products() {
     p.precision =
         one_of({Precision::highest, Precision::highest, Precision::high, Precision::medium});
     c.make_arrays();
-    const Candidate& candidate = p.compute == Compute::i32 ? byte_dots : amx_split;
+    const Candidate& candidate = p.compute != Compute::i32 ? amx_split
+                                 : shorts                  ? short_dots
+                                                           : byte_dots;
     if (candidate.accepts(p) != nullptr) continue;
     const Activation activation = p.activation;
     if (activation == Activation::sigmoid || activation == Activation::tanh ||

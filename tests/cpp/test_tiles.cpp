@@ -32,8 +32,8 @@ std::int64_t pick(std::int64_t low, std::int64_t high) {
   return low + static_cast<std::int64_t>(generator() % static_cast<std::uint64_t>(high - low + 1));
 }
 
-constexpr TileProduct kProducts[] = {TileProduct::six, TileProduct::four, TileProduct::three,
-                                     TileProduct::one, TileProduct::bytes};
+constexpr TileProduct kProducts[] = {TileProduct::six, TileProduct::four,  TileProduct::three,
+                                     TileProduct::one, TileProduct::bytes, TileProduct::shorts};
 constexpr TileProduct kFloats[] = {TileProduct::six, TileProduct::four, TileProduct::three,
                                    TileProduct::one};
 
@@ -53,18 +53,32 @@ float random_float(bool any) {
 // A number that float16 has.
 float random_half() { return static_cast<float>(pick(-2047, 2047)) * 0x1p-8f; }
 
-// Input or weights, the element of either compute type in four bytes.
+// Input or weights; integers of either sign, the extremes often.
 std::vector<float> random_elements(TileProduct p, std::int64_t n, bool any) {
   std::vector<float> v(static_cast<std::size_t>(n));
+  const std::int64_t least = p == TileProduct::bytes ? -128 : -32768;
   for (float& x : v) {
-    if (p == TileProduct::bytes) {
-      const auto byte = static_cast<std::int32_t>(pick(-128, 127));
-      std::memcpy(&x, &byte, sizeof x);
-    } else {
+    if (is_integer(p))
+      x = static_cast<float>(pick(0, 3) == 0 ? (pick(0, 1) == 0 ? least : -least - 1)
+                                             : pick(least, -least - 1));
+    else
       x = p == TileProduct::four ? random_half() : random_float(any);
-    }
   }
   return v;
+}
+
+// As kernels take them: floats, bytes or int16, and not an element more.
+std::vector<char> stored(TileProduct p, const std::vector<float>& v) {
+  const std::size_t size = p == TileProduct::bytes ? 1 : p == TileProduct::shorts ? 2 : 4;
+  std::vector<char> to(v.size() * size);
+  for (std::size_t i = 0; i < v.size(); ++i) {
+    const auto integer = static_cast<std::int32_t>(is_integer(p) ? v[i] : 0);
+    if (is_integer(p))
+      std::memcpy(to.data() + i * size, &integer, size);  // x86 stores the low byte first
+    else
+      std::memcpy(to.data() + i * size, &v[i], size);
+  }
+  return to;
 }
 
 struct Cut {
@@ -96,11 +110,25 @@ struct Input {
   }
   std::int64_t part() const { return (positions + kTileRows) * 64; }
 
-  Cut cut(const TileKernels& kernels, std::int32_t offset, Form form = kRows) const {
+  // `term`: where each of so many channels lies.
+  Cut cut(const TileKernels& kernels, std::int32_t offset, Form form = kRows,
+          const std::vector<std::int32_t>* term = nullptr, std::int64_t count = -1) const {
     Cut c{std::vector<char>(static_cast<std::size_t>(part() * scheme_of(product).parts)), {}};
-    (kernels[product].*form)
-        .positions({x.data(), channels_last ? channels : 1, channels_last ? 1 : positions,
-                    positions, channels, c.bytes.data(), part(), offset, &c.extremes});
+    const std::vector<char> from = stored(product, x);
+    TilePositionsArgs args{from.data(),
+                           channels_last ? channels : 1,
+                           channels_last ? 1 : positions,
+                           count < 0 ? positions : count,
+                           channels,
+                           c.bytes.data(),
+                           part(),
+                           offset,
+                           &c.extremes};
+    if (term != nullptr) {
+      args.term = term->data();
+      args.channels = static_cast<std::int64_t>(term->size());
+    }
+    (kernels[product].*form).positions(args);
     return c;
   }
 };
@@ -115,7 +143,10 @@ struct Filters {
         channels(c),
         taps(t),
         vectors(v),
-        w(random_elements(p, c * t * v * kTileRows, any)) {}
+        w(random_elements(p, c * t * v * kTileRows, any)) {
+    for (std::size_t i = 0; i < w.size(); ++i)
+      if (static_cast<std::int64_t>(i) % (vectors * kTileRows) >= count()) w[i] = 0;
+  }
 
   float at(std::int64_t channel, std::int64_t tap, std::int64_t output) const {
     return w[static_cast<std::size_t>((channel * taps + tap) * vectors * kTileRows + output)];
@@ -124,16 +155,31 @@ struct Filters {
     Cut c{std::vector<char>(
               static_cast<std::size_t>(taps * scheme_of(product).parts * vectors * kTileBytes)),
           {}};
+    if (!is_integer(product)) {
+      (kernels[product].*form)
+          .weights({w.data(), channels, taps, vectors, c.bytes.data(), &c.extremes});
+      return c;
+    }
+    // In rows, the last of which are not there.
+    std::vector<float> rows;
+    for (std::int64_t k = 0; k < count(); ++k)
+      for (std::int64_t term = 0; term < channels * taps; ++term)
+        rows.push_back(at(term / taps, term % taps, k));
+    const std::vector<char> from = stored(product, rows);
     (kernels[product].*form)
-        .weights({w.data(), channels, taps, vectors, c.bytes.data(), &c.extremes});
+        .weights({from.data(), channels, taps, vectors, c.bytes.data(), nullptr, count(),
+                  channels * taps});
     return c;
+  }
+  std::int64_t count() const {
+    return is_integer(product) ? vectors * kTileRows - 3 : vectors * kTileRows;
   }
 };
 
 std::vector<float> multiply(const TileKernels& kernels, TileProduct p, const Input& input,
                             const Cut& x, const Cut& w, const std::vector<std::int32_t>& tiles,
                             const std::vector<std::int32_t>& steps, std::int64_t vectors,
-                            Form form = kRows) {
+                            Form form = kRows, std::int64_t words = 16) {
   std::vector<float> acc(tiles.size() * kTileRows * static_cast<std::size_t>(vectors) * kTileRows,
                          std::nanf(""));
   // Where pixels may lie anywhere, each says where it does.
@@ -154,7 +200,9 @@ std::vector<float> multiply(const TileKernels& kernels, TileProduct p, const Inp
                 w.bytes.data(),
                 vectors,
                 acc.data(),
-                {w.bytes.data(), 0, static_cast<std::int64_t>(w.bytes.size()), 1}});
+                {w.bytes.data(), 0, static_cast<std::int64_t>(w.bytes.size()), 1},
+                words < 16 ? static_cast<std::int64_t>(steps.size()) : 0,
+                words});
   return acc;
 }
 
@@ -262,22 +310,56 @@ void test_accuracy() {
   }
 }
 
-void test_bytes() {
-  for (const std::int32_t offset : {0, 128}) {
-    const Input input(TileProduct::bytes, 50, 30, true, false);
-    const Filters filters(TileProduct::bytes, 50, 2, 2, false);
-    const auto acc =
-        multiply(tiles_portable, TileProduct::bytes, input, input.cut(tiles_portable, offset),
-                 filters.cut(tiles_portable), {3}, {0, 7}, 2);
-    const auto integer = [](float bits) { return std::bit_cast<std::int32_t>(bits); };
-    for (int i = 0; i < kTileRows; ++i) {
-      for (int k = 0; k < 2 * kTileRows; ++k) {
-        std::int32_t exact = 0;
-        for (int t = 0; t < 2; ++t)
-          for (int c = 0; c < 50; ++c)
-            exact += ((integer(input.at(3 + i + 7 * t, c)) + offset) & 255) *
-                     integer(filters.at(c, t, k));
-        CHECK(integer(acc[static_cast<std::size_t>(i * 2 * kTileRows + k)]) == exact);
+void test_integers() {
+  for (const TileProduct p : {TileProduct::bytes, TileProduct::shorts}) {
+    for (const std::int32_t offset : {0, p == TileProduct::bytes ? 128 : 0}) {
+      const std::int64_t channels = p == TileProduct::bytes ? 50 : 27;
+      const Input input(p, channels, 30, true, false);
+      const Filters filters(p, channels, 2, 2, false);
+      const auto acc = multiply(tiles_portable, p, input, input.cut(tiles_portable, offset),
+                                filters.cut(tiles_portable), {3}, {0, 7}, 2);
+      for (int i = 0; i < kTileRows; ++i) {
+        for (int k = 0; k < 2 * kTileRows; ++k) {
+          std::int64_t exact = 0;
+          for (int t = 0; t < 2; ++t) {
+            for (int c = 0; c < channels; ++c) {
+              const auto x = static_cast<std::int64_t>(input.at(3 + i + 7 * t, c));
+              exact += (p == TileProduct::bytes ? (x + offset) & 255 : x) *
+                       static_cast<std::int64_t>(filters.at(c, t, k));
+            }
+          }
+          CHECK(
+              std::bit_cast<std::uint32_t>(acc[static_cast<std::size_t>(i * 2 * kTileRows + k)]) ==
+              static_cast<std::uint32_t>(exact));
+        }
+      }
+    }
+  }
+}
+
+// Terms that lie anywhere are those of an input that has them as channels.
+void test_gathered() {
+  for (int round = 0; round < 40; ++round) {
+    for (const TileProduct p : kProducts) {
+      const Input input(p, 3, 60, false, false);
+      const std::int64_t terms = pick(1, scheme_of(p).channels), count = pick(1, 40);
+      std::vector<std::int32_t> term;
+      Input columns(p, terms, count, false, false);
+      for (std::int64_t t = 0; t < terms; ++t) {
+        const std::int64_t c = pick(0, 2), shift = pick(0, 60 - count);
+        term.push_back(static_cast<std::int32_t>(c * 60 + shift));
+        for (std::int64_t i = 0; i < count; ++i)
+          columns.x[static_cast<std::size_t>(t * count + i)] = input.at(shift + i, c);
+      }
+      for (const Form form : {kRows, kColumns}) {
+        const Cut got = input.cut(tiles_portable, 0, form, &term, count);
+        const Cut expected = columns.cut(tiles_portable, 0, form);
+        CHECK(got.extremes.least == expected.extremes.least);
+        CHECK(got.extremes.most == expected.extremes.most);
+        for (int s = 0; s < scheme_of(p).parts; ++s)
+          CHECK(std::memcmp(got.bytes.data() + s * input.part(),
+                            expected.bytes.data() + s * columns.part(),
+                            static_cast<std::size_t>(form == kRows ? count * 64 : 0)) == 0);
       }
     }
   }
@@ -309,7 +391,7 @@ void test_columns() {
 void compare_with_portable(const TileKernels& kernels, bool same_sums, Form form, int round,
                            TileProduct p) {
   const std::int64_t channels = pick(1, scheme_of(p).channels), vectors = pick(1, 2);
-  const std::int64_t taps = form == kRows ? pick(1, 5) : 1;
+  const std::int64_t taps = form == kColumns ? 1 : round % 8 == 7 ? pick(6, 70) : pick(1, 5);
   const bool any = round % 3 == 0;
   const bool last = form == kRows && channels > 1 && pick(0, 1) == 1;
   const Input input(p, channels, pick(1, 90), last, any);
@@ -319,7 +401,15 @@ void compare_with_portable(const TileKernels& kernels, bool same_sums, Form form
   const std::int32_t offset = p == TileProduct::bytes && whole ? 128 : 0;
   const Cut x = input.cut(tiles_portable, offset, form), w = filters.cut(tiles_portable, form);
   const TileForm& of = kernels[p].*form;
-  if (of.positions != nullptr) CHECK(input.cut(kernels, offset, form) == x);
+  if (of.positions != nullptr) {
+    CHECK(input.cut(kernels, offset, form) == x);
+    std::vector<std::int32_t> term;
+    for (std::int64_t t = pick(1, scheme_of(p).channels); t > 0 && !last; --t)
+      term.push_back(static_cast<std::int32_t>(pick(0, (channels - 1) * input.positions)));
+    if (!last)
+      CHECK(input.cut(kernels, offset, form, &term) ==
+            input.cut(tiles_portable, offset, form, &term));
+  }
   if (of.weights != nullptr) CHECK(filters.cut(kernels, form) == w);
   if (of.product == nullptr) return;
   const std::int64_t places =
@@ -329,13 +419,16 @@ void compare_with_portable(const TileKernels& kernels, bool same_sums, Form form
     tiles.push_back(static_cast<std::int32_t>(pick(0, places - 1)));
   const std::int64_t room = places - 1 - *std::max_element(tiles.begin(), tiles.end());
   for (std::int64_t t = 0; t < taps; ++t) steps.push_back(static_cast<std::int32_t>(pick(0, room)));
+  // Where all that is beyond is multiplied by zeros, it may be left out.
+  const std::int64_t side = scheme_of(p).channels / 16;
+  const std::int64_t words = pick(0, 1) == 0 && !any ? (channels + side - 1) / side : 16;
   const auto expected = multiply(tiles_portable, p, input, x, w, tiles, steps, vectors, form);
-  const auto got = multiply(kernels, p, input, x, w, tiles, steps, vectors, form);
+  const auto got = multiply(kernels, p, input, x, w, tiles, steps, vectors, form, words);
   for (std::size_t i = 0; i < got.size(); ++i) {
-    if (same_sums || p == TileProduct::bytes) {
+    if (same_sums || is_integer(p)) {
       // Which NaN is the processor's own affair.
       CHECK(std::memcmp(&got[i], &expected[i], sizeof(float)) == 0 ||
-            (p != TileProduct::bytes && std::isnan(got[i]) && std::isnan(expected[i])));
+            (!is_integer(p) && std::isnan(got[i]) && std::isnan(expected[i])));
     } else if (!any) {
       CHECK(std::fabs(got[i] - expected[i]) <= 0x1p-12 * (std::fabs(expected[i]) + 0x1p60));
     }
@@ -353,6 +446,7 @@ void compare_with_portable(const TileKernels& kernels, bool same_sums) {
 void test_emulated_amx() { compare_with_portable(tiles_amx, true); }
 void test_emulated_dots() {
   compare_with_portable(tiles_avx512_dots, false);
+  compare_with_portable(tiles_avx512_pairs, false);
   compare_with_portable(tiles_avx_vnni, false);
 }
 
@@ -384,10 +478,19 @@ void test_tiles_of_others_survive() {
 void test_processor() {
   for (const std::string& name : available_isas()) {
     set_active_kernels(name);
-    std::printf("   %s: %s, %s\n", name.c_str(), (*active_kernels().tiles)[TileProduct::six].name,
-                (*active_kernels().tiles)[TileProduct::bytes].name);
+    std::printf("   %s: %s, %s, %s\n", name.c_str(),
+                (*active_kernels().tiles)[TileProduct::six].name,
+                (*active_kernels().tiles)[TileProduct::bytes].name,
+                (*active_kernels().tiles)[TileProduct::shorts].name);
     compare_with_portable(*active_kernels().tiles, name == "amx");
   }
+  // Those that this processor has better ones than.
+#ifdef FASTCONV_HAVE_AVX2_PAIRS
+  if (cpu_supports(Isa::avx2)) compare_with_portable(tiles_avx2_pairs, false);
+#endif
+#ifdef FASTCONV_HAVE_AVX512_PAIRS
+  if (cpu_supports(Isa::avx512)) compare_with_portable(tiles_avx512_pairs, false);
+#endif
 }
 #endif
 
@@ -398,7 +501,8 @@ int main() {
   check::section("extremes", test_extremes);
   check::section("flush and rounding", test_flush_and_rounding);
   check::section("accuracy", test_accuracy);
-  check::section("bytes", test_bytes);
+  check::section("integers", test_integers);
+  check::section("gathered terms", test_gathered);
   check::section("columns", test_columns);
 #ifdef FASTCONV_TEST_EMULATED_TILES
   check::section("emulated AMX", test_emulated_amx);

@@ -13,6 +13,8 @@ using __m512d = double __attribute__((vector_size(64)));
 using __m512i = long long __attribute__((vector_size(64)));
 using __mmask8 = unsigned char;
 using __mmask16 = unsigned short;
+using __mmask32 = unsigned int;
+using __mmask64 = unsigned long long;
 
 #define _CMP_UNORD_Q 0x03
 
@@ -202,6 +204,39 @@ inline To narrowed(__m512i v) {
   return r;
 }
 
+// Elements of a vector, and back.
+template <class E, class V>
+struct Elements {
+  E e[sizeof(V) / sizeof(E)] = {};
+  Elements() = default;
+  explicit Elements(V v) { __builtin_memcpy(e, &v, sizeof v); }
+  E& operator[](int i) { return e[i]; }
+  V vector() const {
+    V v;
+    __builtin_memcpy(&v, e, sizeof v);
+    return v;
+  }
+};
+
+template <class V, class E>
+inline V maskz_load(unsigned long long mask, const void* from) {
+  Elements<E, V> r;
+  for (unsigned i = 0; i < sizeof(V) / sizeof(E); ++i)
+    if (mask >> i & 1)
+      __builtin_memcpy(&r.e[i], static_cast<const char*>(from) + i * sizeof(E), sizeof(E));
+  return r.vector();
+}
+
+// acc[i] += a[2 i] b[2 i] + a[2 i + 1] b[2 i + 1], of int16.
+template <class V>
+inline V add_pairs(V acc, V a, V b) {
+  Elements<std::uint32_t, V> sum(acc);
+  Elements<std::int16_t, V> x(a), y(b);
+  for (unsigned i = 0; i < sizeof(V) / 2; ++i)
+    sum.e[i / 2] += static_cast<std::uint32_t>(x.e[i] * y.e[i]);
+  return sum.vector();
+}
+
 inline std::uint32_t bits(float x) { return __builtin_bit_cast(std::uint32_t, x); }
 // What is denormal counts, and comes out, as zero.
 inline float flushed(float x) {
@@ -213,12 +248,12 @@ inline float from_bf16(std::uint16_t half) {
 
 }  // namespace avx512_emulation
 
-inline __m128i _mm512_cvtepi32_epi8(__m512i v) {
-  return emu512::narrowed<__m128i, std::uint8_t>(v);
-}
 inline __m256i _mm512_cvtepi32_epi16(__m512i v) {
   return emu512::narrowed<__m256i, std::uint16_t>(v);
 }
+using __m128 = float __attribute__((vector_size(16)));
+inline __m128 _mm512_extractf32x4_ps(__m512 v, int q) { return __m128{v[4 * q], v[4 * q + 1], v[4 * q + 2], v[4 * q + 3]}; }
+inline void _mm_storeu_ps(float* p, __m128 v) { __builtin_memcpy(p, &v, sizeof v); }
 inline void _mm_storeu_si128(__m128i* p, __m128i v) { __builtin_memcpy(p, &v, sizeof v); }
 inline void _mm256_storeu_si256(__m256i* p, __m256i v) { __builtin_memcpy(p, &v, sizeof v); }
 
@@ -244,6 +279,40 @@ inline __m256i _mm256_dpbusd_avx_epi32(__m256i acc, __m256i a, __m256i b) {
     sum[i / 4] += static_cast<std::uint32_t>(reinterpret_cast<std::uint8_t*>(&a)[i] *
                                              reinterpret_cast<std::int8_t*>(&b)[i]);
   return (__m256i)sum;
+}
+inline __m256i _mm256_dpwssd_avx_epi32(__m256i acc, __m256i a, __m256i b) { return emu512::add_pairs(acc, a, b); }
+inline __m512i _mm512_dpwssd_epi32(__m512i acc, __m512i a, __m512i b) { return emu512::add_pairs(acc, a, b); }
+inline __m512i _mm512_madd_epi16(__m512i a, __m512i b) { return emu512::add_pairs(__m512i{}, a, b); }
+
+inline __m512i _mm512_xor_si512(__m512i a, __m512i b) { return a ^ b; }
+inline __m128i _mm_maskz_loadu_epi8(__mmask16 m, const void* p) { return emu512::maskz_load<__m128i, std::uint8_t>(m, p); }
+inline __m256i _mm256_maskz_loadu_epi16(__mmask16 m, const void* p) { return emu512::maskz_load<__m256i, std::uint16_t>(m, p); }
+inline __m512i _mm512_maskz_loadu_epi8(__mmask64 m, const void* p) { return emu512::maskz_load<__m512i, std::uint8_t>(m, p); }
+inline __m512i _mm512_castsi128_si512(__m128i v) { return __m512i{v[0], v[1]}; }
+inline __m512i _mm512_inserti32x4(__m512i a, __m128i b, int at) {
+  a[2 * at] = b[0];
+  a[2 * at + 1] = b[1];
+  return a;
+}
+inline __m512i _mm512_setr_epi32(int a, int b, int c, int d, int e, int f, int g, int h, int i, int j, int k, int l, int m, int n, int o, int p) {
+  return (__m512i)emu512::SignedWords{a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p};
+}
+inline __m512i _mm512_set4_epi32(int d, int c, int b, int a) { return _mm512_setr_epi32(a, b, c, d, a, b, c, d, a, b, c, d, a, b, c, d); }
+inline __m512i _mm512_permutexvar_epi32(__m512i index, __m512i a) {
+  emu512::Elements<std::uint32_t, __m512i> r, from(a), at(index);
+  for (int i = 0; i < 16; ++i) r[i] = from[static_cast<int>(at[i] & 15)];
+  return r.vector();
+}
+inline __m512i _mm512_shuffle_epi8(__m512i a, __m512i control) {
+  emu512::Elements<std::uint8_t, __m512i> r, from(a), at(control);
+  for (int i = 0; i < 64; ++i) r[i] = at[i] & 128 ? 0 : from[i / 16 * 16 + (at[i] & 15)];
+  return r.vector();
+}
+inline __m512i _mm512_cvtepu16_epi32(__m256i v) {
+  emu512::Elements<std::uint16_t, __m256i> from(v);
+  emu512::Elements<std::uint32_t, __m512i> r;
+  for (int i = 0; i < 16; ++i) r[i] = from[i];
+  return r.vector();
 }
 using __m512bh = __m512i;
 inline __m512 _mm512_dpbf16_ps(__m512 acc, __m512bh a, __m512bh b) {
