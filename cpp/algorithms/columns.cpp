@@ -447,12 +447,12 @@ double cost(const Problem& problem, const Machine& machine) {
   const bool counted = tap_product.accepts(problem) == nullptr;
   const double packing = counted ? 0.0 : 4.0 * vectors / pixels;
   if (dots) {
-    // Of some pixels a weight is read more than once, and what is saved is the packing. Images of a
-    // batch share it: half of what one image pays counts.
+    // Of some pixels a weight is read more than once, and what is saved is the packing, which the
+    // images of a batch share.
     if (problem.keeps_weights) return std::numeric_limits<double>::infinity();
     const double channels = static_cast<double>(problem.out_channels);
     const double gather = 1.2, sums = 10.0 * channels / static_cast<double>(problem.terms());
-    return 1.3 * vectors + gather + sums - packing;
+    return multiply + gather + sums - packing;
   }
   const double width = static_cast<double>(problem.axis[2].out);
   if (problem.taps() == 1) return 0.96 * multiply + 0.8 / lanes + 1.0 / width - packing;

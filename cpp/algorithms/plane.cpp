@@ -209,16 +209,13 @@ class PlaneBuilder {
     tiling_.bands = divide_up(out, rows);
     tiling_.rows = std::min(rows, out);
     tiling_.slots = slots(tiling_.rows);
-    tiling_.planes = 1;
-    if (tiling_.bands * blocks == 1) {
-      // An empty batch has no planes, but a task must have one.
-      const std::int64_t each = std::max<std::int64_t>(planes / enough, 1);
-      tiling_.planes = std::clamp<std::int64_t>(kTaskMacs / macs(), 1, each);
-    }
-    if (ring_.shared) {
-      const std::int64_t each = std::max<std::int64_t>(planes * tiling_.bands * blocks / enough, 1);
+    // What the planes of a task share is found once: rows, spans, borders. An empty batch has no
+    // planes, but a task must have one.
+    const std::int64_t each = std::max<std::int64_t>(planes * tiling_.bands * blocks / enough, 1);
+    const std::int64_t many = kTaskMacs / std::max<std::int64_t>(macs(), 1);
+    tiling_.planes = std::max<std::int64_t>(std::min({many, each, planes}), 1);
+    if (ring_.shared)
       tiling_.planes = std::max(tiling_.planes, std::min(problem_.axis[0].out, each));
-    }
     // Rows whose sums wait in scratch, for a conversion or further slices.
     tiling_.strip = columns_ <= machine_.lanes ? kBands * kTile : kTile;
     tiling_.tasks = divide_up(planes, tiling_.planes) * tiling_.bands * blocks;

@@ -33,7 +33,9 @@ bool stage_strided(const KernelTable& kernels, const Problem& problem, const Ten
   const std::int64_t s = pw.stride, phases = pw.phases;
   if (s < 2 || s > kMostStride || layout.axis[2] != 1) return false;
   if (s == 2) {
-    if (phases != 2 || layout.room < kernels.set<T>().lanes) return false;
+    // The kernel's two rows are even columns and odd ones: phase 0 is even but where the taps begin
+    // with an odd one.
+    if (phases != 2 || pw.residue(0) != 0 || layout.room < kernels.set<T>().lanes) return false;
   } else {
     // Phase f holds columns f, f + s, ...; strides of 3 and 4 are dealt out to all of them.
     if (pw.k0 != 0 || pw.dilation != 1 || (s <= 4 && phases != s)) return false;
