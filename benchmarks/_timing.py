@@ -23,6 +23,10 @@ from typing import Any
 FOREIGN_SETTINGS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 BLAS_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
+# One for all layers: were their rounds in the same few orders, one side would often follow the same
+# other one, whose idle threads may still spin.
+_ORDERS = random.Random(0)
+
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
@@ -105,15 +109,14 @@ def interleave(
         blocks[side] = timer.timeit, max(1, round(number * min_time / max(elapsed, 1e-9)))
 
     order = list(sides)
-    shuffle = random.Random(0).shuffle  # a fixed order would always give one side the same heir
     for round_index in range(repeat):
-        shuffle(order)
+        _ORDERS.shuffle(order)
         for side in order:
             block, number = blocks[side]
             if side in slow and round_index % 3 != 2:
                 continue
             if threads > 1:
-                time.sleep(0.01)
+                time.sleep(0.05)
                 if side not in slow:
                     block(1)  # wakes the side's own threads again
             timings[side].seconds.append(block(number) / number)

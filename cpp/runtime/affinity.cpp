@@ -5,7 +5,8 @@
 #include <thread>
 
 #if defined(__linux__)
-#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <fstream>
 #include <sstream>
@@ -99,5 +100,35 @@ int usable_cpus() {
 #endif
   return std::max(cpus, 1);
 }
+
+#if defined(__linux__)
+int current_cpu() { return sched_getcpu(); }
+
+SleepingThread::SleepingThread()
+    : thread_(static_cast<pid_t>(syscall(SYS_gettid))), cpu_(sched_getcpu()) {}
+
+void SleepingThread::keep_off(int cpu) {
+  if (cpu < 0 || cpu >= CPU_SETSIZE || cpu != cpu_) return;
+  // Read now, not when it fell asleep: its mask may have been changed from outside meanwhile. Masks
+  // of more than 1024 CPUs are refused, and left alone.
+  if (!moved_ && sched_getaffinity(thread_, sizeof before_, &before_) != 0) return;
+  cpu_set_t others = before_;
+  CPU_CLR(static_cast<unsigned>(cpu), &others);
+  if (CPU_COUNT(&others) == 0) return;
+  moved_ |= sched_setaffinity(thread_, sizeof others, &others) == 0;
+}
+
+void SleepingThread::restore() {
+  if (moved_) static_cast<void>(sched_setaffinity(0, sizeof before_, &before_));
+}
+#else
+int current_cpu() { return -1; }
+
+SleepingThread::SleepingThread() = default;
+
+void SleepingThread::keep_off(int) {}
+
+void SleepingThread::restore() {}
+#endif
 
 }  // namespace fastconv

@@ -165,6 +165,8 @@ class Pool {
     if (sleepers_.load() == 0) return;
     {
       const std::lock_guard lock(mutex_);
+      const int cpu = current_cpu();
+      for (Sleeper* s = asleep_; s != nullptr; s = s->next) s->thread.keep_off(cpu);
     }
     if (helpers >= threads()) {
       work_.notify_all();
@@ -206,9 +208,17 @@ class Pool {
 
   void sleep() noexcept {
     std::unique_lock lock(mutex_);
+    Sleeper self;
+    self.next = asleep_;
+    asleep_ = &self;
     sleepers_.fetch_add(1);
     work_.wait(lock, [this] { return places_open(); });
     sleepers_.fetch_sub(1);
+    Sleeper** link = &asleep_;
+    while (*link != &self) link = &(*link)->next;
+    *link = self.next;
+    lock.unlock();
+    self.thread.restore();
   }
 
   // Takes a place if one is left, works, and leaves.
@@ -227,6 +237,11 @@ class Pool {
     }
   }
 
+  struct Sleeper {
+    SleepingThread thread;
+    Sleeper* next = nullptr;
+  };
+
   const long owner_;
   std::atomic<bool> busy_{false};
   std::atomic<int> threads_{0};
@@ -236,6 +251,7 @@ class Pool {
   std::atomic<int> sleepers_{0};
   std::atomic<bool> waiting_{false};
   std::mutex mutex_;
+  Sleeper* asleep_ = nullptr;  // guarded by mutex_
   std::condition_variable work_, done_;
 };
 

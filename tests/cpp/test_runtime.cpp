@@ -1,7 +1,9 @@
 // test_runtime.cpp: thread pool, scratch, interrupts and CPU detection.
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -215,6 +217,43 @@ void test_fork() {
   CHECK(run_counts(100, 4));
 }
 
+#if defined(__linux__)
+int cpus_of(pid_t thread) {
+  cpu_set_t mask;
+  return sched_getaffinity(thread, sizeof mask, &mask) == 0 ? CPU_COUNT(&mask) : -1;
+}
+
+void test_sleeping_thread() {
+  std::atomic<SleepingThread*> asleep{nullptr};
+  std::atomic<int> cpu{-1}, told{0}, apart{-1}, after{-1};
+  std::atomic<pid_t> id{0};
+  std::thread thread([&] {
+    SleepingThread self;
+    id = static_cast<pid_t>(syscall(SYS_gettid));
+    cpu = current_cpu();
+    asleep = &self;
+    while (told == 0) usleep(100);
+    apart = current_cpu();
+    self.restore();
+    after = cpus_of(0);
+  });
+  while (asleep == nullptr) usleep(100);
+  const int all = cpus_of(0);
+  // Another CPU is none of its business; nor is the last one to be had.
+  asleep.load()->keep_off(cpu + 1);
+  CHECK(cpus_of(id) == all);
+  asleep.load()->keep_off(-1);
+  asleep.load()->keep_off(cpu);
+  // It may have moved between the two lines that say where it is.
+  const int left = cpus_of(id);
+  CHECK(left == all || left == all - 1);
+  told = 1;
+  thread.join();
+  CHECK(after == all);
+  CHECK(left == all || apart != cpu);
+}
+#endif
+
 void test_no_threads_to_be_had() {
 #if !defined(SANITIZED) && defined(__x86_64__)
   CHECK(in_child([] {
@@ -407,6 +446,9 @@ void test_cpu() {
 int main() {
   check::section("environment", test_environment);
   check::section("setting", test_setting);
+#if defined(__linux__)
+  check::section("sleeping thread", test_sleeping_thread);
+#endif
   check::section("each index once", test_each_index_once);
   check::section("workers take part", test_workers_take_part);
   check::section("nested", test_nested);
