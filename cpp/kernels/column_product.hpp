@@ -231,7 +231,8 @@ FASTCONV_NOINLINE void dot_tile(const ColumnArgs<typename V::value_type>& a, std
 template <class V, int Rows>
 FASTCONV_INLINE void dot_rows(const ColumnArgs<typename V::value_type>& a, std::int64_t row) {
   std::int64_t p = 0;
-  if constexpr (Rows * 3 + 4 <= V::registers) {
+  // GCC 12 spills those of vectors of sixteen bytes.
+  if constexpr (Rows * 3 + 4 <= V::registers && V::lanes * sizeof(*a.x) >= 32) {
     for (; a.rest_pixels - p == 3 || a.rest_pixels - p > 4; p += 3) dot_tile<V, Rows, 3>(a, row, p);
   }
   for (; p + 2 <= a.rest_pixels; p += 2) dot_tile<V, Rows, 2>(a, row, p);
