@@ -104,11 +104,10 @@ int usable_cpus() {
 #if defined(__linux__)
 int current_cpu() { return sched_getcpu(); }
 
-SleepingThread::SleepingThread()
-    : thread_(static_cast<pid_t>(syscall(SYS_gettid))), cpu_(sched_getcpu()) {}
+SleepingThread::SleepingThread() : thread_(static_cast<pid_t>(syscall(SYS_gettid))) {}
 
 void SleepingThread::keep_off(int cpu) {
-  if (cpu < 0 || cpu >= CPU_SETSIZE || cpu != cpu_) return;
+  if (cpu < 0 || cpu >= CPU_SETSIZE) return;
   // Read now, not when it fell asleep: its mask may have been changed from outside meanwhile. Masks
   // of more than 1024 CPUs are refused, and left alone.
   if (!moved_ && sched_getaffinity(thread_, sizeof before_, &before_) != 0) return;

@@ -14,10 +14,10 @@ int usable_cpus();
 // The CPU that the calling thread is on; -1 where that is not known.
 int current_cpu();
 
-// A thread that is about to sleep, made by itself. The scheduler likes to wake a thread where it
-// was last. If by then the one that wakes it is there, the two share that CPU for tens of
-// milliseconds while another is idle (where CPUs share no cache, as those of many virtual machines,
-// it does not look for one): so the waking thread forbids its own CPU until the other is awake.
+// A thread that is about to sleep, made by itself. The scheduler may wake a thread on the CPU of
+// the one that wakes it, and the two share it for tens of milliseconds while another is idle (where
+// CPUs share no cache, as those of many virtual machines, it does not look for one): so the waking
+// thread forbids its own CPU until the other is awake.
 class SleepingThread {
  public:
   SleepingThread();
@@ -29,7 +29,6 @@ class SleepingThread {
  private:
 #if defined(__linux__)
   pid_t thread_;
-  int cpu_;
   bool moved_ = false;
   cpu_set_t before_;
 #endif

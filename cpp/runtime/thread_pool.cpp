@@ -37,6 +37,10 @@ constexpr int kMostThreads = 1024;
 // other faster than that.
 constexpr std::chrono::microseconds kSpin{25};
 
+// Threads that are kept off the caller's CPU when they wake, a microsecond each; of more, one that
+// is late is no great loss.
+constexpr int kMostKeptOff = 16;
+
 long process_id() {
 #if defined(_WIN32)
   return _getpid();
@@ -166,7 +170,9 @@ class Pool {
     {
       const std::lock_guard lock(mutex_);
       const int cpu = current_cpu();
-      for (Sleeper* s = asleep_; s != nullptr; s = s->next) s->thread.keep_off(cpu);
+      int left = kMostKeptOff;
+      for (Sleeper* s = asleep_; s != nullptr && left > 0; s = s->next, --left)
+        s->thread.keep_off(cpu);
     }
     if (helpers >= threads()) {
       work_.notify_all();
