@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "algorithms/plane.hpp"
+#include "algorithms/plane_layout.hpp"
 #include "core/problem.hpp"
 #include "pack/stage.hpp"
 

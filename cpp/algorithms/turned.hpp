@@ -15,7 +15,7 @@
 
 #include <cstdint>
 
-#include "algorithms/plane.hpp"
+#include "algorithms/plane_layout.hpp"
 #include "algorithms/tiled.hpp"
 #include "core/problem.hpp"
 #include "kernels/table.hpp"

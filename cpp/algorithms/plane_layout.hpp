@@ -1,19 +1,17 @@
-// How planes that are filtered one by one are cut, and the loop nest that runs them:
-//
-//   for each task (some planes, or a band of rows and a block of columns of one)    in parallel
-//     for each plane
-//       stage the spans that touch a border, or cannot be read as they lie
-//       for each four output rows                                       kernels/plane.hpp
-//         for each span: filter, add bias, activate, store
+// How planes that are filtered one by one are cut (plane.cpp). Pure arithmetic; nothing here
+// touches an array.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
+#include <numeric>
 #include <vector>
 
 #include "core/problem.hpp"
 
 namespace fastconv {
+
+struct Machine;  // tiling.hpp
 
 // A block of output columns in spans, one kernel call a row each:
 //
@@ -88,6 +86,56 @@ struct PlaneTiling {
   std::int64_t stage_elements = 0;  // all staged spans of one block
   std::int64_t strip = 1;           // rows of one kernel call where they wait in scratch
   std::int64_t output_pitch = 0;    // of these rows
+};
+
+// Terms of one chain; a longer sum is cut between slices, for accuracy.
+inline constexpr std::int64_t kMostPlaneTerms = 256;
+
+// Planes whose products one output adds: input channels, and slices of a kernel with depth.
+std::int64_t slices_of(const Problem& problem);
+// A sum is made of runs of slices, each a chain of its own.
+std::int64_t slices_of_run(const Problem& problem);
+
+// Where slices are staged, so that those which consecutive output slices share stay where they are:
+//
+//   3 kernel slices     output slice 0: [0 1 2]     1: [3 1 2]     2: [3 4 2]     3: [3 4 5]
+struct SliceRing {
+  std::int64_t places;  // of one channel
+  bool shared;
+
+  explicit SliceRing(const Axis& depth) {
+    const std::int64_t reach = (depth.kernel - 1) * depth.dilation + 1;
+    shared = depth.out > 1 && depth.stride < reach && reach <= 3 * depth.kernel;
+    places = shared ? reach : depth.kernel;
+  }
+};
+
+// Which output rows see the same input rows, through kernel rows some phases apart:
+//
+//   stride 2, dilation 3      output row r,     kernel rows 0, 1, 2:  input rows 2r, 2r+3, 2r+6
+//                             output row r + 3, kernel rows 0, 1, 2:  input rows 2r+6, 2r+9, 2r+12
+//                             -> rows 3 apart; kernel rows 0 and 2 are one phase, 1 the other
+struct SharedRows {
+  std::int64_t dilation, phases, apart;
+
+  explicit SharedRows(const Axis& height) : dilation(height.kernel > 1 ? height.dilation : 1) {
+    const std::int64_t common = std::gcd(height.stride, dilation);
+    phases = height.stride / common;
+    apart = dilation / common;
+  }
+};
+
+// Rows of the compute type, whose columns lie side by side.
+bool has_plain_rows(const Problem& problem, const Tensor& x);
+
+PlaneTiling make_plane_tiling(const Problem& problem, const Tensor& x, const Machine& machine);
+
+// Scratch of one worker: fill row | staged spans | output rows | two buffers of sums | tables of
+// rows | source rows | what is staged.
+struct PlaneScratch {
+  std::int64_t fill, stage, output, sums[2], table, source, held, total;
+
+  PlaneScratch(const Problem& problem, const PlaneTiling& tiling, std::int64_t element);
 };
 
 }  // namespace fastconv
