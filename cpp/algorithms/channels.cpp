@@ -14,20 +14,6 @@ constexpr std::int64_t kMostVecs = 4;
 constexpr std::int64_t kMostTerms = 256;             // of one chain
 constexpr std::int64_t kMostTableColumns = 1 << 16;  // of the table
 
-// Scratch of one worker: weights of a block | its fill values | tables of columns and rows.
-struct ChannelScratch {
-  std::int64_t weights, fill, column, row, total;
-
-  ChannelScratch(const Problem& problem, std::int64_t lanes, std::int64_t element) {
-    constexpr std::int64_t kOffset = sizeof(std::int64_t);
-    weights = 0;
-    fill = weights + round_to_line(problem.terms() * kMostVecs * lanes * element);
-    column = fill + round_to_line(kMostVecs * lanes * element);
-    row = column + round_to_line(padded_columns(problem.axis[2]) * kOffset);
-    total = row + round_to_line(problem.axis[0].kernel * problem.axis[1].kernel * kOffset);
-  }
-};
-
 template <class T>
 class ChannelRun {
  public:
@@ -43,43 +29,39 @@ class ChannelRun {
         operands_(operands),
         scratch_(scratch),
         scratch_each_(scratch_each),
-        layout_(problem, kernels_.lanes, sizeof(T)),
+        layout_(problem, kMostVecs * kernels_.lanes, sizeof(T)),
         interrupt_(interrupt),
         w_(problem, operands) {}
 
   void task(std::int64_t index, int worker) noexcept {
-    char* const at = scratch_ + worker * scratch_each_;
-    T* const weights = reinterpret_cast<T*>(at + layout_.weights);
-    T* const fill = reinterpret_cast<T*>(at + layout_.fill);
-    auto* const column = reinterpret_cast<std::int64_t*>(at + layout_.column);
-    auto* const row = reinterpret_cast<std::int64_t*>(at + layout_.row);
+    const ChannelPad<T> pad(layout_, scratch_ + worker * scratch_each_);
     const Tensor& x = operands_.x;
     const Tensor& y = operands_.y;
-    list_columns(problem_, x.axis[2] / kElement, column);
+    list_columns(problem_, x.axis[2] / kElement, pad.column);
     const std::int64_t all_rows = depth_.out * height_.out;
     const std::int64_t bands = divide_up(all_rows, tiling_.rows);
     const std::int64_t image = index / bands;
     const std::int64_t first_row = index % bands * tiling_.rows;
     const std::int64_t end_row = std::min(first_row + tiling_.rows, all_rows);
 
-    ChannelArgs<T> args = channel_args<T>(problem_, row, column, fill, weights);
+    ChannelArgs<T> args = channel_args<T>(problem_, pad);
     args.column_pitch = x.axis[2] / kElement;
     args.out_pixel = y.axis[2] / kElement;
     const std::int64_t lanes = kernels_.lanes;
-    std::fill_n(fill, kernels_.channel_vecs * lanes, scalar_as<T>(problem_.fill[0]));
+    std::fill_n(pad.fill, kernels_.channel_vecs * lanes, scalar_as<T>(problem_.fill[0]));
     for (std::int64_t c = 0; c < problem_.groups;) {
       const std::int64_t vecs = divide_up(problem_.groups - c, lanes);
       args.vecs = vecs >= kernels_.channel_vecs ? kernels_.channel_vecs : vecs >= 2 ? 2 : 1;
       while (args.vecs * lanes > problem_.groups) args.vecs /= 2;
       const std::int64_t width = args.vecs * lanes;
       const std::int64_t first = std::min(c, problem_.groups - width);
-      kernels_.pack({w_.row(first), w_.pitch, width, problem_.terms(), weights, width});
+      kernels_.pack({w_.row(first), w_.pitch, width, problem_.terms(), pad.weights, width});
       if (operands_.bias != nullptr) args.bias = static_cast<const T*>(operands_.bias) + first;
       args.x = reinterpret_cast<const T*>(x.data + image * x.batch) + first;
       for (std::int64_t r = first_row; r < end_row; ++r) {
         if (interrupt_.stop_requested()) return;
         const std::int64_t d = r / height_.out, h = r % height_.out;
-        list_rows(problem_, x.axis[0] / kElement, x.axis[1] / kElement, d, h, row);
+        list_rows(problem_, x.axis[0] / kElement, x.axis[1] / kElement, d, h, pad.row);
         args.out =
             reinterpret_cast<T*>(y.data + image * y.batch + d * y.axis[0] + h * y.axis[1]) + first;
         kernels_.channel_lanes(args);
@@ -174,7 +156,17 @@ ChannelTiling channel_tiling(const Problem& problem, const Tensor& x, const Mach
 }
 
 std::int64_t channel_scratch_bytes(const Problem& problem, const Machine& machine) {
-  return ChannelScratch(problem, machine.lanes, machine.element).total;
+  return ChannelScratch(problem, kMostVecs * machine.lanes, machine.element).end;
+}
+
+ChannelScratch::ChannelScratch(const Problem& problem, std::int64_t width, std::int64_t element,
+                               std::int64_t at) {
+  constexpr std::int64_t kOffset = sizeof(std::int64_t);
+  weights = at;
+  fill = weights + round_to_line(problem.terms() * width * element);
+  column = fill + round_to_line(width * element);
+  row = column + round_to_line(padded_columns(problem.axis[2]) * kOffset);
+  end = row + round_to_line(problem.axis[0].kernel * problem.axis[1].kernel * kOffset);
 }
 
 template <class T>

@@ -25,6 +25,29 @@ bool suits_channel_lanes(const Problem& problem, std::int64_t most_columns, cons
 ChannelTiling channel_tiling(const Problem& problem, const Tensor& x, const Machine& machine);
 std::int64_t channel_scratch_bytes(const Problem& problem, const Machine& machine);
 
+// Scratch for calls of the kernel, from byte `at` of a worker's on: weights of a block of so many
+// channels | its fill values | tables of columns and rows.
+struct ChannelScratch {
+  std::int64_t weights, fill, column, row, end;
+
+  ChannelScratch(const Problem& problem, std::int64_t width, std::int64_t element,
+                 std::int64_t at = 0);
+};
+
+template <class T>
+struct ChannelPad {
+  T* weights;
+  T* fill;
+  std::int64_t* column;
+  std::int64_t* row;
+
+  ChannelPad(const ChannelScratch& layout, char* scratch)
+      : weights(reinterpret_cast<T*>(scratch + layout.weights)),
+        fill(reinterpret_cast<T*>(scratch + layout.fill)),
+        column(reinterpret_cast<std::int64_t*>(scratch + layout.column)),
+        row(reinterpret_cast<std::int64_t*>(scratch + layout.row)) {}
+};
+
 // Whether the output, which is known last, lies so as well.
 bool channels_lie_side_by_side(const Problem& problem, DType type, const Tensor& tensor);
 
@@ -37,20 +60,19 @@ void list_rows(const Problem& problem, std::int64_t slice_pitch, std::int64_t ro
 
 // What kernel calls share, whatever is read and written.
 template <class T>
-ChannelArgs<T> channel_args(const Problem& problem, const std::int64_t* row,
-                            const std::int64_t* column, const T* fill, const T* weights) {
+ChannelArgs<T> channel_args(const Problem& problem, const ChannelPad<T>& pad) {
   const Axis& width = problem.axis[2];
   ChannelArgs<T> args{};
-  args.row = row;
+  args.row = pad.row;
   args.kernel_rows = problem.axis[0].kernel * problem.axis[1].kernel;
-  args.column = column;
+  args.column = pad.column;
   args.kernel_columns = width.kernel;
   args.dilation = width.dilation;
   args.stride = width.stride;
   args.inside = width.lo;
   args.inside_end = width.lo + width.in;
-  args.fill = fill;
-  args.w = weights;
+  args.fill = pad.fill;
+  args.w = pad.weights;
   args.activation = is_float(problem.compute) ? problem.activation : Activation::none;
   args.pixels = width.out;
   return args;

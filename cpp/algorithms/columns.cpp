@@ -20,6 +20,7 @@
 #include "algorithms/candidates.hpp"
 #include "algorithms/columns_layout.hpp"
 #include "algorithms/store_box.hpp"
+#include "algorithms/tap_layout.hpp"
 #include "core/rounding.hpp"
 #include "pack/stage.hpp"
 #include "runtime/thread_pool.hpp"
@@ -444,8 +445,8 @@ double cost(const Problem& problem, const Machine& machine) {
   if (dots && panels.is_tiny()) return 0.5 * multiply;
   // What others spend on packing, where their estimate leaves it out. Of one image: what is chosen,
   // and so how sums are rounded, must not depend on the batch.
-  const bool counted = tap_product.accepts(problem) == nullptr;
-  const double packing = counted ? 0.0 : 4.0 * vectors / pixels;
+  const bool counted = tap_product_accepts(problem) == nullptr;
+  const double packing = counted ? 0.0 : packing_of(problem, vectors);
   if (dots) {
     // Of some pixels a weight is read more than once, and what is saved is the packing, which the
     // images of a batch share.

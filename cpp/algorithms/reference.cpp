@@ -114,16 +114,9 @@ const Candidate reference = {"reference", "plain loop", accepts, cost, nullptr};
 
 void run_reference(const Problem& problem, const KernelTable& kernels, const Operands& operands,
                    int workers, Interrupt& interrupt) {
-  switch (problem.compute) {
-    case Compute::f32:
-      return run_as<float>(problem, kernels, operands, workers, interrupt);
-    case Compute::f64:
-      return run_as<double>(problem, kernels, operands, workers, interrupt);
-    case Compute::i32:
-      return run_as<std::int32_t>(problem, kernels, operands, workers, interrupt);
-    case Compute::i64:
-      return run_as<std::int64_t>(problem, kernels, operands, workers, interrupt);
-  }
+  as_compute(problem.compute, [&](auto zero) {
+    run_as<decltype(zero)>(problem, kernels, operands, workers, interrupt);
+  });
 }
 
 }  // namespace fastconv

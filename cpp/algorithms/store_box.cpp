@@ -1,9 +1,9 @@
 #include "algorithms/store_box.hpp"
 
-#include <cstring>
 #include <limits>
 
 #include "pack/convert.hpp"
+#include "pack/square.hpp"
 
 namespace fastconv {
 
@@ -14,17 +14,10 @@ namespace {
 template <class T>
 void put_fours(const T* from, std::int64_t pixels, T* to, std::int64_t pitch) {
   std::int64_t first = 0;
-  for (; first + 4 <= pixels; first += 4) {
-    T square[4][4];
-    for (std::int64_t c = 0; c < 4; ++c)
-      std::memcpy(square[c], from + c * pixels + first, sizeof square[c]);
-    for (std::int64_t i = 0; i < 4; ++i, to += pitch) {
-      const T four[4] = {square[0][i], square[1][i], square[2][i], square[3][i]};
-      std::memcpy(to, four, sizeof four);
-    }
-  }
+  for (; first + kSquare <= pixels; first += kSquare, to += kSquare * pitch)
+    turn_square(from + first, pixels, to, pitch);
   for (; first < pixels; ++first, to += pitch)
-    for (std::int64_t c = 0; c < 4; ++c) to[c] = from[c * pixels + first];
+    for (std::int64_t c = 0; c < kSquare; ++c) to[c] = from[c * pixels + first];
 }
 
 }  // namespace
@@ -124,7 +117,7 @@ void BoxStore<T>::store_row(StoreArgs<T> args, std::int64_t channel, char* to, T
   args.out_pixel = 1;
   args.out_channel = args.pixels;
   table_.set<T>().store(args);
-  if (plain_output_ && args.channels == 4 && y_.channel == kElement && !problem_.complex)
+  if (plain_output_ && args.channels == kSquare && y_.channel == kElement && !problem_.complex)
     return put_fours(convert, args.pixels, reinterpret_cast<T*>(to + y_.channel_offset(channel)),
                      y_.axis[2] / kElement);
   for (std::int64_t c = 0; c < args.channels; ++c)

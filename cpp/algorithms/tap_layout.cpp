@@ -15,16 +15,7 @@ constexpr double kMostSeen = 0.97;
 constexpr std::int64_t kFewChannels = 16;  // of which calls would be many and short
 
 bool is_zero(const Scalar& value, Compute compute) {
-  switch (compute) {
-    case Compute::f32:
-      return value.f32 == 0;
-    case Compute::f64:
-      return value.f64 == 0;
-    case Compute::i32:
-      return value.i32 == 0;
-    default:
-      return value.i64 == 0;
-  }
+  return as_compute(compute, [&](auto zero) { return scalar_as<decltype(zero)>(value) == zero; });
 }
 
 // What tap k adds to stride * output: a position of the input, or one before it.
@@ -211,8 +202,11 @@ const char* tap_product_accepts(const Problem& problem) {
 
 double packing_cost(const Problem& problem, const Machine& machine) {
   if (problem.keeps_weights || tap_product_accepts(problem) != nullptr) return 0;
-  return 4.0 * static_cast<double>(divide_up(problem.out_channels, machine.lanes)) /
-         static_cast<double>(problem.out_pixels());
+  return packing_of(problem, static_cast<double>(divide_up(problem.out_channels, machine.lanes)));
+}
+
+double packing_of(const Problem& problem, double vectors) {
+  return 4.0 * vectors / static_cast<double>(problem.out_pixels());
 }
 
 PanelShape tap_panels(const Problem& problem, const Machine& machine) {

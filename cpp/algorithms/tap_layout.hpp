@@ -88,6 +88,8 @@ const char* tap_product_accepts(const Problem& problem);
 // The estimates of others leave it out, as they all pay it; beside this one they must not, whose
 // pictures are so small that it counts.
 double packing_cost(const Problem& problem, const Machine& machine);
+// The packing itself, of so many vectors of output channels, for one image.
+double packing_of(const Problem& problem, double vectors);
 
 PanelShape tap_panels(const Problem& problem, const Machine& machine);
 // Channels of a block.

@@ -270,21 +270,6 @@ class TapRun {
 };
 
 class TapExecution final : public Execution {
-  // By a value of the compute type.
-  template <class Function>
-  auto as_compute(Function function) const {
-    switch (problem_.compute) {
-      case Compute::f32:
-        return function(float{});
-      case Compute::f64:
-        return function(double{});
-      case Compute::i32:
-        return function(std::int32_t{});
-      default:
-        return function(std::int64_t{});
-    }
-  }
-
  public:
   TapExecution(const Problem& problem, const KernelTable& kernels, const Machine& machine)
       : problem_(problem),
@@ -295,8 +280,9 @@ class TapExecution final : public Execution {
   std::int64_t tasks() const override { return layout_.tasks.count(); }
 
   std::int64_t packed_bytes() const override {
-    return as_compute(
-        [&](auto zero) { return PackedTaps<decltype(zero)>(problem_, layout_, shape_).bytes(); });
+    return as_compute(problem_.compute, [&](auto zero) {
+      return PackedTaps<decltype(zero)>(problem_, layout_, shape_).bytes();
+    });
   }
 
   bool packs_like(const Execution& other) const override {
@@ -310,7 +296,7 @@ class TapExecution final : public Execution {
   }
 
   bool pack(const Weights& w, void* to, int workers) const override {
-    as_compute([&](auto zero) {
+    as_compute(problem_.compute, [&](auto zero) {
       using T = decltype(zero);
       const PackedTaps<T> packed(problem_, layout_, shape_);
       const std::int64_t panels = shape_.panels(), blocks = layout_.blocks;
@@ -329,14 +315,14 @@ class TapExecution final : public Execution {
   }
 
   std::int64_t scratch_bytes() const override {
-    return as_compute([&](auto zero) {
+    return as_compute(problem_.compute, [&](auto zero) {
       return TapRun<decltype(zero)>::scratch_bytes(problem_, layout_, shape_);
     });
   }
 
   void run(const Operands& operands, char* scratch, int workers,
            Interrupt& interrupt) const override {
-    as_compute([&](auto zero) {
+    as_compute(problem_.compute, [&](auto zero) {
       TapRun<decltype(zero)> run(problem_, layout_, shape_, kernels_, operands, scratch, interrupt);
       parallel_for(tasks(), workers,
                    [&run](std::int64_t index, int worker) noexcept { run.task(index, worker); });

@@ -18,6 +18,7 @@
 // other.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -75,6 +76,18 @@ struct TileLayout {
   // Runs of a box, and which of them begins with output (d, h, w).
   std::int64_t run_count() const { return run_at({box[0] - 1, box[1] - 1, box[2] - 1}) + 1; }
   std::int64_t run_at(const Index3& output) const;
+  // Calls visit(first output) for each run of a box of this size;
+  template <class Visit>
+  void for_each_run(const Index3& size, Visit visit) const {
+    Index3 at;
+    for (at[0] = 0; at[0] < size[0]; ++at[0])
+      for (at[1] = 0; at[1] < size[1]; at[1] += run.rows)
+        for (at[2] = 0; at[2] < size[2]; at[2] += run.width) visit(at);
+  }
+  // it has so many outputs.
+  Index3 size_of_run(const Index3& size, const Index3& at) const {
+    return {1, std::min(run.rows, size[1] - at[1]), std::min(run.width, size[2] - at[2])};
+  }
 };
 
 // The product that a problem's types and precision call for; false where there is none.

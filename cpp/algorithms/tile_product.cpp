@@ -25,6 +25,7 @@
 #include "algorithms/store_box.hpp"
 #include "algorithms/tile_layout.hpp"
 #include "algorithms/tile_packing.hpp"
+#include "algorithms/tile_staging.hpp"
 #include "core/rounding.hpp"
 #include "pack/stage.hpp"
 #include "pack/weights.hpp"
@@ -41,17 +42,6 @@ constexpr std::int64_t kMinChannels = 12;
 template <class S>
 using Sum = std::conditional_t<std::is_same_v<S, float>, float, std::int32_t>;
 
-// x holds what is staged, whole elements apart.
-template <class S>
-bool holds(const Problem& problem, const Tensor& x) {
-  constexpr std::int64_t kElement = sizeof(S);
-  const bool same =
-      std::is_same_v<S, float> ? problem.x_type == DType::f32 : size_of(problem.x_type) == kElement;
-  bool whole = x.channel % kElement == 0;
-  for (const std::int64_t step : x.axis) whole = whole && step % kElement == 0;
-  return same && whole && !problem.complex;
-}
-
 template <class S>
 class TileRunner {
  public:
@@ -63,16 +53,14 @@ class TileRunner {
       : problem_(problem),
         layout_(layout),
         shape_(tile_panels(problem)),
-        table_(table),
         kernels_(tile_form(table, layout)),
         operands_(operands),
         panels_(panels),
-        allowed_(allowed),
         scratch_(scratch),
         scratch_each_(scratch_bytes(layout)),
         interrupt_(interrupt),
-        store_(problem, table, operands.y, bias),
-        reading_(choose_reading()) {}
+        staging_(problem, layout, table, operands.x, allowed),
+        store_(problem, table, operands.y, bias) {}
 
   static std::int64_t scratch_bytes(const TileLayout& l) {
     return round_to_line(l.patch_elements * std::int64_t{sizeof(S)}) +
@@ -96,19 +84,17 @@ class TileRunner {
     std::atomic_ref<std::uint8_t> unsuitable(operands_.unsuitable[tile.image]);
     if (unsuitable.load(std::memory_order_relaxed) != 0) return;
     const Pad pad(layout_, scratch_ + worker * scratch_each_);
-    if (!stage(tile, pad)) return unsuitable.store(1, std::memory_order_relaxed);
+    if (!staging_.stage(tile, pad.patch, pad.staged))
+      return unsuitable.store(1, std::memory_order_relaxed);
     for (std::int64_t p = task.first_panel; p < task.last_panel; ++p) {
       const bool more = p + 1 < task.last_panel;
-      for_each_run(tile, [&](const Index3& at) {
+      layout_.for_each_run(tile.size, [&](const Index3& at) {
         if (!interrupt_.stop_requested()) make_run(tile, p, at, more, pad, worker);
       });
     }
   }
 
  private:
-  // Where positions are cut from: a patch, x itself, or x row by row with the border around it.
-  enum class Reading : std::uint8_t { patch, in_place, rows };
-
   struct Pad {
     S* patch;
     char* staged;
@@ -129,187 +115,11 @@ class TileRunner {
     }
   };
 
-  // False where an element is too large or too small to be cut.
-  bool stage(const Tile& tile, const Pad& pad) const {
-    Extremes extremes;
-    Patch patch = layout_.patch;
-    const std::int64_t channels = layout_.scheme.channels;
-    for (std::int64_t s = 0; s < layout_.slabs; ++s) {
-      char* const to = pad.staged + s * layout_.slab_bytes();
-      if (layout_.gathered) {
-        patch.channels = problem_.in_channels;
-        if (s == 0) stage_patch<S>(table_, problem_, operands_.x, patch, tile, pad.patch);
-        cut(tile, patch, pad.patch, s * channels, to, &extremes);
-      } else {
-        patch.first_channel = s * channels;
-        patch.channels = std::min<std::int64_t>(channels, problem_.in_channels - s * channels);
-        if (reading_ == Reading::in_place) {
-          cut_in_place(tile, patch, to, &extremes);
-        } else if (reading_ == Reading::rows) {
-          cut_rows(tile, patch, to, &extremes);
-        } else {
-          // The last boxes do not fill their patch.
-          if (tile.size != layout_.box)
-            std::memset(pad.patch, 0, static_cast<std::size_t>(layout_.patch_elements) * sizeof(S));
-          stage_patch<S>(table_, problem_, operands_.x, patch, tile, pad.patch);
-          cut(tile, patch, pad.patch, 0, to, &extremes);
-        }
-      }
-      if (tiles_look_at_magnitudes(problem_, layout_.product) &&
-          (extremes.least < allowed_.least || extremes.most > allowed_.most))
-        return false;
-    }
-    return true;
-  }
-
-  Reading choose_reading() const {
-    const Tensor& x = operands_.x;
-    constexpr std::int64_t kElement = sizeof(S);
-    if (layout_.gathered || !holds<S>(problem_, x)) return Reading::patch;
-    for (const Axis& a : problem_.axis)
-      if (a.stride != 1) return Reading::patch;
-    if (!layout_.columns) {
-      const bool lies = x.axis[2] == kElement || x.channel == kElement;
-      const bool plain = !problem_.padded() || problem_.border == Border::constant;
-      return lies && plain ? Reading::rows : Reading::patch;
-    }
-    // Whole rows of planes. Tiles that run from row to row read them as one.
-    const bool follows = !layout_.run.flat || x.axis[1] == layout_.row_pitch() * kElement;
-    return follows && x.axis[2] == kElement && !problem_.padded() ? Reading::in_place
-                                                                  : Reading::patch;
-  }
-
-  const S* first_channel(const Tile& tile, const Patch& patch) const {
-    const Tensor& x = operands_.x;
-    return reinterpret_cast<const S*>(
-        x.data + tile.image * x.batch +
-        x.channel_offset(tile.group * problem_.in_channels + patch.first_channel));
-  }
-
-  void cut_in_place(const Tile& tile, const Patch& patch, char* to, Extremes* extremes) const {
-    constexpr std::int64_t kElement = sizeof(S);
-    const Tensor& x = operands_.x;
-    Patch lies = patch;
-    lies.layout.axis = {x.axis[0] / kElement, x.axis[1] / kElement, 1};
-    lies.layout.channel = x.channel / kElement;
-    const S* from = first_channel(tile, patch);
-    for (int a = 0; a < 3; ++a) from += tile.origin[a] * lies.layout.axis[a];
-    cut(tile, lies, from, 0, to, extremes);
-  }
-
-  // The positions of a patch, with a border of one value, without the patch.
-  void cut_rows(const Tile& tile, const Patch& patch, char* to, Extremes* extremes) const {
-    constexpr std::int64_t kElement = sizeof(S);
-    const Tensor& x = operands_.x;
-    const auto& [depth, height, width] = problem_.axis;
-    TilePositionsArgs args{nullptr,
-                           x.axis[2] / kElement,
-                           x.channel / kElement,
-                           0,
-                           patch.channels,
-                           nullptr,
-                           layout_.part_bytes(),
-                           tile_offset(problem_, layout_.product),
-                           extremes};
-    if (args.channel != 1) args.position = 1;
-    const BorderPosition border(*this, patch.channels, extremes);
-    const auto fill = [&](std::int64_t position, std::int64_t count) {
-      for (int s = 0; s < layout_.scheme.parts; ++s)
-        for (std::int64_t p = position; p < position + count; ++p)
-          std::memcpy(to + s * layout_.part_bytes() + p * 64, border.bytes + s * 64, 64);
-    };
-    // Positions [inside, beyond) of a row lie in x.
-    const std::int64_t count = tile.size[2] + patch.axis[2].extent;
-    const std::int64_t from = tile.origin[2] - width.lo;
-    const std::int64_t inside = std::clamp<std::int64_t>(-from, 0, count);
-    const std::int64_t beyond = std::clamp<std::int64_t>(width.in - from, inside, count);
-    for (std::int64_t d = 0; d < tile.size[0] + patch.axis[0].extent; ++d) {
-      const std::int64_t slice = tile.origin[0] - depth.lo + d;
-      for (std::int64_t h = 0; h < tile.size[1] + patch.axis[1].extent; ++h) {
-        const std::int64_t line = tile.origin[1] - height.lo + h;
-        const std::int64_t row = d * layout_.slice_pitch() + h * layout_.row_pitch();
-        if (slice < 0 || slice >= depth.in || line < 0 || line >= height.in || beyond == inside) {
-          fill(row, count);
-          continue;
-        }
-        fill(row, inside);
-        args.from = first_channel(tile, patch) +
-                    (slice * x.axis[0] + line * x.axis[1] + (from + inside) * x.axis[2]) / kElement;
-        args.to = to + (row + inside) * 64;
-        args.positions = beyond - inside;
-        kernels_.positions(args);
-        fill(row + beyond, count - beyond);
-      }
-    }
-  }
-
-  // One position of the border, as it is cut.
-  struct BorderPosition {
-    char bytes[3 * 64];
-
-    BorderPosition(const TileRunner& run, std::int64_t channels, Extremes* extremes) {
-      if (!run.problem_.padded()) return;
-      S fill[64];
-      for (S& value : fill) {
-        if constexpr (std::is_same_v<S, float>)
-          value = run.problem_.fill[0].f32;
-        else
-          value = static_cast<S>(run.problem_.fill[0].i32);
-      }
-      run.kernels_.positions({fill, 64, 1, 1, channels, bytes, 64,
-                              tile_offset(run.problem_, run.layout_.product), extremes});
-    }
-  };
-
-  void cut(const Tile& tile, const Patch& patch, const S* from, std::int64_t first_term, char* to,
-           Extremes* extremes) const {
-    const Index3& step = patch.layout.axis;
-    TilePositionsArgs args{
-        from,           step[2], patch.layout.channel, 0,
-        patch.channels, to,      layout_.part_bytes(), tile_offset(problem_, layout_.product),
-        extremes};
-    if (layout_.gathered) {
-      args.term = layout_.term.data() + first_term;
-      args.channels =
-          std::min<std::int64_t>(layout_.scheme.channels, problem_.terms() - first_term);
-    } else if (!layout_.columns) {
-      args.positions = patch.layout.phase / step[2];
-      for (const PatchAxis& a : patch.axis) args.positions *= a.phases;
-      return kernels_.positions(args);
-    }
-    for_each_run(tile, [&](const Index3& at) {
-      const Index3 size = size_of_run(tile, at);
-      const S* row = from + at[0] * step[0] + at[1] * step[1] + at[2];
-      args.to = to + layout_.run_at(at) * layout_.most_tiles * kTileBytes;
-      // Tiles do not run from row to row, where a row may end within one.
-      const std::int64_t rows = layout_.run.flat ? 1 : size[1];
-      args.positions = layout_.run.flat ? (size[1] - 1) * step[1] + size[2] : size[2];
-      for (std::int64_t h = 0; h < rows; ++h, row += step[1]) {
-        args.from = row;
-        kernels_.positions(args);
-        args.to += divide_up(size[2], kTileRows) * kTileBytes;
-      }
-    });
-  }
-
-  template <class Visit>
-  void for_each_run(const Tile& tile, Visit visit) const {
-    Index3 at;
-    for (at[0] = 0; at[0] < tile.size[0]; ++at[0])
-      for (at[1] = 0; at[1] < tile.size[1]; at[1] += layout_.run.rows)
-        for (at[2] = 0; at[2] < tile.size[2]; at[2] += layout_.run.width) visit(at);
-  }
-
-  Index3 size_of_run(const Tile& tile, const Index3& at) const {
-    return {1, std::min(layout_.run.rows, tile.size[1] - at[1]),
-            std::min(layout_.run.width, tile.size[2] - at[2])};
-  }
-
   void make_run(const Tile& tile, std::int64_t panel, const Index3& at, bool more, const Pad& pad,
                 int worker) {
     const TileRun& run = layout_.run;
     Tile part = tile;
-    part.size = size_of_run(tile, at);
+    part.size = layout_.size_of_run(tile.size, at);
     for (int a = 0; a < 3; ++a) part.origin[a] += at[a];
     const std::int64_t pitch = layout_.row_pitch();
     const TileRun whole = {part.size[1], part.size[2], run.flat, run.packed};
@@ -375,16 +185,14 @@ class TileRunner {
   const Problem& problem_;
   const TileLayout& layout_;
   const PanelShape shape_;
-  const KernelTable& table_;
   const TileForm& kernels_;
   const Operands& operands_;
   const char* const panels_;
-  const Extremes allowed_;
   char* const scratch_;
   const std::int64_t scratch_each_;
   Interrupt& interrupt_;
+  const TileStaging<S> staging_;
   const BoxStore<T> store_;
-  const Reading reading_;
 };
 
 class TileExecution final : public Execution {

@@ -315,16 +315,9 @@ void run_tiled(const Problem& problem, const Tiling& tiling, const KernelTable& 
                const Operands& operands, char* scratch, int workers, Interrupt& interrupt) {
   if (tiling.family == Family::plane)
     return run_planes(problem, tiling, kernels, operands, scratch, workers, interrupt);
-  switch (problem.compute) {
-    case Compute::f32:
-      return run_as<float>(problem, tiling, kernels, operands, scratch, workers, interrupt);
-    case Compute::f64:
-      return run_as<double>(problem, tiling, kernels, operands, scratch, workers, interrupt);
-    case Compute::i32:
-      return run_as<std::int32_t>(problem, tiling, kernels, operands, scratch, workers, interrupt);
-    case Compute::i64:
-      return run_as<std::int64_t>(problem, tiling, kernels, operands, scratch, workers, interrupt);
-  }
+  as_compute(problem.compute, [&](auto zero) {
+    run_as<decltype(zero)>(problem, tiling, kernels, operands, scratch, workers, interrupt);
+  });
 }
 
 }  // namespace fastconv

@@ -20,7 +20,7 @@ enum class Family : std::uint8_t {
   outer,  // a vector's lanes are output channels
   lanes,  // output pixels
   rows,   // output pixels, several rows of one channel at a time
-  plane   // the same where a group is one channel, with a loop nest of its own (plane.hpp)
+  plane   // the same where a group is one channel, with a loop nest of its own (plane.cpp)
 };
 
 // The numbers of the machine and its kernels that a tiling depends on.

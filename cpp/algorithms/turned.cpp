@@ -29,20 +29,16 @@ bool is_dense_plane(const Tensor& tensor, const Index3& size, std::int64_t eleme
   return tensor.part == 0 && tensor.channel % element == 0 && tensor.batch % element == 0;
 }
 
-// Scratch of one worker: turned input | sums | weights of a block | its fill values | tables.
+// Scratch of one worker: turned input | sums | what the kernel needs besides.
 struct TurnedScratch {
-  std::int64_t input, sums, weights, fill, column, row, total;
+  std::int64_t input, sums;
+  ChannelScratch channels;
 
-  TurnedScratch(const Problem& problem, std::int64_t width, std::int64_t element) {
-    constexpr std::int64_t kOffset = sizeof(std::int64_t);
-    input = 0;
-    sums = input + round_to_line(in_pixels(problem) * width * element);
-    weights = sums + round_to_line(problem.out_pixels() * width * element);
-    fill = weights + round_to_line(problem.terms() * width * element);
-    column = fill + round_to_line(width * element);
-    row = column + round_to_line(padded_columns(problem.axis[2]) * kOffset);
-    total = row + round_to_line(problem.axis[0].kernel * problem.axis[1].kernel * kOffset);
-  }
+  TurnedScratch(const Problem& problem, std::int64_t width, std::int64_t element)
+      : input(0),
+        sums(input + round_to_line(in_pixels(problem) * width * element)),
+        channels(problem, width, element,
+                 sums + round_to_line(problem.out_pixels() * width * element)) {}
 };
 
 template <class T>
@@ -66,14 +62,11 @@ class TurnedRun {
     char* const at = scratch_ + worker * scratch_each_;
     T* const input = reinterpret_cast<T*>(at + layout_.input);
     T* const sums = reinterpret_cast<T*>(at + layout_.sums);
-    T* const weights = reinterpret_cast<T*>(at + layout_.weights);
-    T* const fill = reinterpret_cast<T*>(at + layout_.fill);
-    auto* const column = reinterpret_cast<std::int64_t*>(at + layout_.column);
-    auto* const row = reinterpret_cast<std::int64_t*>(at + layout_.row);
+    const ChannelPad<T> pad(layout_.channels, at);
     const auto& [depth, height, width] = problem_.axis;
-    list_columns(problem_, width_, column);
-    std::fill_n(fill, width_, scalar_as<T>(problem_.fill[0]));
-    ChannelArgs<T> args = channel_args<T>(problem_, row, column, fill, weights);
+    list_columns(problem_, width_, pad.column);
+    std::fill_n(pad.fill, width_, scalar_as<T>(problem_.fill[0]));
+    ChannelArgs<T> args = channel_args<T>(problem_, pad);
     args.x = input;
     args.column_pitch = width_;
     args.vecs = tiling_.vecs;
@@ -91,7 +84,7 @@ class TurnedRun {
       const std::int64_t first = std::min(block * width_, problem_.groups - width_);
       const std::int64_t fresh = block * width_ - first;
       if (block != packed) {
-        kernels_.pack({w_.row(first), w_.pitch, width_, problem_.terms(), weights, width_});
+        kernels_.pack({w_.row(first), w_.pitch, width_, problem_.terms(), pad.weights, width_});
         packed = block;
       }
       if (operands_.bias != nullptr) args.bias = static_cast<const T*>(operands_.bias) + first;
@@ -100,7 +93,7 @@ class TurnedRun {
       args.out = sums;
       for (std::int64_t d = 0; d < depth.out; ++d) {
         for (std::int64_t h = 0; h < height.out; ++h, args.out += width.out * width_) {
-          list_rows(problem_, height.in * width.in * width_, width.in * width_, d, h, row);
+          list_rows(problem_, height.in * width.in * width_, width.in * width_, d, h, pad.row);
           kernels_.channel_lanes(args);
         }
       }
@@ -195,7 +188,7 @@ TurnedTiling turned_tiling(const Problem& problem, const Tensor& x, const Machin
 
 std::int64_t turned_scratch_bytes(const Problem& problem, const TurnedTiling& tiling,
                                   const Machine& machine) {
-  return TurnedScratch(problem, tiling.vecs * machine.lanes, machine.element).total;
+  return TurnedScratch(problem, tiling.vecs * machine.lanes, machine.element).channels.end;
 }
 
 template <class T>

@@ -27,6 +27,7 @@
 #include "algorithms/winograd_layout.hpp"
 #include "algorithms/winograd_weights.hpp"
 #include "core/rounding.hpp"
+#include "pack/lattice.hpp"
 #include "pack/stage.hpp"
 #include "runtime/scratch.hpp"
 #include "runtime/thread_pool.hpp"

@@ -62,6 +62,21 @@ constexpr const char* name_of(Compute type) {
   }
 }
 
+// Calls function(zero) with a zero of the compute type.
+template <class Function>
+auto as_compute(Compute type, Function function) {
+  switch (type) {
+    case Compute::f32:
+      return function(float{});
+    case Compute::f64:
+      return function(double{});
+    case Compute::i32:
+      return function(std::int32_t{});
+    default:
+      return function(std::int64_t{});
+  }
+}
+
 // One value of any compute type.
 union Scalar {
   float f32;

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "core/activation.hpp"
+#include "simd/inline.hpp"
 
 namespace fastconv {
 
@@ -418,6 +419,20 @@ struct TileWeightsArgs {
   Extremes* extremes;                    // of floats
   std::int64_t rows = 0;                 // of integers: as many as there are,
   std::int64_t pitch = 0;                // from one to the next
+
+  // The floats of a tap as positions are cut: output channels take their place.
+  FASTCONV_INLINE TilePositionsArgs positions_of(std::int64_t tap) const {
+    const std::int64_t width = vectors * 16;
+    return {static_cast<const float*>(from) + tap * width,
+            1,
+            taps * width,
+            width,
+            channels,
+            nullptr,
+            0,
+            0,
+            extremes};
+  }
 };
 
 }  // namespace fastconv

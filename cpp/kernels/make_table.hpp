@@ -7,6 +7,7 @@
 #include "kernels/outer_product.hpp"
 #include "kernels/pixel_lanes.hpp"
 #include "kernels/plane.hpp"
+#include "kernels/plane_stage.hpp"
 #include "kernels/rolling.hpp"
 #include "kernels/row_stencil.hpp"
 #include "kernels/store.hpp"

@@ -327,19 +327,9 @@ void tile_weights(const TileWeightsArgs& a) {
     turned_weights<P>(a);
   } else {
     constexpr TileScheme kScheme = kTileSchemes[static_cast<int>(P)];
-    const std::int64_t width = a.vectors * 16;
     Magnitudes magnitudes = Magnitudes::none();
     for (std::int64_t tap = 0; tap < a.taps; ++tap) {
-      // Output channels take the place of positions.
-      const TilePositionsArgs lanes = {static_cast<const float*>(a.from) + tap * width,
-                                       1,
-                                       a.taps * width,
-                                       width,
-                                       a.channels,
-                                       nullptr,
-                                       0,
-                                       0,
-                                       nullptr};
+      const TilePositionsArgs lanes = a.positions_of(tap);
       for (std::int64_t v = 0; v < a.vectors; ++v) {
         char* const to = a.to + (tap * kScheme.parts * a.vectors + v) * kTileBytes;
         if constexpr (Turned)

@@ -1,6 +1,6 @@
-// Patches of planes that lie as kernels read them, a whole plane a call (kernels/plane.hpp,
-// plane_stage); what does not is copied row by row (stage.hpp). A file of its own: in one with the
-// latter, GCC inlined less of it.
+// Patches of planes that lie as kernels read them, a whole plane a call (kernels/plane_stage.hpp);
+// what does not is copied row by row (stage.hpp). A file of its own: in one with the latter, GCC
+// inlined less of it.
 #pragma once
 
 #include "core/problem.hpp"

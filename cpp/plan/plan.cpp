@@ -41,16 +41,8 @@ Machine describe(const KernelSet<T>& kernels, int threads) {
 }
 
 Machine describe_set(const KernelTable& kernels, Compute compute, int threads) {
-  switch (compute) {
-    case Compute::f32:
-      return describe(kernels.f32, threads);
-    case Compute::f64:
-      return describe(kernels.f64, threads);
-    case Compute::i32:
-      return describe(kernels.i32, threads);
-    default:
-      return describe(kernels.i64, threads);
-  }
+  return as_compute(compute,
+                    [&](auto zero) { return describe(kernels.set<decltype(zero)>(), threads); });
 }
 
 Machine describe(const KernelTable& kernels, Compute compute, int threads) {
@@ -186,20 +178,9 @@ bool Plan::pack(const Weights& w, void* to) const {
   const int workers = packed_bytes() < (1 << 18) ? 1 : workers_;
   if (execution_ != nullptr) return execution_->pack(w, to, workers);
   const PanelShape shape = panels();
-  switch (problem_.compute) {
-    case Compute::f32:
-      pack_all<float>(problem_, *kernels_, shape, w, to, workers);
-      break;
-    case Compute::f64:
-      pack_all<double>(problem_, *kernels_, shape, w, to, workers);
-      break;
-    case Compute::i32:
-      pack_all<std::int32_t>(problem_, *kernels_, shape, w, to, workers);
-      break;
-    case Compute::i64:
-      pack_all<std::int64_t>(problem_, *kernels_, shape, w, to, workers);
-      break;
-  }
+  as_compute(problem_.compute, [&](auto zero) {
+    pack_all<decltype(zero)>(problem_, *kernels_, shape, w, to, workers);
+  });
   return true;
 }
 

@@ -1,0 +1,199 @@
+#include "algorithms/tile_staging.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <type_traits>
+
+#include "algorithms/tile_packing.hpp"
+#include "core/rounding.hpp"
+
+namespace fastconv {
+namespace {
+
+// x holds what is staged, whole elements apart.
+template <class S>
+bool holds_whole(const Problem& problem, const Tensor& x) {
+  constexpr std::int64_t kElement = sizeof(S);
+  bool whole = x.channel % kElement == 0;
+  for (const std::int64_t step : x.axis) whole = whole && step % kElement == 0;
+  return holds_staged<S>(problem) && whole && !problem.complex;
+}
+
+}  // namespace
+
+template <class S>
+TileStaging<S>::TileStaging(const Problem& problem, const TileLayout& layout,
+                            const KernelTable& table, const Tensor& x, const Extremes& allowed)
+    : problem_(problem),
+      layout_(layout),
+      table_(table),
+      kernels_(tile_form(table, layout)),
+      x_(x),
+      allowed_(allowed),
+      reading_(choose_reading()) {}
+
+template <class S>
+bool TileStaging<S>::stage(const Tile& tile, S* room, char* to) const {
+  Extremes extremes;
+  Patch patch = layout_.patch;
+  const std::int64_t channels = layout_.scheme.channels;
+  for (std::int64_t s = 0; s < layout_.slabs; ++s, to += layout_.slab_bytes()) {
+    if (layout_.gathered) {
+      patch.channels = problem_.in_channels;
+      if (s == 0) stage_patch<S>(table_, problem_, x_, patch, tile, room);
+      cut(tile, patch, room, s * channels, to, &extremes);
+    } else {
+      patch.first_channel = s * channels;
+      patch.channels = std::min<std::int64_t>(channels, problem_.in_channels - s * channels);
+      if (reading_ == Reading::in_place) {
+        cut_in_place(tile, patch, to, &extremes);
+      } else if (reading_ == Reading::rows) {
+        cut_rows(tile, patch, to, &extremes);
+      } else {
+        // The last boxes do not fill their patch.
+        if (tile.size != layout_.box)
+          std::memset(room, 0, static_cast<std::size_t>(layout_.patch_elements) * sizeof(S));
+        stage_patch<S>(table_, problem_, x_, patch, tile, room);
+        cut(tile, patch, room, 0, to, &extremes);
+      }
+    }
+    if (tiles_look_at_magnitudes(problem_, layout_.product) &&
+        (extremes.least < allowed_.least || extremes.most > allowed_.most))
+      return false;
+  }
+  return true;
+}
+
+template <class S>
+typename TileStaging<S>::Reading TileStaging<S>::choose_reading() const {
+  if (layout_.gathered || !holds_whole<S>(problem_, x_)) return Reading::patch;
+  for (const Axis& a : problem_.axis)
+    if (a.stride != 1) return Reading::patch;
+  if (!layout_.columns) {
+    const bool lies = x_.axis[2] == kElement || x_.channel == kElement;
+    const bool plain = !problem_.padded() || problem_.border == Border::constant;
+    return lies && plain ? Reading::rows : Reading::patch;
+  }
+  // Whole rows of planes. Tiles that run from row to row read them as one.
+  const bool follows = !layout_.run.flat || x_.axis[1] == layout_.row_pitch() * kElement;
+  return follows && x_.axis[2] == kElement && !problem_.padded() ? Reading::in_place
+                                                                 : Reading::patch;
+}
+
+template <class S>
+const S* TileStaging<S>::first_channel(const Tile& tile, const Patch& patch) const {
+  return reinterpret_cast<const S*>(
+      x_.data + tile.image * x_.batch +
+      x_.channel_offset(tile.group * problem_.in_channels + patch.first_channel));
+}
+
+template <class S>
+void TileStaging<S>::cut_in_place(const Tile& tile, const Patch& patch, char* to,
+                                  Extremes* extremes) const {
+  Patch lies = patch;
+  lies.layout.axis = {x_.axis[0] / kElement, x_.axis[1] / kElement, 1};
+  lies.layout.channel = x_.channel / kElement;
+  const S* from = first_channel(tile, patch);
+  for (int a = 0; a < 3; ++a) from += tile.origin[a] * lies.layout.axis[a];
+  cut(tile, lies, from, 0, to, extremes);
+}
+
+// The positions of a patch, with a border of one value, without the patch.
+template <class S>
+void TileStaging<S>::cut_rows(const Tile& tile, const Patch& patch, char* to,
+                              Extremes* extremes) const {
+  const auto& [depth, height, width] = problem_.axis;
+  TilePositionsArgs args{nullptr,
+                         x_.axis[2] / kElement,
+                         x_.channel / kElement,
+                         0,
+                         patch.channels,
+                         nullptr,
+                         layout_.part_bytes(),
+                         tile_offset(problem_, layout_.product),
+                         extremes};
+  if (args.channel != 1) args.position = 1;
+  const BorderPosition border(*this, patch.channels, extremes);
+  const auto fill = [&](std::int64_t position, std::int64_t count) {
+    for (int s = 0; s < layout_.scheme.parts; ++s)
+      for (std::int64_t p = position; p < position + count; ++p)
+        std::memcpy(to + s * layout_.part_bytes() + p * 64, border.bytes + s * 64, 64);
+  };
+  // Positions [inside, beyond) of a row lie in x.
+  const std::int64_t count = tile.size[2] + patch.axis[2].extent;
+  const std::int64_t from = tile.origin[2] - width.lo;
+  const std::int64_t inside = std::clamp<std::int64_t>(-from, 0, count);
+  const std::int64_t beyond = std::clamp<std::int64_t>(width.in - from, inside, count);
+  for (std::int64_t d = 0; d < tile.size[0] + patch.axis[0].extent; ++d) {
+    const std::int64_t slice = tile.origin[0] - depth.lo + d;
+    for (std::int64_t h = 0; h < tile.size[1] + patch.axis[1].extent; ++h) {
+      const std::int64_t line = tile.origin[1] - height.lo + h;
+      const std::int64_t row = d * layout_.slice_pitch() + h * layout_.row_pitch();
+      if (slice < 0 || slice >= depth.in || line < 0 || line >= height.in || beyond == inside) {
+        fill(row, count);
+        continue;
+      }
+      fill(row, inside);
+      args.from =
+          first_channel(tile, patch) +
+          (slice * x_.axis[0] + line * x_.axis[1] + (from + inside) * x_.axis[2]) / kElement;
+      args.to = to + (row + inside) * 64;
+      args.positions = beyond - inside;
+      kernels_.positions(args);
+      fill(row + beyond, count - beyond);
+    }
+  }
+}
+
+template <class S>
+TileStaging<S>::BorderPosition::BorderPosition(const TileStaging& staging, std::int64_t channels,
+                                               Extremes* extremes) {
+  const Problem& problem = staging.problem_;
+  if (!problem.padded()) return;
+  S fill[64];
+  for (S& value : fill) {
+    if constexpr (std::is_same_v<S, float>)
+      value = problem.fill[0].f32;
+    else
+      value = static_cast<S>(problem.fill[0].i32);
+  }
+  staging.kernels_.positions({fill, 64, 1, 1, channels, bytes, 64,
+                              tile_offset(problem, staging.layout_.product), extremes});
+}
+
+template <class S>
+void TileStaging<S>::cut(const Tile& tile, const Patch& patch, const S* from,
+                         std::int64_t first_term, char* to, Extremes* extremes) const {
+  const Index3& step = patch.layout.axis;
+  TilePositionsArgs args{
+      from,           step[2], patch.layout.channel, 0,
+      patch.channels, to,      layout_.part_bytes(), tile_offset(problem_, layout_.product),
+      extremes};
+  if (layout_.gathered) {
+    args.term = layout_.term.data() + first_term;
+    args.channels = std::min<std::int64_t>(layout_.scheme.channels, problem_.terms() - first_term);
+  } else if (!layout_.columns) {
+    args.positions = patch.layout.phase / step[2];
+    for (const PatchAxis& a : patch.axis) args.positions *= a.phases;
+    return kernels_.positions(args);
+  }
+  layout_.for_each_run(tile.size, [&](const Index3& at) {
+    const Index3 size = layout_.size_of_run(tile.size, at);
+    const S* row = from + at[0] * step[0] + at[1] * step[1] + at[2];
+    args.to = to + layout_.run_at(at) * layout_.most_tiles * kTileBytes;
+    // Tiles do not run from row to row, where a row may end within one.
+    const std::int64_t rows = layout_.run.flat ? 1 : size[1];
+    args.positions = layout_.run.flat ? (size[1] - 1) * step[1] + size[2] : size[2];
+    for (std::int64_t h = 0; h < rows; ++h, row += step[1]) {
+      args.from = row;
+      kernels_.positions(args);
+      args.to += divide_up(size[2], kTileRows) * kTileBytes;
+    }
+  });
+}
+
+template class TileStaging<float>;
+template class TileStaging<std::uint8_t>;
+template class TileStaging<std::int16_t>;
+
+}  // namespace fastconv
