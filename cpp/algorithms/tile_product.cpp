@@ -72,15 +72,7 @@ class TileRunner {
   void task(std::int64_t index, int worker) noexcept {
     if (interrupt_.stop_requested()) return;
     const PanelTasks::Task task = layout_.tasks.task(index);
-    index = task.box;
-    Tile tile;
-    for (int a = 2; a >= 0; --a) {
-      tile.origin[a] = index % layout_.boxes[a] * layout_.box[a];
-      tile.size[a] = std::min(layout_.box[a], problem_.axis[a].out - tile.origin[a]);
-      index /= layout_.boxes[a];
-    }
-    tile.group = index % problem_.groups;
-    tile.image = index / problem_.groups;
+    const Tile tile = tile_of_box(problem_, layout_.box, layout_.boxes, task.box);
     std::atomic_ref<std::uint8_t> unsuitable(operands_.unsuitable[tile.image]);
     if (unsuitable.load(std::memory_order_relaxed) != 0) return;
     const Pad pad(layout_, scratch_ + worker * scratch_each_);

@@ -60,16 +60,9 @@ class TiledRun {
 
   void task(std::int64_t index, int worker) noexcept {
     if (interrupt_.stop_requested()) return;
-    Tile tile;
     const std::int64_t range = index % tiling_.panel_tasks;
-    index /= tiling_.panel_tasks;
-    for (int a = 2; a >= 0; --a) {
-      tile.origin[a] = index % tiling_.boxes[a] * tiling_.box[a];
-      tile.size[a] = std::min(tiling_.box[a], problem_.axis[a].out - tile.origin[a]);
-      index /= tiling_.boxes[a];
-    }
-    tile.group = index % problem_.groups;
-    tile.image = index / problem_.groups;
+    const Tile tile =
+        tile_of_box(problem_, tiling_.box, tiling_.boxes, index / tiling_.panel_tasks);
     const std::int64_t begin = range * tiling_.panels_per_task;
     const std::int64_t end = std::min(begin + tiling_.panels_per_task, tiling_.panels);
     const Scratchpad<T> pad(tiling_, scratch_ + worker * scratch_each_);

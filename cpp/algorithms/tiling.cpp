@@ -352,6 +352,19 @@ bool takes_whole_sums(const Problem& problem) {
           (problem.activation == Activation::relu || problem.activation == Activation::relu6));
 }
 
+Tile tile_of_box(const Problem& problem, const Index3& box, const Index3& boxes,
+                 std::int64_t index) {
+  Tile tile;
+  for (int a = 2; a >= 0; --a) {
+    tile.origin[a] = index % boxes[a] * box[a];
+    tile.size[a] = std::min(box[a], problem.axis[a].out - tile.origin[a]);
+    index /= boxes[a];
+  }
+  tile.group = index % problem.groups;
+  tile.image = index / problem.groups;
+  return tile;
+}
+
 LanesRows lanes_rows(const Tiling& tiling, const Index3& size, int lanes) {
   LanesRows rows;
   if (tiling.staging == Staging::columns) {

@@ -97,6 +97,10 @@ struct Tiling {
   }
 };
 
+// Box `index`, of size `box` or what is left of it, where an image has `boxes` of each group.
+Tile tile_of_box(const Problem& problem, const Index3& box, const Index3& boxes,
+                 std::int64_t index);
+
 // Accumulators as the lanes and rows families lay them out, whole vectors: pixel (d, h, w) at
 // d * slice + h * row + w.
 struct LanesRows {
