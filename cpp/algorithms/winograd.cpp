@@ -63,7 +63,8 @@ class WinogradRun {
            round_to_line(l.m_elements * kElement) + 2 * round_to_line(l.acc_elements * kElement) +
            2 * round_to_line(l.tile_count() * std::int64_t{sizeof(std::int32_t)}) +
            2 * round_to_line(l.slices * l.patch_rows * std::int64_t{sizeof(std::int64_t)}) +
-           (rows > 0 ? round_to_line(rows * kElement) + round_to_line(l.u_panel * kElement) : 0);
+           (rows > 0 ? round_to_line(rows * kElement) + round_to_line(l.part_elements * kElement)
+                     : 0);
   }
 
   void task(std::int64_t index, int worker) noexcept {
@@ -81,16 +82,15 @@ class WinogradRun {
       unsuitable.store(1, std::memory_order_relaxed);
       return;
     }
-    const bool packs = operands_.packed == nullptr;
-    const std::int64_t at_once = packs ? 1 : layout_.panels_at_once;
+    const std::int64_t at_once = packs() ? 1 : layout_.panels_at_once;
     for (std::int64_t p = box.first_panel; p < box.last_panel; p += at_once) {
       const std::int64_t end = std::min(p + at_once, box.last_panel);
-      if (packs && !pack_winograd_panel<T>(problem_, layout_, shape_, table_, *operands_.weights,
-                                           box.tile.group, p, pad.weight_rows, pad.u)) {
+      if (!packs()) {
+        multiply(box, {p, end, 0, problem_.in_channels}, pad, worker);
+      } else if (!pack_and_multiply(box, p, pad, worker)) {
         unsuitable.store(1, std::memory_order_relaxed);
         return;
       }
-      multiply(box, p, end, pad, worker);
       if (interrupt_.stop_requested()) return;
       transform_output(box, p, end, pad);
     }
@@ -136,7 +136,7 @@ class WinogradRun {
       take(tile, l.tile_count());
       take(offset, l.slices * l.patch_rows);
       take(rows, l.slices * l.patch_rows);
-      take(u, l.u_panel);
+      take(u, l.part_elements);
       take(weight_rows, 0);
     }
   };
@@ -291,14 +291,39 @@ class WinogradRun {
     }
   }
 
+  bool packs() const { return operands_.packed == nullptr; }
+
+  // Products of which M takes the sum: some panels, and some channels of all blocks.
+  struct Part {
+    std::int64_t first_panel, last_panel;
+    std::int64_t first_channel, channels;
+  };
+
+  // False where the weights of this panel do not suit the algorithm.
+  bool pack_and_multiply(const Box& box, std::int64_t panel, const Pad& pad, int worker) {
+    WinogradPanel<T> weights(problem_, layout_, shape_, table_, *operands_.weights, box.tile.group,
+                             panel);
+    for (std::int64_t c = 0; c < problem_.in_channels; c += layout_.part) {
+      const std::int64_t count = std::min(layout_.part, problem_.in_channels - c);
+      weights.transform(c, count, layout_.part_frequency.data(), pad.weight_rows, pad.u);
+      multiply(box, {panel, panel + 1, c, count}, pad, worker);
+      if (interrupt_.stop_requested()) break;
+    }
+    return interrupt_.stop_requested() || weights.suits();
+  }
+
+  // From the first channel that is multiplied.
   const T* weights(const Pad& pad, std::int64_t group, std::int64_t panel,
                    std::int64_t frequency) const {
-    const T* const u = operands_.packed == nullptr
-                           ? pad.u
-                           : static_cast<const T*>(operands_.packed) +
-                                 (group * shape_.panels() + panel) * layout_.u_panel;
-    return u + layout_.u_frequency[static_cast<std::size_t>(frequency)];
+    const auto f = static_cast<std::size_t>(frequency);
+    if (packs()) return pad.u + layout_.part_frequency[f];
+    return static_cast<const T*>(operands_.packed) +
+           (group * shape_.panels() + panel) * layout_.u_panel + layout_.u_frequency[f];
   }
+
+  struct Depths {
+    std::int64_t begin, end;
+  };
 
   // Kernel slices [first, last) that output `depth` of a box sees: those that lie in a border of
   // zeros add nothing (the weights are finite, or would not be here).
@@ -318,51 +343,80 @@ class WinogradRun {
     return inside.first < inside.last ? inside : all;
   }
 
-  void multiply(const Box& box, std::int64_t first, std::int64_t last, const Pad& pad, int worker) {
+  void multiply(const Box& box, const Part& part, const Pad& pad, int worker) {
     for (std::int64_t f = 0; f < layout_.points(); ++f) {
       T* m = pad.m + f * layout_.m_frequency;
-      for (std::int64_t p = first; p < last; ++p, m += layout_.points() * layout_.m_frequency) {
-        const T* const next = p + 1 < last
-                                  ? weights(pad, box.tile.group, p + 1, f)
-                                  : weights(pad, box.tile.group, first, (f + 1) % layout_.points());
+      for (std::int64_t p = part.first_panel; p < part.last_panel; ++p) {
+        const Upcoming next =
+            packs() ? upcoming_rows(box, part, f) : upcoming(box, part, f, p, pad);
         for (std::int64_t d = 0; d < box.tiles[0];) {
           const Slices slices = slices_of(box, d);
           std::int64_t end = d + 1;
           while (end < box.tiles[0] && slices_of(box, end) == slices) ++end;
-          multiply_slices(box, f, p, d, end, slices, next, pad, m);
+          multiply_slices(box, part, f, p, {d, end}, slices, next, pad, m);
           d = end;
         }
-        interrupt_.work_done(worker, layout_.terms[0].slice * problem_.axis[0].kernel *
-                                         shape_.width(p) * box.count());
+        m += layout_.points() * layout_.m_frequency;
+        interrupt_.work_done(worker, layout_.terms[0].slice / problem_.in_channels * part.channels *
+                                         problem_.axis[0].kernel * shape_.width(p) * box.count());
       }
       if (interrupt_.stop_requested()) return;
     }
   }
 
-  // Tiles of depth [begin, end) of one frequency and panel; `next` are the weights of what follows.
-  void multiply_slices(const Box& box, std::int64_t f, std::int64_t panel, std::int64_t begin,
-                       std::int64_t end, const Slices& slices, const T* next, const Pad& pad,
-                       T* m) const {
+  // Tiles of some depths of one frequency and panel; `next` is what follows.
+  void multiply_slices(const Box& box, const Part& part, std::int64_t f, std::int64_t panel,
+                       const Depths& depths, const Slices& slices, const Upcoming& next,
+                       const Pad& pad, T* m) const {
     const WinogradLayout::Terms& terms = layout_.terms[layout_.kind(f)];
     const std::int64_t width = shape_.width(panel), plane = box.plane();
-    const std::int64_t from = slices.first * terms.slice, to = slices.last * terms.slice;
+    const std::int64_t first = depths.begin * plane, count = (depths.end - depths.begin) * plane;
+    // Some channels of the only slice and block, or all of those that are seen.
+    const bool all = part.channels == problem_.in_channels;
+    const std::int64_t from = all ? slices.first * terms.slice : part.first_channel;
+    const std::int64_t to = all ? slices.last * terms.slice : from + part.channels;
     // No block has a product here.
-    if (from == to)
-      return static_cast<void>(
-          std::fill_n(m + begin * plane * width, (end - begin) * plane * width, T(0)));
-    const std::int64_t step = divide_up(to - from, divide_up(to - from, layout_.block));
-    const T* const u = weights(pad, box.tile.group, panel, f);
+    if (from == to) return static_cast<void>(std::fill_n(m + first * width, count * width, T(0)));
+    const std::int64_t step = layout_.chain(to - from);
+    const T* const u = weights(pad, box.tile.group, panel, f) - (all ? 0 : from * width);
     for (std::int64_t t = from; t < to; t += step) {
-      const std::int64_t count = std::min(step, to - t);
-      const T* const after = t + count < to ? u + (t + count) * width : next;
+      const std::int64_t chain = std::min(step, to - t);
+      const bool last = t + chain == to;
       kernels_.outer[width / kernels_.lanes - 1](
-          {pad.v + f * layout_.frequency, pad.pixel + begin * plane, (end - begin) * plane,
-           terms.tap.data() + t, count, u + t * width, m + begin * plane * width, t != from, false,
-           upcoming(after, count * width)});
+          {pad.v + f * layout_.frequency, pad.pixel + first, count, terms.tap.data() + t, chain,
+           u + t * width, m + first * width, t != (all ? from : 0), false,
+           last ? next : ahead(u + (t + chain) * width, chain * width)});
     }
   }
 
-  static Upcoming upcoming(const T* at, std::int64_t elements) {
+  // Packed weights that follow those of a frequency and panel.
+  Upcoming upcoming(const Box& box, const Part& part, std::int64_t f, std::int64_t panel,
+                    const Pad& pad) const {
+    const bool same = panel + 1 < part.last_panel;
+    const T* const next =
+        same ? weights(pad, box.tile.group, panel + 1, f)
+             : weights(pad, box.tile.group, part.first_panel, (f + 1) % layout_.points());
+    return ahead(next, layout_.chain(layout_.terms[layout_.kind(f)].slice) * shape_.width(panel));
+  }
+
+  // A share of the weights that are packed next, as they lie.
+  Upcoming upcoming_rows(const Box& box, const Part& part, std::int64_t f) const {
+    const Weights& w = *operands_.weights;
+    if (!is_dense(problem_, w)) return {};
+    std::int64_t panel = part.first_panel, channel = part.first_channel + part.channels;
+    if (channel == problem_.in_channels) {
+      channel = 0;
+      if (++panel == box.last_panel) return {};
+    }
+    const std::int64_t count = std::min(layout_.part, problem_.in_channels - channel);
+    const std::int64_t rows = shape_.channels(panel), points = layout_.points();
+    const std::int64_t first = rows * f / points, last = rows * (f + 1) / points;
+    const std::int64_t row = box.tile.group * problem_.out_channels + panel * shape_.panel + first;
+    const std::int64_t bytes = problem_.taps() * std::int64_t{sizeof(T)};
+    return {w.data + row * w.out + channel * bytes, w.out, count * bytes, last - first};
+  }
+
+  static Upcoming ahead(const T* at, std::int64_t elements) {
     constexpr std::int64_t kRun = 512;
     return {reinterpret_cast<const char*>(at), kRun, kRun,
             elements * std::int64_t{sizeof(T)} / kRun};
@@ -435,7 +489,7 @@ class WinogradExecution final : public Execution {
   }
 
   std::int64_t scratch_bytes() const override {
-    const std::int64_t rows = packs_as_it_runs_ ? winograd_rows_elements(problem_, shape_) : 0;
+    const std::int64_t rows = packs_as_it_runs_ ? WinogradPanel<float>::rows_elements(problem_) : 0;
     return problem_.compute == Compute::f32 ? WinogradRun<float>::scratch_bytes(layout_, rows)
                                             : WinogradRun<double>::scratch_bytes(layout_, rows);
   }

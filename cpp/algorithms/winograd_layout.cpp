@@ -47,12 +47,13 @@ double waste(const Axis& axis, const WinogradAxisShape& tile) {
 }
 
 // The share of a kernel's pixels that are none, where a phase has but a few tiles: what is left
-// over of whole tiles of pixels goes by narrower ones.
+// over of whole tiles of pixels goes by narrower ones, which four pixels fill.
 double idle(const Problem& problem, const Machine& machine, const WinogradShape& shape) {
   const auto& [depth, height, width] = problem.axis;
   const std::int64_t tiles = depth.out * divide_up(phase_outputs(height, 0), shape.rows.outputs) *
                              divide_up(phase_outputs(width, 0), shape.columns.outputs);
-  const std::int64_t all = tiles < machine.pixels ? machine.pixels : tiles + 1;
+  constexpr std::int64_t kFull = 4;
+  const std::int64_t all = tiles < kFull ? machine.pixels : tiles + 1;
   return static_cast<double>(all) / static_cast<double>(tiles);
 }
 
@@ -119,10 +120,14 @@ double cost_of(const Problem& problem, const Machine& machine, WinogradTile tile
   const std::int64_t phases =
       std::min(axis[1].dilation, axis[1].out) * std::min(axis[2].dilation, axis[2].out);
   const double pack = fine ? 11.0 : 7.0;
-  // Of L2; from L3 a line costs less than from memory.
+  // Beyond L2, where products hide most of it.
   const double bytes = points * blocks * terms * static_cast<double>(problem.out_channels) *
                        machine.element / static_cast<double>(machine.l2);
-  double read = bytes <= 1 ? 1.0 : bytes <= 8 ? 3.0 : bytes <= 12 ? 5.0 : 8.0;
+  double read = bytes <= 1 ? 0.5 : 1.0;
+  // Products of four tiles do not (512 -> 512 on 4 x 4: 470 to 730 us, 570 by tap_product).
+  if (bytes > 8 &&
+      problem.out_pixels() < machine.pixels * shape.rows.outputs * shape.columns.outputs)
+    read = 4.0;
   // The few tiles of a phase do not hide it (3 -> 33, 11 x 11, dilation 3, on 22 x 22: 420 us, 240
   // by column_product).
   if (phases > 1) read = std::max(read, 5.0);
@@ -335,6 +340,18 @@ class Builder {
       const std::int64_t terms = l.terms[l.kind(f)].slice * problem_.axis[0].kernel;
       l.u_panel += terms * panels_.panel + line_;
     }
+    // Terms of one slice and block are its channels. Parts are the chains of a packed panel, so
+    // that a plan's results have the same bits.
+    const std::int64_t channels = problem_.in_channels;
+    const bool one =
+        problem_.axis[0].kernel * l.rows.products() * l.columns.products() == l.points();
+    l.part = one ? l.chain(channels) : channels;
+    l.part_frequency = l.u_frequency;
+    l.part_elements = l.u_panel;
+    if (l.part == channels) return;
+    for (std::int64_t f = 0; f < l.points(); ++f)
+      l.part_frequency[static_cast<std::size_t>(f)] = f * (l.part * panels_.panel + line_);
+    l.part_elements = l.points() * (l.part * panels_.panel + line_);
   }
 
   const Problem& problem_;

@@ -17,6 +17,7 @@
 #include "algorithms/panel_tasks.hpp"
 #include "algorithms/tiling.hpp"
 #include "core/problem.hpp"
+#include "core/rounding.hpp"
 #include "kernels/table.hpp"
 #include "pack/weights.hpp"
 
@@ -88,6 +89,11 @@ struct WinogradLayout {
   Terms terms[kKinds];
   std::vector<std::int64_t> u_frequency;  // where each begins in a panel of weights
   std::int64_t u_panel = 0;               // elements of a panel
+  // The same of weights that are packed as they are multiplied: so many channels at a time, of
+  // which a block's products are made before the next are packed, so that they stay in L2.
+  std::int64_t part = 0;
+  std::vector<std::int64_t> part_frequency;
+  std::int64_t part_elements = 0;
 
   std::int64_t points() const { return std::int64_t{rows.tile.points} * columns.tile.points; }
   int kind(std::int64_t frequency) const {
@@ -102,6 +108,8 @@ struct WinogradLayout {
   std::int64_t lattice_count() const {
     return static_cast<std::int64_t>(rows.lattices.size() * columns.lattices.size());
   }
+  // Terms of a kernel call: as many in each, at most `block`.
+  std::int64_t chain(std::int64_t count) const { return divide_up(count, divide_up(count, block)); }
   std::int64_t plane() const { return tiles[1] * tiles[2]; }
   std::int64_t tile_count() const { return tiles[0] * plane(); }
   std::int64_t box_count() const { return boxes[0] * boxes[1] * boxes[2]; }

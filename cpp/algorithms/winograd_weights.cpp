@@ -10,119 +10,141 @@
 namespace fastconv {
 namespace {
 
-constexpr std::int64_t kMaxWidth = 64;   // of a panel
 constexpr std::int64_t kMaxPoints = 36;  // of a tile
 constexpr std::int64_t kMaxTaps = 9;
-constexpr std::int64_t kRowsAtOnce = 288;  // packed and transformed in L1 and L2
+constexpr std::int64_t kMaxLanes = 16;
+// Elements that are packed before they are transformed, while in L1. Panels at a time, in L2, took
+// a tenth more of a call's time (512 channels of 7 x 7).
+constexpr std::int64_t kAtOnce = 7 << 10;
+
+// Whole squares of weights are packed, where so many fit.
+std::int64_t channels_at_once(const Problem& problem) {
+  const std::int64_t channels = kAtOnce / kMaxLanes / problem.taps();
+  return channels >= kMaxLanes ? channels / kMaxLanes * kMaxLanes
+                               : std::max<std::int64_t>(channels, 1);
+}
+
+bool is_tap(const WinogradBlock& block, std::int64_t i, std::int64_t taps) {
+  return i >= block.zeros_before && i < taps - block.zeros_behind;
+}
+
+// With whole numbers for input, too, sums in order are exact up to 2^24; here the quarters of the
+// transforms take two bits of that.
+template <class T>
+bool are_whole_numbers(const T* row, std::int64_t count, std::int64_t step) {
+  for (std::int64_t t = 0; t < count; ++t, row += step)
+    if (*row != std::rint(*row)) return false;
+  return true;
+}
+
+}  // namespace
 
 template <class T>
-class WeightsTransform {
- public:
-  WeightsTransform(const Problem& problem, const WinogradLayout& layout, const PanelShape& shape,
-                   const KernelTable& kernels, const Weights& w)
-      : problem_(problem), layout_(layout), shape_(shape), kernels_(kernels), w_(w) {}
+WinogradPanel<T>::WinogradPanel(const Problem& problem, const WinogradLayout& layout,
+                                const PanelShape& shape, const KernelTable& kernels,
+                                const Weights& w, std::int64_t group, std::int64_t panel)
+    : problem_(problem),
+      layout_(layout),
+      kernels_(kernels),
+      w_(w),
+      group_(group),
+      width_(shape.width(panel)),
+      channels_(shape.channels(panel)),
+      lanes_(kernels.set<T>().lanes),
+      vectors_{shape.out_channels, lanes_, lanes_},
+      first_vector_(panel * shape.panel / lanes_) {
+  std::fill_n(whole_, channels_, problem.algorithm == Algorithm::automatic);
+}
 
-  static std::int64_t channels_at_once(const Problem& problem) {
-    return std::max<std::int64_t>(kRowsAtOnce / problem.taps(), 1);
-  }
-  static std::int64_t buffer_elements(const Problem& problem, const PanelShape& shape) {
-    return channels_at_once(problem) * problem.taps() * shape.panel;
-  }
+template <class T>
+std::int64_t WinogradPanel<T>::rows_elements(const Problem& problem) {
+  return channels_at_once(problem) * problem.taps() * kMaxLanes;
+}
 
-  // One panel of one group. `rows` has buffer_elements(). False where it does not suit.
-  bool panel(std::int64_t group, std::int64_t panel, T* rows, T* u) const {
-    const std::int64_t width = shape_.width(panel), channels = shape_.channels(panel);
-    const std::int64_t taps = problem_.taps(), at_once = channels_at_once(problem_);
-    T sums[2 * kMaxWidth] = {};
-    bool whole[kMaxWidth];
-    std::fill_n(whole, channels, problem_.algorithm == Algorithm::automatic);
-    for (std::int64_t c = 0; c < problem_.in_channels; c += at_once) {
-      const std::int64_t count = std::min(at_once, problem_.in_channels - c);
-      pack_panel<T>(kernels_, problem_, w_, shape_, group, panel, taps * c, taps * count, rows);
-      transform(rows, c, count, width, u, sums);
-      for (std::int64_t k = 0; k < channels; ++k)
-        whole[k] = whole[k] && are_whole_numbers(rows + k, taps * count, width);
+template <class T>
+void WinogradPanel<T>::transform(std::int64_t first, std::int64_t count,
+                                 const std::int64_t* frequency, T* rows, T* u) {
+  const std::int64_t taps = problem_.taps(), at_once = channels_at_once(problem_);
+  for (std::int64_t c = 0; c < count; c += at_once) {
+    const std::int64_t some = std::min(at_once, count - c);
+    for (std::int64_t lane = 0; lane < width_; lane += lanes_) {
+      pack_panel<T>(kernels_, problem_, w_, vectors_, group_, first_vector_ + lane / lanes_,
+                    taps * (first + c), taps * some, rows);
+      transform_rows(rows, c, some, frequency, u + lane, sums_ + sums_of(lane));
+      for (std::int64_t k = lane; k < std::min(lane + lanes_, channels_); ++k)
+        whole_[k] = whole_[k] && are_whole_numbers(rows + k - lane, taps * some, lanes_);
     }
-    const double terms = static_cast<double>(problem_.terms());
-    for (std::int64_t k = 0; k < channels; ++k) {
-      const Spread spread = {sums[k], sums[width + k], terms, terms};
-      if ((whole[k] && sums[k] != 0) ||
-          !is_even<T>(spread, 1, std::max(1.0 / 16, kMinEqualTerms / terms)))
-        return false;
-    }
-    return true;
   }
+}
 
- private:
-  // Channels [first, first + count) of a panel, every kernel slice and block.
-  void transform(const T* rows, std::int64_t first, std::int64_t count, std::int64_t width, T* u,
-                 T* sums) const {
-    const auto kernel = kernels_.set<T>().winograd[static_cast<int>(layout_.tile)].weights;
-    const Axis &height = problem_.axis[1], &across = problem_.axis[2];
-    const int down_taps = layout_.rows.tile.taps, across_taps = layout_.columns.tile.taps;
-    std::int64_t tap[kMaxTaps];
-    T* to[kMaxPoints];
-    for (std::int64_t slice = 0; slice < problem_.axis[0].kernel; ++slice) {
-      std::size_t block = 0;
-      for (const WinogradBlock& r : layout_.rows.blocks) {
-        for (const WinogradBlock& c : layout_.columns.blocks) {
-          for (int i = 0; i < down_taps; ++i) {
-            for (int j = 0; j < across_taps; ++j) {
-              const std::int64_t kh = r.offset + i * height.stride,
-                                 kw = c.offset + j * across.stride;
-              tap[i * across_taps + j] =
-                  is_tap(r, i, down_taps) && is_tap(c, j, across_taps)
-                      ? ((slice * height.kernel + kh) * across.kernel + kw) * width
-                      : -1;
-            }
+template <class T>
+bool WinogradPanel<T>::suits() const {
+  const double terms = static_cast<double>(problem_.terms());
+  for (std::int64_t k = 0; k < channels_; ++k) {
+    const T* const sums = sums_ + sums_of(k) + k % lanes_;
+    const Spread spread = {sums[0], sums[lanes_], terms, terms};
+    if ((whole_[k] && sums[0] != 0) ||
+        !is_even<T>(spread, 1, std::max(1.0 / 16, kMinEqualTerms / terms)))
+      return false;
+  }
+  return true;
+}
+
+// Every kernel slice and block of some channels of a vector, `channel` being the place of the first
+// among those that u takes.
+template <class T>
+void WinogradPanel<T>::transform_rows(const T* rows, std::int64_t channel, std::int64_t count,
+                                      const std::int64_t* frequency, T* u, T* sums) const {
+  const auto kernel = kernels_.set<T>().winograd[static_cast<int>(layout_.tile)].weights;
+  const Axis &height = problem_.axis[1], &across = problem_.axis[2];
+  const int down_taps = layout_.rows.tile.taps, across_taps = layout_.columns.tile.taps;
+  std::int64_t tap[kMaxTaps];
+  T* to[kMaxPoints];
+  for (std::int64_t slice = 0; slice < problem_.axis[0].kernel; ++slice) {
+    std::size_t block = 0;
+    for (const WinogradBlock& r : layout_.rows.blocks) {
+      for (const WinogradBlock& c : layout_.columns.blocks) {
+        for (int i = 0; i < down_taps; ++i) {
+          for (int j = 0; j < across_taps; ++j) {
+            const std::int64_t kh = r.offset + i * height.stride, kw = c.offset + j * across.stride;
+            tap[i * across_taps + j] =
+                is_tap(r, i, down_taps) && is_tap(c, j, across_taps)
+                    ? ((slice * height.kernel + kh) * across.kernel + kw) * lanes_
+                    : -1;
           }
-          for (std::int64_t f = 0; f < layout_.points(); ++f) {
-            const WinogradLayout::Terms& terms = layout_.terms[layout_.kind(f)];
-            const std::int64_t rank = terms.rank[block];
-            const std::int64_t term = slice * terms.slice + rank * problem_.in_channels + first;
-            to[f] = rank < 0 ? nullptr
-                             : u + layout_.u_frequency[static_cast<std::size_t>(f)] + term * width;
-          }
-          kernel({rows, tap, problem_.taps() * width, count, width, to, sums});
-          ++block;
         }
+        for (std::int64_t f = 0; f < layout_.points(); ++f) {
+          const WinogradLayout::Terms& terms = layout_.terms[layout_.kind(f)];
+          const std::int64_t rank = terms.rank[block];
+          const std::int64_t term = slice * terms.slice + rank * problem_.in_channels + channel;
+          to[f] = rank < 0 ? nullptr : u + frequency[f] + term * width_;
+        }
+        kernel({rows, tap, problem_.taps() * lanes_, count, to, width_, sums});
+        ++block;
       }
     }
   }
+}
 
-  static bool is_tap(const WinogradBlock& block, std::int64_t i, std::int64_t taps) {
-    return i >= block.zeros_before && i < taps - block.zeros_behind;
-  }
+template class WinogradPanel<float>;
+template class WinogradPanel<double>;
 
-  // With whole numbers for input, too, sums in order are exact up to 2^24; here the quarters of the
-  // transforms take two bits of that.
-  static bool are_whole_numbers(const T* row, std::int64_t count, std::int64_t step) {
-    for (std::int64_t t = 0; t < count; ++t, row += step)
-      if (*row != std::rint(*row)) return false;
-    return true;
-  }
-
-  const Problem& problem_;
-  const WinogradLayout& layout_;
-  const PanelShape& shape_;
-  const KernelTable& kernels_;
-  const Weights& w_;
-};
+namespace {
 
 template <class T>
 bool pack_as(const Problem& problem, const WinogradLayout& layout, const PanelShape& shape,
              const KernelTable& kernels, const Weights& w, void* to, int workers) {
-  const std::int64_t each = WeightsTransform<T>::buffer_elements(problem, shape);
+  const std::int64_t each = WinogradPanel<T>::rows_elements(problem);
   const std::unique_ptr<T[]> buffer(new T[static_cast<std::size_t>(each * workers)]);
-  const WeightsTransform<T> transform(problem, layout, shape, kernels, w);
   std::atomic<bool> suitable{true};
-  parallel_for(problem.groups * shape.panels(), workers,
-               [&](std::int64_t index, int worker) noexcept {
-                 if (!transform.panel(index / shape.panels(), index % shape.panels(),
-                                      buffer.get() + worker * each,
-                                      static_cast<T*>(to) + index * layout.u_panel))
-                   suitable.store(false, std::memory_order_relaxed);
-               });
+  parallel_for(
+      problem.groups * shape.panels(), workers, [&](std::int64_t index, int worker) noexcept {
+        WinogradPanel<T> panel(problem, layout, shape, kernels, w, index / shape.panels(),
+                               index % shape.panels());
+        panel.transform(0, problem.in_channels, layout.u_frequency.data(),
+                        buffer.get() + worker * each, static_cast<T*>(to) + index * layout.u_panel);
+        if (!panel.suits()) suitable.store(false, std::memory_order_relaxed);
+      });
   return suitable.load(std::memory_order_relaxed);
 }
 
@@ -134,23 +156,5 @@ bool pack_winograd(const Problem& problem, const WinogradLayout& layout, const P
              ? pack_as<float>(problem, layout, shape, kernels, w, to, workers)
              : pack_as<double>(problem, layout, shape, kernels, w, to, workers);
 }
-
-std::int64_t winograd_rows_elements(const Problem& problem, const PanelShape& shape) {
-  return WeightsTransform<float>::buffer_elements(problem, shape);
-}
-
-template <class T>
-bool pack_winograd_panel(const Problem& problem, const WinogradLayout& layout,
-                         const PanelShape& shape, const KernelTable& kernels, const Weights& w,
-                         std::int64_t group, std::int64_t panel, T* rows, T* u) {
-  return WeightsTransform<T>(problem, layout, shape, kernels, w).panel(group, panel, rows, u);
-}
-
-template bool pack_winograd_panel<float>(const Problem&, const WinogradLayout&, const PanelShape&,
-                                         const KernelTable&, const Weights&, std::int64_t,
-                                         std::int64_t, float*, float*);
-template bool pack_winograd_panel<double>(const Problem&, const WinogradLayout&, const PanelShape&,
-                                          const KernelTable&, const Weights&, std::int64_t,
-                                          std::int64_t, double*, double*);
 
 }  // namespace fastconv

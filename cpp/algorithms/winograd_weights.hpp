@@ -1,6 +1,7 @@
 // Weights for Winograd's algorithm, and whether numbers suit it.
 #pragma once
 
+#include <cstdint>
 #include <limits>
 
 #include "algorithms/winograd_layout.hpp"
@@ -41,11 +42,43 @@ inline constexpr double kMinEqualTerms = 32;
 bool pack_winograd(const Problem& problem, const WinogradLayout& layout, const PanelShape& shape,
                    const KernelTable& kernels, const Weights& w, void* to, int workers);
 
-// One panel of them, u_panel elements, by way of `rows`, so many elements.
-std::int64_t winograd_rows_elements(const Problem& problem, const PanelShape& shape);
+// One panel of them, some channels at a time.
 template <class T>
-bool pack_winograd_panel(const Problem& problem, const WinogradLayout& layout,
-                         const PanelShape& shape, const KernelTable& kernels, const Weights& w,
-                         std::int64_t group, std::int64_t panel, T* rows, T* u);
+class WinogradPanel {
+ public:
+  WinogradPanel(const Problem& problem, const WinogradLayout& layout, const PanelShape& shape,
+                const KernelTable& kernels, const Weights& w, std::int64_t group,
+                std::int64_t panel);
+
+  // Of the buffer that weights go through.
+  static std::int64_t rows_elements(const Problem& problem);
+
+  // Channels [first, first + count): those of frequency f to u + frequency[f].
+  void transform(std::int64_t first, std::int64_t count, const std::int64_t* frequency, T* rows,
+                 T* u);
+
+  // After the last channel: false where the weights do not suit the algorithm.
+  bool suits() const;
+
+ private:
+  static constexpr std::int64_t kMaxWidth = 64;
+
+  void transform_rows(const T* rows, std::int64_t channel, std::int64_t count,
+                      const std::int64_t* frequency, T* u, T* sums) const;
+  std::int64_t sums_of(std::int64_t lane) const { return lane / lanes_ * 2 * lanes_; }
+
+  const Problem& problem_;
+  const WinogradLayout& layout_;
+  const KernelTable& kernels_;
+  const Weights& w_;
+  const std::int64_t group_, width_, channels_, lanes_;
+  const PanelShape vectors_;  // of output channels
+  const std::int64_t first_vector_;
+  T sums_[2 * kMaxWidth] = {};  // of each vector: of magnitudes, of squares
+  bool whole_[kMaxWidth];       // numbers
+};
+
+extern template class WinogradPanel<float>;
+extern template class WinogradPanel<double>;
 
 }  // namespace fastconv

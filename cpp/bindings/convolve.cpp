@@ -12,6 +12,7 @@
 #include "bindings/options.hpp"
 #include "bindings/prepared.hpp"
 #include "kernels/dispatch.hpp"
+#include "runtime/huge_pages.hpp"
 #include "runtime/thread_pool.hpp"
 
 namespace fastconv::bindings {
@@ -164,7 +165,9 @@ class Layer {
   // Packed weights, aligned to a cache line.
   class Packed {
    public:
-    explicit Packed(std::int64_t bytes) : memory_(new char[static_cast<std::size_t>(bytes) + 64]) {}
+    explicit Packed(std::int64_t bytes) : memory_(new char[static_cast<std::size_t>(bytes) + 64]) {
+      prefer_huge_pages(memory_.get(), static_cast<std::size_t>(bytes));
+    }
     char* data() const {
       const auto at = reinterpret_cast<std::uintptr_t>(memory_.get());
       return memory_.get() + ((at + 63) / 64 * 64 - at);

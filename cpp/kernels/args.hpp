@@ -344,9 +344,9 @@ struct WinogradWeightsArgs {
   const std::int64_t* tap;  // [taps of rows][taps of columns] offsets, or -1: no weight there
   std::int64_t channel;     // from one channel to the next
   std::int64_t channels;
-  std::int64_t width;
-  T* const* u;  // [frequency] -> [channels][width], or null: not needed
-  T* sums;      // [2][width], added to: of magnitudes, of squares
+  T* const* u;             // [frequency] -> [channels][lanes], or null: not needed
+  std::int64_t u_channel;  // from one channel to the next
+  T* sums;                 // [2][lanes], added to: of magnitudes, of squares
 };
 
 template <class T>

@@ -136,32 +136,27 @@ FASTCONV_INLINE void outer_tile(const OuterArgs<typename V::value_type>& a, std:
   }
 }
 
-// Shares requests out among the tiles of a call: a line of each of one or four streams in each turn
-// of a tile's loop, or, where tiles have too few turns, all of them between two tiles. Those stop
-// the next tile until most have come (16 tiles of Winograd's algorithm, 512 channels, weights in
-// L3: 79 GFLOP/s, and 110 turn by turn).
+// Shares requests out among the tiles of a call. Few of them go out between two tiles; many would
+// stop the next tile until most have come, and take turns with its products instead, a line of each
+// of four streams at a time (16 tiles of Winograd's algorithm, 512 channels, weights in L3: 79
+// GFLOP/s between tiles, 110 in turns; 128 tiles: 1 % slower in turns).
 class Prefetcher {
  public:
   FASTCONV_INLINE Prefetcher(const Upcoming& upcoming, std::int64_t tiles, std::int64_t turns)
       : next_(upcoming), turns_(turns) {
-    if (next_.runs == 0 || tiles == 0) return;
-    Upcoming streams = upcoming;
-    if (streams.pitch == streams.bytes) {
-      const std::int64_t all = streams.runs * streams.bytes;
-      streams.runs = all <= tiles * turns * kLine ? 1 : kStreams;
-      streams.bytes = streams.pitch = (all / streams.runs + kLine - 1) / kLine * kLine;
-    }
-    const std::int64_t groups = streams.runs == 1 ? 1 : (streams.runs + kStreams - 1) / kStreams;
-    if (turns != 0 && groups * ((streams.bytes / kLine + turns - 1) / turns) <= tiles) {
-      next_ = streams;
-      streams_ = streams.runs == 1 ? 1 : kStreams;
-    } else {
+    if (tiles == 0 || turns == 0) next_.runs = 0;
+    if (next_.runs == 0) return;
+    const std::int64_t all = next_.runs * next_.bytes;
+    if (all <= tiles * kFewLines * kLine) {
       at_once_ = next_.runs / tiles + 1;
+    } else if (next_.pitch == next_.bytes) {
+      next_.runs = kStreams;
+      next_.bytes = next_.pitch = (all / kStreams + kLine - 1) / kLine * kLine;
     }
   }
 
-  // Of the next tile; their first lines at at().
-  FASTCONV_INLINE int streams() const { return next_.runs > 0 ? streams_ : 0; }
+  FASTCONV_INLINE bool takes_turns() const { return at_once_ == 0 && next_.runs > 0; }
+  // The first lines of the next tile.
   FASTCONV_INLINE const char* at() const { return next_.at + done_; }
   FASTCONV_INLINE std::int64_t pitch() const { return next_.pitch; }
 
@@ -173,37 +168,30 @@ class Prefetcher {
     }
   }
   FASTCONV_INLINE void tile_ends() {
-    if (streams_ == 0) return;
     done_ += turns_ * kLine;
     if (done_ < next_.bytes) return;
     done_ = 0;
-    next_.at += streams_ * next_.pitch;
-    next_.runs -= streams_;
+    next_.at += kStreams * next_.pitch;
+    next_.runs -= kStreams;
   }
 
  private:
+  static constexpr std::int64_t kFewLines = 16;
+
   Upcoming next_;
   std::int64_t turns_;
   std::int64_t done_ = 0;  // bytes of these streams
   std::int64_t at_once_ = 0;
-  int streams_ = 0;
 };
 
-template <class V, int OutVecs, bool Columns>
+template <class V, int Pixels, int OutVecs, bool Columns>
 FASTCONV_INLINE void outer_ahead(const OuterArgs<typename V::value_type>& a, std::int64_t p,
                                  Prefetcher& prefetcher) {
-  prefetcher.tile_begins();
-  switch (prefetcher.streams()) {
-    case 0:
-      outer_tile<V, kOuterPixels, OutVecs, Columns>(a, p);
-      break;
-    case 1:
-      outer_tile<V, kOuterPixels, OutVecs, Columns, 1>(a, p, prefetcher.at());
-      break;
-    default:
-      outer_tile<V, kOuterPixels, OutVecs, Columns, kStreams>(a, p, prefetcher.at(),
-                                                              prefetcher.pitch());
+  if (!prefetcher.takes_turns()) {
+    prefetcher.tile_begins();
+    return outer_tile<V, Pixels, OutVecs, Columns>(a, p);
   }
+  outer_tile<V, Pixels, OutVecs, Columns, kStreams>(a, p, prefetcher.at(), prefetcher.pitch());
   prefetcher.tile_ends();
 }
 
@@ -217,26 +205,31 @@ void outer_product(const OuterArgs<typename V::value_type>& a) {
   const std::int64_t rest = (a.pixels - p) % kOuterPixels;
   const bool share = rest >= 1 && rest <= 3 && a.pixels - p > kOuterPixels;
   const std::int64_t end = a.pixels - rest - (share ? kOuterPixels : 0);
-  Prefetcher prefetcher(a.upcoming, (end - p) / kOuterPixels, a.taps / 2);
+  const std::int64_t last = a.pixels - end;
+  // A tile alone reads its weights once, in order: the processor's own requests are in time.
+  const std::int64_t last_tiles = last >= 8 ? 2 : last == 7 || (last >= 4 && end > p) ? 1 : 0;
+  Prefetcher prefetcher(a.upcoming, (end - p) / kOuterPixels + last_tiles, a.taps / 2);
   if (a.columns && OutVecs > 1) {
-    for (; p < end; p += kOuterPixels) outer_ahead<V, OutVecs, true>(a, p, prefetcher);
+    for (; p < end; p += kOuterPixels)
+      outer_ahead<V, kOuterPixels, OutVecs, true>(a, p, prefetcher);
   } else {
-    for (; p < end; p += kOuterPixels) outer_ahead<V, OutVecs, false>(a, p, prefetcher);
+    for (; p < end; p += kOuterPixels)
+      outer_ahead<V, kOuterPixels, OutVecs, false>(a, p, prefetcher);
   }
-  switch (a.pixels - p) {
+  switch (last) {
     case 9:
-      outer_tile<V, 5, OutVecs, false>(a, p);
-      return outer_tile<V, 4, OutVecs, false>(a, p + 5);
+      outer_ahead<V, 5, OutVecs, false>(a, p, prefetcher);
+      return outer_ahead<V, 4, OutVecs, false>(a, p + 5, prefetcher);
     case 8:
-      outer_tile<V, 4, OutVecs, false>(a, p);
-      return outer_tile<V, 4, OutVecs, false>(a, p + 4);
+      outer_ahead<V, 4, OutVecs, false>(a, p, prefetcher);
+      return outer_ahead<V, 4, OutVecs, false>(a, p + 4, prefetcher);
     case 7:
-      outer_tile<V, 4, OutVecs, false>(a, p);
+      outer_ahead<V, 4, OutVecs, false>(a, p, prefetcher);
       return outer_tile<V, 3, OutVecs, false>(a, p + 4);
     case 5:
-      return outer_tile<V, 5, OutVecs, false>(a, p);
+      return outer_ahead<V, 5, OutVecs, false>(a, p, prefetcher);
     case 4:
-      return outer_tile<V, 4, OutVecs, false>(a, p);
+      return outer_ahead<V, 4, OutVecs, false>(a, p, prefetcher);
     case 3:
       return outer_tile<V, 3, OutVecs, false>(a, p);
     case 2:

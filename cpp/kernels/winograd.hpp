@@ -117,10 +117,41 @@ FASTCONV_INLINE V dot_row(const V* x) {
   return add_columns<V, M, Row, Step>(first, x);
 }
 
+// Whether a row of three terms or more and the next differ in signs alone: what they have in common
+// is summed once. Multiply-adds bound the transform of the weights.
+template <int Rows, int Cols>
+constexpr bool is_mirrored(const Matrix<Rows, Cols>& m, int row) {
+  if (row + 1 >= Rows) return false;
+  int terms = 0;
+  for (int c = 0; c < Cols; ++c) {
+    const double x = m.at[row][c], y = m.at[row + 1][c];
+    if (x != y && x != -y) return false;
+    terms += x != 0;
+  }
+  return terms > 2;
+}
+
+// The terms of a row that have the same sign in the next (or that have not).
+template <int Rows, int Cols>
+constexpr Matrix<1, Cols> terms_of(const Matrix<Rows, Cols>& m, int row, bool same) {
+  Matrix<1, Cols> terms = {};
+  for (int c = 0; c < Cols; ++c)
+    if ((m.at[row][c] == m.at[row + 1][c]) == same) terms.at[0][c] = m.at[row][c];
+  return terms;
+}
+template <const auto& M, int Row, bool Same>
+inline constexpr auto kTermsOf = terms_of(M, Row, Same);
+
 // to[r * ToStep] = row r of M times x, for every row.
 template <class V, const auto& M, int Step, int ToStep, int Row = 0>
 FASTCONV_INLINE void multiply_rows(const V* x, V* to) {
-  if constexpr (Row < M.rows) {
+  if constexpr (is_mirrored(M, Row)) {
+    const V same = dot_row<V, kTermsOf<M, Row, true>, 0, Step>(x);
+    const V others = dot_row<V, kTermsOf<M, Row, false>, 0, Step>(x);
+    to[Row * ToStep] = V::add(same, others);
+    to[(Row + 1) * ToStep] = V::sub(same, others);
+    multiply_rows<V, M, Step, ToStep, Row + 2>(x, to);
+  } else if constexpr (Row < M.rows) {
     to[Row * ToStep] = dot_row<V, M, Row, Step>(x);
     multiply_rows<V, M, Step, ToStep, Row + 1>(x, to);
   }
@@ -181,42 +212,40 @@ void winograd_output(const WinogradOutputArgs<typename V::value_type>& a) {
   }
 }
 
-// G g G' for every channel of a panel in kernel order.
+// G g G' for some channels of a vector of output channels.
 template <class V, class H, class W>
 void winograd_weights(const WinogradWeightsArgs<typename V::value_type>& a) {
   using T = typename V::value_type;
+  V sum = V::load(a.sums), squares = V::load(a.sums + V::lanes);
   for (std::int64_t c = 0; c < a.channels; ++c) {
-    for (std::int64_t o = 0; o < a.width; o += V::lanes) {
-      V sum = V::load(a.sums + o), squares = V::load(a.sums + a.width + o);
-      const T* from = a.w + c * a.channel + o;
-      V half[H::points * W::taps];
+    const T* from = a.w + c * a.channel;
+    V half[H::points * W::taps];
+    FASTCONV_UNROLL
+    for (int j = 0; j < W::taps; ++j) {
+      V g[H::taps];
       FASTCONV_UNROLL
-      for (int j = 0; j < W::taps; ++j) {
-        V g[H::taps];
-        FASTCONV_UNROLL
-        for (int i = 0; i < H::taps; ++i) {
-          const std::int64_t at = a.tap[i * W::taps + j];
-          g[i] = at >= 0 ? V::load(from + at) : V::zero();
-          sum = V::add(sum, V::abs(g[i]));
-          squares = V::fma(g[i], g[i], squares);
-        }
-        multiply_rows<V, H::weights, 1, W::taps>(g, half + j);
+      for (int i = 0; i < H::taps; ++i) {
+        const std::int64_t at = a.tap[i * W::taps + j];
+        g[i] = at >= 0 ? V::load(from + at) : V::zero();
+        sum = V::add(sum, V::abs(g[i]));
+        squares = V::fma(g[i], g[i], squares);
       }
-      sum.store(a.sums + o);
-      squares.store(a.sums + a.width + o);
-      const std::int64_t to = c * a.width + o;
+      multiply_rows<V, H::weights, 1, W::taps>(g, half + j);
+    }
+    const std::int64_t to = c * a.u_channel;
+    FASTCONV_UNROLL
+    for (int i = 0; i < H::points; ++i) {
+      V u[W::points];
+      multiply_rows<V, W::weights, 1, 1>(half + i * W::taps, u);
       FASTCONV_UNROLL
-      for (int i = 0; i < H::points; ++i) {
-        V u[W::points];
-        multiply_rows<V, W::weights, 1, 1>(half + i * W::taps, u);
-        FASTCONV_UNROLL
-        for (int j = 0; j < W::points; ++j) {
-          T* const row = a.u[i * W::points + j];
-          if (row != nullptr) u[j].store(row + to);
-        }
+      for (int j = 0; j < W::points; ++j) {
+        T* const row = a.u[i * W::points + j];
+        if (row != nullptr) u[j].store(row + to);
       }
     }
   }
+  sum.store(a.sums);
+  squares.store(a.sums + V::lanes);
 }
 
 // What is_even (algorithms/winograd.cpp) asks of some numbers, lane by lane: whether the rounding

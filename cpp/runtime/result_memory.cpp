@@ -5,17 +5,13 @@
 #include <mutex>
 #include <new>
 
-#ifdef __linux__
-#include <sys/mman.h>
-#endif
+#include "runtime/huge_pages.hpp"
 
 namespace fastconv {
 namespace {
 
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
 constexpr std::size_t kLine = 64;
-// From here on huge pages are asked for, as NumPy does.
-[[maybe_unused]] constexpr std::size_t kLeastHuge = std::size_t{4} << 20;
 
 std::size_t alignment_of(std::size_t bytes) {
   return bytes >= kLeastResultKept ? kHugePage : kLine;
@@ -34,14 +30,7 @@ void* allocate(std::size_t bytes) {
   const std::uintptr_t first = (begin + alignment - 1) / alignment * alignment;
   void* const data = reinterpret_cast<void*>(first);
   static_cast<void**>(data)[-1] = memory;
-#ifdef __linux__
-  constexpr std::uintptr_t kPage = 4096;
-  if (bytes >= kLeastHuge) {
-    const std::uintptr_t page = (first + kPage - 1) / kPage * kPage;
-    // A refusal costs time alone.
-    static_cast<void>(madvise(reinterpret_cast<void*>(page), first + bytes - page, MADV_HUGEPAGE));
-  }
-#endif
+  prefer_huge_pages(data, bytes);
   return data;
 }
 

@@ -3,13 +3,17 @@
 #include <cstdint>
 #include <new>
 
+#include "runtime/huge_pages.hpp"
+
 namespace fastconv {
 namespace {
 
 char* allocate(std::size_t bytes) {
   // Rounding up to the alignment inside operator new must not wrap.
   if (bytes > static_cast<std::size_t>(PTRDIFF_MAX) - Scratch::kAlignment) throw std::bad_alloc();
-  return static_cast<char*>(::operator new(bytes, std::align_val_t{Scratch::kAlignment}));
+  void* const data = ::operator new(bytes, std::align_val_t{Scratch::kAlignment});
+  prefer_huge_pages(data, bytes);
+  return static_cast<char*>(data);
 }
 
 void deallocate(char* data) noexcept {

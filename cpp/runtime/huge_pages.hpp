@@ -1,0 +1,28 @@
+// huge_pages.hpp: large memory in few pages, since a walk of the page tables costs more than the
+// line it is for, above all on a virtual machine.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
+namespace fastconv {
+
+// From here on huge pages are asked for, as NumPy does.
+inline constexpr std::size_t kLeastHuge = std::size_t{4} << 20;
+
+// To be called before the memory is written. A refusal costs time alone.
+inline void prefer_huge_pages([[maybe_unused]] void* data, [[maybe_unused]] std::size_t bytes) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  constexpr std::uintptr_t kPage = 4096;
+  if (bytes < kLeastHuge) return;
+  const auto first = reinterpret_cast<std::uintptr_t>(data);
+  const std::uintptr_t page = (first + kPage - 1) / kPage * kPage;
+  static_cast<void>(madvise(reinterpret_cast<void*>(page), first + bytes - page, MADV_HUGEPAGE));
+#endif
+}
+
+}  // namespace fastconv
