@@ -29,7 +29,13 @@ inline constexpr int kOuterPixels = 6;
 inline constexpr int kOuterPixelsNarrow = 10;
 
 inline constexpr std::int64_t kLine = 64;
-inline constexpr int kStreams = 4;
+
+// Of what lies ahead, and terms of a turn of the loop that asks for a line of each: of sixteen
+// registers GCC would spill some if there were two terms.
+template <class V>
+inline constexpr int kStreams = V::registers >= 32 ? 4 : 2;
+template <class V>
+inline constexpr int kTermsAhead = V::registers >= 32 ? 2 : 1;
 
 // Two vectors of sixteen registers (12 accumulators, 2 weights, 1 pixel), four of thirty-two (24,
 // 4, 1): the shape that oneDNN and XNNPACK have come to as well.
@@ -75,27 +81,28 @@ FASTCONV_INLINE void outer_tile(const OuterArgs<typename V::value_type>& a, std:
   };
   // Two terms a turn: on a core whose other hardware thread is busy, instructions count (measured
   // on Zen 3: 68 GFLOP/s with GCC's own loop, 84 with this one, 79 with four terms a turn).
+  constexpr int kTerms = Streams != 0 ? kTermsAhead<V> : 2;
   if constexpr (Columns) {
     FASTCONV_NO_UNROLL
-    for (std::int64_t turns = a.taps / 2; turns != 0; --turns) {
+    for (std::int64_t turns = a.taps / kTerms; turns != 0; --turns) {
       look_ahead();
       term(0, w);
-      term(kOuterPixels, w + kWidth);
-      x[0] += 2 * kOuterPixels;
-      w += 2 * kWidth;
+      if constexpr (kTerms == 2) term(kOuterPixels, w + kWidth);
+      x[0] += kTerms * kOuterPixels;
+      w += kTerms * kWidth;
     }
-    if (a.taps % 2 != 0) term(0, w);
+    if (a.taps % kTerms != 0) term(0, w);
   } else {
     const std::int32_t* tap = a.tap;
     FASTCONV_NO_UNROLL
-    for (std::int64_t turns = a.taps / 2; turns != 0; --turns) {
+    for (std::int64_t turns = a.taps / kTerms; turns != 0; --turns) {
       look_ahead();
       term(tap[0], w);
-      term(tap[1], w + kWidth);
-      tap += 2;
-      w += 2 * kWidth;
+      if constexpr (kTerms == 2) term(tap[1], w + kWidth);
+      tap += kTerms;
+      w += kTerms * kWidth;
     }
-    if (a.taps % 2 != 0) term(*tap, w);
+    if (a.taps % kTerms != 0) term(*tap, w);
   }
   const std::int64_t pitch = a.acc_pixel != 0 ? a.acc_pixel : kWidth;
   T* out[Pixels];
@@ -140,6 +147,7 @@ FASTCONV_INLINE void outer_tile(const OuterArgs<typename V::value_type>& a, std:
 // stop the next tile until most have come, and take turns with its products instead, a line of each
 // of four streams at a time (16 tiles of Winograd's algorithm, 512 channels, weights in L3: 79
 // GFLOP/s between tiles, 110 in turns; 128 tiles: 1 % slower in turns).
+template <int Streams>
 class Prefetcher {
  public:
   FASTCONV_INLINE Prefetcher(const Upcoming& upcoming, std::int64_t tiles, std::int64_t turns)
@@ -150,8 +158,8 @@ class Prefetcher {
     if (all <= tiles * kFewLines * kLine) {
       at_once_ = next_.runs / tiles + 1;
     } else if (next_.pitch == next_.bytes) {
-      next_.runs = kStreams;
-      next_.bytes = next_.pitch = (all / kStreams + kLine - 1) / kLine * kLine;
+      next_.runs = Streams;
+      next_.bytes = next_.pitch = (all / Streams + kLine - 1) / kLine * kLine;
     }
   }
 
@@ -171,8 +179,8 @@ class Prefetcher {
     done_ += turns_ * kLine;
     if (done_ < next_.bytes) return;
     done_ = 0;
-    next_.at += kStreams * next_.pitch;
-    next_.runs -= kStreams;
+    next_.at += Streams * next_.pitch;
+    next_.runs -= Streams;
   }
 
  private:
@@ -186,12 +194,12 @@ class Prefetcher {
 
 template <class V, int Pixels, int OutVecs, bool Columns>
 FASTCONV_INLINE void outer_ahead(const OuterArgs<typename V::value_type>& a, std::int64_t p,
-                                 Prefetcher& prefetcher) {
+                                 Prefetcher<kStreams<V>>& prefetcher) {
   if (!prefetcher.takes_turns()) {
     prefetcher.tile_begins();
     return outer_tile<V, Pixels, OutVecs, Columns>(a, p);
   }
-  outer_tile<V, Pixels, OutVecs, Columns, kStreams>(a, p, prefetcher.at(), prefetcher.pitch());
+  outer_tile<V, Pixels, OutVecs, Columns, kStreams<V>>(a, p, prefetcher.at(), prefetcher.pitch());
   prefetcher.tile_ends();
 }
 
@@ -208,7 +216,8 @@ void outer_product(const OuterArgs<typename V::value_type>& a) {
   const std::int64_t last = a.pixels - end;
   // A tile alone reads its weights once, in order: the processor's own requests are in time.
   const std::int64_t last_tiles = last >= 8 ? 2 : last == 7 || (last >= 4 && end > p) ? 1 : 0;
-  Prefetcher prefetcher(a.upcoming, (end - p) / kOuterPixels + last_tiles, a.taps / 2);
+  Prefetcher<kStreams<V>> prefetcher(a.upcoming, (end - p) / kOuterPixels + last_tiles,
+                                     a.taps / kTermsAhead<V>);
   if (a.columns && OutVecs > 1) {
     for (; p < end; p += kOuterPixels)
       outer_ahead<V, kOuterPixels, OutVecs, true>(a, p, prefetcher);
