@@ -236,6 +236,33 @@ def test_half_precision_arrays_lose_nothing_but_the_last_rounding(isa, precision
         ).all()
 
 
+@pytest.mark.parametrize("exponent", [-24, -14, 4])
+@pytest.mark.parametrize("layer", [*LAYERS])
+def test_products_of_float16_are_exact(layer, exponent):
+    """Of subnormal numbers too: nothing but the sums is rounded, as those of AMX-FP16 are."""
+    x_shape, w_shape, options = LAYERS[layer]
+    x = (RNG.integers(-2047, 2048, x_shape) * 2.0**exponent).astype(np.float16)
+    w = (RNG.integers(-15, 16, w_shape) * 2.0**-20).astype(np.float16)
+    wide = [a.astype(np.float64) for a in (x, w)]
+    exact, s = conv(*wide, **options), absolute(*wide, **options)
+    got = split(x, w, dtype=np.float32, **options)
+    assert got.dtype == np.float32
+    assert (np.abs(got - exact) <= gamma(w[0].size + 1, UNIT) * s).all()
+    assert rms(got - exact) <= 2.0**-20 * rms(exact)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("where", ["input", "weights"])
+def test_float16_that_is_not_finite_takes_the_direct_path(isa, where, value):
+    x, w = normal(2, 40, 9, 10, dtype=np.float16), normal(20, 40, 3, 3, dtype=np.float16)
+    (x if where == "input" else w)[1, 5, 2, 2] = value
+    got = split(x, w, padding=1)
+    direct = fc.conv2d(x, w, padding=1, algorithm="direct")
+    np.testing.assert_array_equal(got[1], direct[1])
+    if where == "weights":
+        np.testing.assert_array_equal(got, direct)
+
+
 @pytest.mark.parametrize("fill", [0.1, -3.0, 1e-6])
 def test_a_border_that_half_precision_cannot_hold(fill):
     x, w = normal(1, 20, 5, 6).astype(np.float16), normal(16, 20, 3, 3).astype(np.float16)

@@ -271,6 +271,20 @@ def test_isa_objects_hold_no_weak_symbol_outside_their_namespace(isa_objects):
         assert not foreign_symbols(listing, isa)
 
 
+def test_products_of_float16_tiles_are_encoded_as_they_should(isa_objects):
+    """Bytes where compilers lack the instruction: VEX.128.F2.0F38.W0 5C, as TDPBF16PS with F2."""
+    objects = [path for path in isa_objects if path.name.startswith("isa_amx.")]
+    if not objects:
+        pytest.skip("no AMX here")
+    for path in objects:
+        code = path.read_bytes()
+        for to, rows, columns in ((0, 4, 6), (1, 4, 7), (2, 5, 6), (3, 5, 7)):
+            last = (0x5C, 0xC0 | to << 3 | rows)
+            half, brain = (0x03 | (~columns & 15) << 3, 0x02 | (~columns & 15) << 3)
+            assert bytes((0xC4, 0xE2, brain, *last)) in code
+            assert bytes((0xC4, 0xE2, half, *last)) in code
+
+
 def test_the_nm_check_sees_what_it_should():
     long_name = "void fastconv::avx2::f<fastconv::avx2::F32, (int)3>(int, long) const"
     assert qualified(long_name) == "fastconv::avx2::f"

@@ -312,21 +312,35 @@ bool takes_integers(const Problem& problem, TileProduct product) {
          problem.w_type == DType::i8;
 }
 
+namespace {
+
+// Input, border and weights.
+bool all_have_type(const Problem& problem, DType type) {
+  return problem.x_type == type && problem.w_type == type &&
+         border_has_type(problem, TileProduct::one);
+}
+
+}  // namespace
+
 bool choose_float_product(const Problem& problem, TileProduct& product) {
   if (problem.compute != Compute::f32) return false;
-  const auto both = [&](DType type) {
-    return problem.x_type == type && problem.w_type == type &&
-           border_has_type(problem, TileProduct::one);
-  };
   const bool halves = problem.x_type == DType::f16 || problem.w_type == DType::f16;
-  if (both(DType::bf16) || (problem.precision == Precision::medium && !halves)) {
+  if (all_have_type(problem, DType::bf16) || (problem.precision == Precision::medium && !halves)) {
     product = TileProduct::one;
   } else if (problem.precision != Precision::highest) {
     product = TileProduct::three;
   } else {
-    product = both(DType::f16) ? TileProduct::four : TileProduct::six;
+    product = all_have_type(problem, DType::f16) ? TileProduct::four : TileProduct::six;
   }
   return true;
+}
+
+TileProduct float_product(const Problem& problem, const Machine& machine) {
+  TileProduct product = TileProduct::six;
+  choose_float_product(problem, product);
+  const auto rate = [&](TileProduct p) { return machine.tile_rate[static_cast<int>(p)]; };
+  const bool parts_alone = rate(product) > 0 && rate(TileProduct::halves) == 0;
+  return all_have_type(problem, DType::f16) && !parts_alone ? TileProduct::halves : product;
 }
 
 bool tiles_fit(const Problem& problem, TileProduct product) {

@@ -92,6 +92,8 @@ struct TileLayout {
 
 // The product that a problem's types and precision call for; false where there is none.
 bool choose_float_product(const Problem& problem, TileProduct& product);
+// The same, or that of float16 as it is: where the machine has it, or neither.
+TileProduct float_product(const Problem& problem, const Machine& machine);
 
 // Whether a product of integers is exact: modulo 2^32, as sums in int32 are.
 bool takes_integers(const Problem& problem, TileProduct product);

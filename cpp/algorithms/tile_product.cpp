@@ -12,8 +12,8 @@
 // Accuracy (TileProduct::six). Cutting is exact; what the six products leave out is below 2^-21 of
 // each product, and every sum is rounded as one of float32 is, in shorter chains. That holds as
 // long as neither the parts nor their products fall below 2^-126, where tiles flush to zero, and no
-// sum overflows: input that might, infinities and NaN take the direct path. Each element is looked
-// at alone, so that neither the threads nor the batch decide.
+// sum overflows: input that might, infinities and NaN take the direct path, box by box. Each
+// element is looked at alone, so that neither the threads nor the batch decide.
 #include <algorithm>
 #include <atomic>
 #include <cstring>
@@ -275,33 +275,28 @@ const char* accepts_shorts(const Problem& problem) {
   return tiles_fit(problem, TileProduct::shorts) ? nullptr : kTooLarge;
 }
 
-TileProduct float_product(const Problem& problem) {
-  TileProduct product = TileProduct::six;
-  choose_float_product(problem, product);
-  return product;
-}
-constexpr TileProduct bytes_product(const Problem&) { return TileProduct::bytes; }
-constexpr TileProduct shorts_product(const Problem&) { return TileProduct::shorts; }
+constexpr TileProduct bytes_product(const Problem&, const Machine&) { return TileProduct::bytes; }
+constexpr TileProduct shorts_product(const Problem&, const Machine&) { return TileProduct::shorts; }
 
 // Of products that `Product` chooses.
-template <TileProduct (*Product)(const Problem&)>
+template <TileProduct (*Product)(const Problem&, const Machine&)>
 constexpr Candidate tiles(const char* name, const char* kernel,
                           const char* (*accepts)(const Problem&)) {
   return {name,
           kernel,
           accepts,
           [](const Problem& problem, const Machine& machine) {
-            return tile_cost(problem, Product(problem), machine);
+            return tile_cost(problem, Product(problem, machine), machine);
           },
           nullptr,
           [](const Problem& problem, const Tensor& x, const KernelTable& kernels,
              const Machine& machine) -> std::unique_ptr<const Execution> {
-            return std::make_unique<const TileExecution>(problem, Product(problem), x, kernels,
-                                                         machine);
+            return std::make_unique<const TileExecution>(problem, Product(problem, machine), x,
+                                                         kernels, machine);
           },
           nullptr,
           [](const Problem& problem, const Machine& machine) {
-            return machine.tile_rate[static_cast<int>(Product(problem))] == 0;
+            return machine.tile_rate[static_cast<int>(Product(problem, machine))] == 0;
           }};
 }
 

@@ -27,7 +27,7 @@ struct Features {
   bool fma = false, f16c = false, avx = false, avx2 = false, avx_vnni = false;
   bool avx512f = false, avx512dq = false, avx512bw = false, avx512vl = false;
   bool avx512_vnni = false, avx512_bf16 = false, avx512_fp16 = false;
-  bool amx_tile = false, amx_bf16 = false, amx_int8 = false;
+  bool amx_tile = false, amx_bf16 = false, amx_int8 = false, amx_fp16 = false;
   bool neon = false;
 };
 
@@ -92,6 +92,7 @@ Features detect() {
     f.amx_tile = bit(seven.edx, 24);
     f.amx_bf16 = bit(seven.edx, 22);
     f.amx_int8 = bit(seven.edx, 25);
+    f.amx_fp16 = bit(more.eax, 21);
   }
   return f;
 }
@@ -232,6 +233,7 @@ bool cpu_supports(Isa isa) {
 bool has_avx_vnni() { return cpu_supports(Isa::avx2) && features().avx_vnni; }
 bool has_avx512_vnni() { return cpu_supports(Isa::avx512) && features().avx512_vnni; }
 bool has_avx512_bf16() { return cpu_supports(Isa::avx512) && features().avx512_bf16; }
+bool has_amx_fp16() { return cpu_supports(Isa::amx) && features().amx_fp16; }
 
 bool halves_512_bit_vectors() {
 #ifdef FASTCONV_X86
@@ -264,6 +266,7 @@ std::vector<std::pair<std::string, bool>> cpu_features() {
           {"amx_tile", f.amx_tile},
           {"amx_bf16", f.amx_bf16},
           {"amx_int8", f.amx_int8},
+          {"amx_fp16", f.amx_fp16},
           {"neon", f.neon}};
 }
 

@@ -28,6 +28,8 @@ bool halves_512_bit_vectors();
 bool has_avx_vnni();
 bool has_avx512_vnni();
 bool has_avx512_bf16();
+// Tiles of float16, beside those of bfloat16 and bytes.
+bool has_amx_fp16();
 
 // Every feature that the library asks about, in a fixed order, by its usual lower-case name. Those
 // of the other architectures are listed as absent.

@@ -81,8 +81,8 @@ const KernelTable& avx512_kernels() {
         take(tiles, tiles_avx512_dots, p);
     // Where vectors are not halved, one of these products takes the time of two multiply-adds.
     if (has_avx512_bf16() && has_avx512_vnni() && halves_512_bit_vectors())
-      for (const TileProduct p :
-           {TileProduct::six, TileProduct::four, TileProduct::three, TileProduct::one})
+      for (const TileProduct p : {TileProduct::six, TileProduct::four, TileProduct::halves,
+                                  TileProduct::three, TileProduct::one})
         take(tiles, tiles_avx512_dots, p);
 #endif
     table.tiles = &tiles;
@@ -98,7 +98,11 @@ const KernelTable& amx_kernels() {
     static TileKernels tiles = tiles_amx;
     KernelTable table = avx512_kernels();
     table.name = "amx";
-    tiles.product[static_cast<int>(TileProduct::shorts)] = (*table.tiles)[TileProduct::shorts];
+    const auto keep = [&](TileProduct p) {
+      tiles.product[static_cast<int>(p)] = (*table.tiles)[p];
+    };
+    keep(TileProduct::shorts);
+    if (!has_amx_fp16()) keep(TileProduct::halves);
     table.tiles = &tiles;
     return table;
   }();

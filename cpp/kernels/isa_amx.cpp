@@ -21,10 +21,11 @@ constexpr TileKernels::Kernels kernels(double rate) {
 
 // Of bfloat16 products, 2530 GFLOP/s are reached on random data where vector units reach 183
 // (Sapphire Rapids; both clocks give way), and nine tenths of that are taken for granted. Bytes
-// have twice as many to a tile. int16 is left to AVX-512 (dispatch.cpp).
+// have twice as many to a tile. float16 takes a unit of its own, and int16 is left to AVX-512
+// (dispatch.cpp).
 constinit const TileKernels tiles_amx = {
     {amx::kernels<TileProduct::six>(12.4 / 6), amx::kernels<TileProduct::four>(12.4 / 4),
-     amx::kernels<TileProduct::three>(12.4 / 3), amx::kernels<TileProduct::one>(12.4),
-     amx::kernels<TileProduct::bytes>(24.8)}};
+     amx::kernels<TileProduct::halves>(12.4), amx::kernels<TileProduct::three>(12.4 / 3),
+     amx::kernels<TileProduct::one>(12.4), amx::kernels<TileProduct::bytes>(24.8)}};
 
 }  // namespace fastconv

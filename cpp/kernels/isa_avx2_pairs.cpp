@@ -27,6 +27,6 @@ constexpr TileKernels::Kernels kShorts = {
 }  // namespace avx2_pairs
 
 constinit const TileKernels tiles_avx2_pairs = {
-    {{}, {}, {}, {}, avx2_pairs::kBytes, avx2_pairs::kShorts}};
+    {{}, {}, {}, {}, {}, avx2_pairs::kBytes, avx2_pairs::kShorts}};
 
 }  // namespace fastconv

@@ -29,7 +29,7 @@ constexpr TileKernels::Kernels cutting() {
 
 constinit const TileKernels tiles_avx512_dots = {
     {avx512_dots::cutting<TileProduct::six>(), avx512_dots::cutting<TileProduct::four>(),
-     avx512_dots::cutting<TileProduct::three>(),
+     avx512_dots::cutting<TileProduct::halves>(), avx512_dots::cutting<TileProduct::three>(),
      avx512_dots::kernels<TileProduct::one>("AVX-512 BF16", 1.8),
      avx512_dots::kernels<TileProduct::bytes>("AVX-512 VNNI", 4.0),
      avx512_dots::kernels<TileProduct::shorts>("AVX-512 VNNI", 2.0)}};

@@ -19,6 +19,6 @@ constexpr TileKernels::Kernels kShorts = {
 
 }  // namespace avx512_pairs
 
-constinit const TileKernels tiles_avx512_pairs = {{{}, {}, {}, {}, {}, avx512_pairs::kShorts}};
+constinit const TileKernels tiles_avx512_pairs = {{{}, {}, {}, {}, {}, {}, avx512_pairs::kShorts}};
 
 }  // namespace fastconv

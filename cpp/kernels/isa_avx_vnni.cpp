@@ -23,6 +23,7 @@ constinit const TileKernels tiles_avx_vnni = {{{},
                                                {},
                                                {},
                                                {},
+                                               {},
                                                avx_vnni::kernels<TileProduct::bytes>(4.0),
                                                avx_vnni::kernels<TileProduct::shorts>(2.0)}};
 

@@ -90,14 +90,15 @@ struct HalfKernels {
 
 // How products of tiles are made of narrower ones.
 enum class TileProduct : std::uint8_t {
-  six,    // float32: three parts of 8 bits each, the six products that matter
-  four,   // float16: two parts, all products
-  three,  // float32: two parts, rounded, the three products that matter
-  one,    // bfloat16, or float32 rounded to it
-  bytes,  // unsigned by signed
-  shorts  // int16, or bytes of any sign
+  six,     // float32: three parts of 8 bits each, the six products that matter
+  four,    // float16: two parts of bfloat16, all products
+  halves,  // float16 as it is
+  three,   // float32: two parts, rounded, the three products that matter
+  one,     // bfloat16, or float32 rounded to it
+  bytes,   // unsigned by signed
+  shorts   // int16, or bytes of any sign
 };
-inline constexpr int kTileProducts = 6;
+inline constexpr int kTileProducts = 7;
 
 struct TileScheme {
   int parts;     // of an element
@@ -112,6 +113,7 @@ struct TileScheme {
 inline constexpr TileScheme kTileSchemes[kTileProducts] = {
     {3, 32, 6, false, {{0, 2}, {0, 1}, {1, 1}, {1, 0}, {2, 0}, {0, 0}}},
     {2, 32, 4, false, {{0, 1}, {1, 1}, {1, 0}, {0, 0}}},
+    {1, 32, 1, true, {{0, 0}}},
     {2, 32, 3, true, {{0, 1}, {0, 0}, {1, 0}}},
     {1, 32, 1, true, {{0, 0}}},
     {1, 64, 1, false, {{0, 0}}},

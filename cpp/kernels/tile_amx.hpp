@@ -82,6 +82,15 @@ class TileScope {
   alignas(64) char contents_[8][kTileBytes];
 };
 
+// TDPFP16PS tmm c, tmm a, tmm b as bytes: GCC 12 and the assemblers of its time lack AMX-FP16. The
+// emulation has a function (tests/cpp).
+#if defined(__AMX_TILE__)
+#define FASTCONV_TILE_FP16(c, a, b) \
+  __asm__ volatile(".byte 0xc4, 0xe2, 0x7b ^ (" #b " << 3), 0x5c, 0xc0 | (" #c " << 3) | " #a)
+#else
+#define FASTCONV_TILE_FP16(c, a, b) _tile_dpfp16ps(c, a, b)
+#endif
+
 // Tile registers are named in the instruction, so that one macro serves all kinds of numbers.
 #define FASTCONV_TILE_PRODUCT(c, a, b)             \
   do {                                             \
@@ -89,6 +98,8 @@ class TileScope {
       _tile_dpbusd(c, a, b);                       \
     else if constexpr (P == TileProduct::bytes)    \
       _tile_dpbsud(c, a, b);                       \
+    else if constexpr (P == TileProduct::halves)   \
+      FASTCONV_TILE_FP16(c, a, b);                 \
     else                                           \
       _tile_dpbf16ps(c, a, b);                     \
   } while (false)
@@ -124,6 +135,7 @@ FASTCONV_INLINE void tile_turn(const TileOperands& o) {
   if constexpr (Turn + 1 < kScheme.turns) tile_turn<P, Rows, Turn + 1, TwoRows, TwoColumns>(o);
 }
 #undef FASTCONV_TILE_PRODUCT
+#undef FASTCONV_TILE_FP16
 
 // Asks for a share of the next call's weights, so that they are in L2 when it begins.
 struct TilePrefetcher {

@@ -27,9 +27,15 @@ FASTCONV_INLINE __m512i upper_half(__m512 x) {
   return _mm512_and_si512(bits, upper);
 }
 
+// Parts of each element, in the upper halves of words.
 template <TileProduct P>
 FASTCONV_INLINE void cut(__m512 x, __m512i* part) {
   constexpr TileScheme kScheme = kTileSchemes[static_cast<int>(P)];
+  if constexpr (P == TileProduct::halves) {
+    const __m256i half = _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT);
+    part[0] = _mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16);
+    return;
+  }
   FASTCONV_UNROLL
   for (int i = 0; i < kScheme.parts; ++i) {
     part[i] = upper_half<kScheme.nearest>(x);

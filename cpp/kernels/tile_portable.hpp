@@ -18,12 +18,14 @@
 // Heinecke, Leveraging the bfloat16 artificial intelligence datatype for higher-precision
 // computations, ARITH 2019.) Three products of two rounded parts leave 2^-15.
 //
+// Two float16 have a product of 22 bits, no less than 2^-48, so that AMX-FP16 multiplies them as
+// they are: one product, whose only errors are those of the sums.
+//
 // The tile product sums even and odd channels apart, from zero, then adds both to the accumulator;
 // every operation flushes what is below 2^-126 to zero, on its way in and out (Intel SDM,
-// TDPBF16PS).
+// TDPBF16PS; TDPFP16PS, which takes subnormal float16 as they are).
 #pragma once
 
-#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -31,11 +33,9 @@
 
 #include "kernels/table.hpp"
 #include "kernels/tile_integers.hpp"
+#include "simd/half.hpp"
 
 namespace fastconv::portable {
-
-inline std::uint32_t bits_of(float x) { return std::bit_cast<std::uint32_t>(x); }
-inline float float_of(std::uint32_t bits) { return std::bit_cast<float>(bits); }
 
 inline constexpr std::uint32_t kSign = 0x80000000u, kUpper = 0xffff0000u;
 
@@ -60,6 +60,10 @@ using Element = std::conditional_t<is_integer(P), std::int32_t, float>;
 template <TileProduct P>
 void cut(float x, std::uint32_t* part) {
   constexpr TileScheme kScheme = kTileSchemes[static_cast<int>(P)];
+  if constexpr (P == TileProduct::halves) {
+    part[0] = std::uint32_t{float32_to_float16(x)} << 16;
+    return;
+  }
   for (int i = 0; i < kScheme.parts; ++i) {
     part[i] = upper_half(x, kScheme.nearest);
     x -= float_of(part[i]);
@@ -123,15 +127,23 @@ void tile_weights(const TileWeightsArgs& a) {
   }
 }
 
-// acc += x * w, tiles of bfloat16.
-inline void add_product(const char* x, const char* w, float* acc) {
+// An element as it enters a product. The unit for float16 takes small ones as they are.
+template <TileProduct P>
+float widened(std::uint16_t half) {
+  if constexpr (P == TileProduct::halves) return float16_to_float32(half);
+  return flushed(bfloat16_to_float32(half));
+}
+
+// acc += x * w, tiles of bfloat16 or float16.
+template <TileProduct P>
+void add_product(const char* x, const char* w, float* acc) {
   float wide_x[kTileRows * 32], wide_w[kTileRows * 32];
   for (int i = 0; i < kTileRows * 32; ++i) {
     std::uint16_t half[2];
     std::memcpy(&half[0], x + 2 * i, 2);
     std::memcpy(&half[1], w + 2 * i, 2);
-    wide_x[i] = flushed(float_of(std::uint32_t{half[0]} << 16));
-    wide_w[i] = flushed(float_of(std::uint32_t{half[1]} << 16));
+    wide_x[i] = widened<P>(half[0]);
+    wide_w[i] = widened<P>(half[1]);
   }
   for (int m = 0; m < kTileRows; ++m) {
     for (int n = 0; n < kTileRows; ++n) {
@@ -191,7 +203,7 @@ void tile_product(const TileProductArgs& a) {
           if constexpr (is_integer(P))
             add_integer_product<P, Rows>(Rows ? px : pw, Rows ? pw : px, sum);
           else
-            add_product(Rows ? px : pw, Rows ? pw : px, sum);
+            add_product<P>(Rows ? px : pw, Rows ? pw : px, sum);
         }
       }
       const std::int64_t row = Rows ? t : v, column = Rows ? v : t;

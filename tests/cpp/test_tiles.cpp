@@ -32,10 +32,11 @@ std::int64_t pick(std::int64_t low, std::int64_t high) {
   return low + static_cast<std::int64_t>(generator() % static_cast<std::uint64_t>(high - low + 1));
 }
 
-constexpr TileProduct kProducts[] = {TileProduct::six, TileProduct::four,  TileProduct::three,
-                                     TileProduct::one, TileProduct::bytes, TileProduct::shorts};
-constexpr TileProduct kFloats[] = {TileProduct::six, TileProduct::four, TileProduct::three,
-                                   TileProduct::one};
+constexpr TileProduct kProducts[] = {TileProduct::six,   TileProduct::four, TileProduct::halves,
+                                     TileProduct::three, TileProduct::one,  TileProduct::bytes,
+                                     TileProduct::shorts};
+constexpr TileProduct kFloats[] = {TileProduct::six, TileProduct::four, TileProduct::halves,
+                                   TileProduct::three, TileProduct::one};
 
 using Form = TileForm TileKernels::Kernels::*;
 constexpr Form kRows = &TileKernels::Kernels::rows, kColumns = &TileKernels::Kernels::columns;
@@ -62,7 +63,8 @@ std::vector<float> random_elements(TileProduct p, std::int64_t n, bool any) {
       x = static_cast<float>(pick(0, 3) == 0 ? (pick(0, 1) == 0 ? least : -least - 1)
                                              : pick(least, -least - 1));
     else
-      x = p == TileProduct::four ? random_half() : random_float(any);
+      x = p == TileProduct::four || (p == TileProduct::halves && !any) ? random_half()
+                                                                       : random_float(any);
   }
   return v;
 }
@@ -206,14 +208,18 @@ std::vector<float> multiply(const TileKernels& kernels, TileProduct p, const Inp
   return acc;
 }
 
-float part_at(const Cut& c, std::int64_t at) {
+double part_at(TileProduct p, const Cut& c, std::int64_t at) {
   std::uint16_t half;
   std::memcpy(&half, c.bytes.data() + at, sizeof half);
-  return float_of(std::uint32_t{half} << 16);
+  if (p != TileProduct::halves) return float_of(std::uint32_t{half} << 16);
+  const int exponent = half >> 10 & 31, mantissa = half & 1023;
+  const double magnitude =
+      exponent == 0 ? std::ldexp(mantissa, -24) : std::ldexp(1024 + mantissa, exponent - 25);
+  return (half & 0x8000) != 0 ? -magnitude : magnitude;
 }
 
-// Three parts that are cut off are the number; two rounded ones are all but 2^-17 of it, and one is
-// all but 2^-8.
+// Parts that are cut off are the number, and so is a float16; two rounded ones are all but 2^-17 of
+// it, and one is all but 2^-8.
 void test_parts() {
   for (int round = 0; round < 200; ++round) {
     for (const TileProduct p : kFloats) {
@@ -224,7 +230,7 @@ void test_parts() {
           const double x = c < input.channels ? input.at(i, c) : 0.0;
           double sum = 0;
           for (int s = 0; s < scheme_of(p).parts; ++s)
-            sum += part_at(cut, s * input.part() + i * 64 + 2 * c);
+            sum += part_at(p, cut, s * input.part() + i * 64 + 2 * c);
           const double most = p == TileProduct::three ? 0x1p-17
                               : p == TileProduct::one ? 0x1p-8
                                                       : 0;
@@ -253,28 +259,44 @@ void test_extremes() {
   CHECK(e.least == 0xffffffffu && e.most == 0);
 }
 
-// The instruction's arithmetic, told by cases that show each of its rules.
-void test_flush_and_rounding() {
-  const TileProduct p = TileProduct::one;
-  const auto product = [&](const std::vector<float>& x, const std::vector<float>& w) {
-    Input input(p, static_cast<std::int64_t>(x.size()), 1, true, false);
-    Filters filters(p, static_cast<std::int64_t>(w.size()), 1, 1, false);
-    std::fill(filters.w.begin(), filters.w.end(), 0.0f);
-    input.x = x;
-    for (std::size_t c = 0; c < w.size(); ++c) filters.w[c * kTileRows] = w[c];
-    return multiply(tiles_portable, p, input, input.cut(tiles_portable, 0),
-                    filters.cut(tiles_portable), {0}, {0}, 1)[0];
+// One sum over so many channels.
+float dot(TileProduct p, const std::vector<float>& x, const std::vector<float>& w) {
+  Input input(p, static_cast<std::int64_t>(x.size()), 1, true, false);
+  Filters filters(p, static_cast<std::int64_t>(w.size()), 1, 1, false);
+  std::fill(filters.w.begin(), filters.w.end(), 0.0f);
+  input.x = x;
+  for (std::size_t c = 0; c < w.size(); ++c) filters.w[c * kTileRows] = w[c];
+  return multiply(tiles_portable, p, input, input.cut(tiles_portable, 0),
+                  filters.cut(tiles_portable), {0}, {0}, 1)[0];
+}
+
+// The arithmetic of both instructions, told by cases that show each of their rules.
+void test_rounding(TileProduct p) {
+  const auto product = [p](const std::vector<float>& x, const std::vector<float>& w) {
+    return dot(p, x, w);
   };
   CHECK(product({3.0f}, {5.0f}) == 15.0f);
-  CHECK(product({0x1p-127f}, {1.0f}) == 0.0f);           // a denormal input counts as zero
-  CHECK(product({0x1p-100f}, {0x1p-30f}) == 0.0f);       // a denormal product is flushed
-  CHECK(product({0x1p-100f}, {0x1p-26f}) == 0x1p-126f);  // the smallest that is not
-  CHECK(product({1.0f, 0.0f, 0x1p-24f}, {1.0f, 0.0f, 1.0f}) == 1.0f);   // to even
-  CHECK(product({1.0f, 0.0f, 0x1.8p-24f}, {1.0f, 0.0f, 1.0f}) > 1.0f);  // up
+  CHECK(product({1.0f, 0.0f, 0x1p-12f}, {1.0f, 0.0f, 0x1p-12f}) == 1.0f);   // to even
+  CHECK(product({1.0f, 0.0f, 0x1.8p-12f}, {1.0f, 0.0f, 0x1p-12f}) > 1.0f);  // up
   // Even and odd channels are summed apart: each sum rounds to 1, and so does theirs to 2.
-  CHECK(product({1.0f, 1.0f, 0x1p-24f, 0x1p-24f}, {1.0f, 1.0f, 1.0f, 1.0f}) == 2.0f);
+  CHECK(product({1.0f, 1.0f, 0x1p-12f, 0x1p-12f}, {1.0f, 1.0f, 0x1p-12f, 0x1p-12f}) == 2.0f);
   CHECK(std::isnan(product({std::numeric_limits<float>::infinity()}, {0.0f})));
   CHECK(std::isnan(product({std::nanf("")}, {1.0f})));
+}
+
+void test_flush_and_rounding() {
+  const TileProduct one = TileProduct::one, halves = TileProduct::halves;
+  test_rounding(one);
+  test_rounding(halves);
+  CHECK(dot(one, {0x1p-127f}, {1.0f}) == 0.0f);           // a denormal input counts as zero
+  CHECK(dot(one, {0x1p-100f}, {0x1p-30f}) == 0.0f);       // a denormal product is flushed
+  CHECK(dot(one, {0x1p-100f}, {0x1p-26f}) == 0x1p-126f);  // the smallest that is not
+  // Subnormal float16 count, and products of two are exact.
+  CHECK(dot(halves, {0x1p-24f}, {-0x1p-24f}) == -0x1p-48f);
+  CHECK(dot(halves, {0x1.8p-15f}, {0x1.ff8p-15f}) == 0x1.7fap-29f);
+  CHECK(dot(halves, {0x1.ffcp+15f}, {0x1.ffcp+15f}) == 0x1.ff8008p+31f);
+  CHECK(dot(halves, {0x1.ffcp+15f, 0.0f, 0x1p-24f}, {0x1p-24f, 0.0f, 1.0f}) ==
+        0x1.ffcp-9f + 0x1p-24f);
 }
 
 // The sum over parts, taps and channels: within the bound that each scheme is chosen for.

@@ -308,6 +308,47 @@ inline __m512i _mm512_shuffle_epi8(__m512i a, __m512i control) {
   for (int i = 0; i < 64; ++i) r[i] = at[i] & 128 ? 0 : from[i / 16 * 16 + (at[i] & 15)];
   return r.vector();
 }
+namespace avx512_emulation {
+
+inline float from_f16(std::uint16_t half) {
+  const int exponent = half >> 10 & 31, mantissa = half & 1023;
+  const std::uint32_t sign = static_cast<std::uint32_t>(half >> 15) << 31;
+  float x = __builtin_ldexpf(static_cast<float>(exponent == 0 ? mantissa : mantissa + 1024),
+                             (exponent == 0 ? 1 : exponent) - 25);
+  if (exponent == 31) {
+    const std::uint32_t bits = 0x7f800000u | static_cast<std::uint32_t>(mantissa) << 13 |
+                               (mantissa != 0 ? 0x400000u : 0u);
+    __builtin_memcpy(&x, &bits, sizeof x);
+  }
+  std::uint32_t bits;
+  __builtin_memcpy(&bits, &x, sizeof bits);
+  bits |= sign;
+  __builtin_memcpy(&x, &bits, sizeof x);
+  return x;
+}
+// To nearest, ties to even.
+inline std::uint16_t to_f16(float x) {
+  std::uint32_t bits;
+  __builtin_memcpy(&bits, &x, sizeof bits);
+  const std::uint32_t sign = bits >> 16 & 0x8000u;
+  if (x != x) return static_cast<std::uint16_t>(sign | 0x7e00u | (bits >> 13 & 0x1ffu));
+  const double magnitude = __builtin_fabs(static_cast<double>(x));
+  if (magnitude >= 65520) return static_cast<std::uint16_t>(sign | 0x7c00u);
+  const int exponent = magnitude < 0x1p-14 ? -14 : __builtin_ilogb(magnitude);
+  const double units = __builtin_nearbyint(__builtin_ldexp(magnitude, 10 - exponent));
+  return static_cast<std::uint16_t>(sign | static_cast<std::uint32_t>((exponent + 14) * 1024 +
+                                                                      static_cast<int>(units)));
+}
+
+}  // namespace avx512_emulation
+
+#define _MM_FROUND_TO_NEAREST_INT 0x00
+
+inline __m256i _mm512_cvtps_ph(__m512 v, int /*nearest*/) {
+  emu512::Elements<std::uint16_t, __m256i> to;
+  for (int i = 0; i < 16; ++i) to[i] = emu512::to_f16(v[i]);
+  return to.vector();
+}
 inline __m512i _mm512_cvtepu16_epi32(__m256i v) {
   emu512::Elements<std::uint16_t, __m256i> from(v);
   emu512::Elements<std::uint32_t, __m512i> r;
@@ -374,24 +415,24 @@ inline void _tile_stored(int t, void* to, std::int64_t stride) {
     __builtin_memcpy(static_cast<char*>(to) + r * stride, emu512::tiles.tile[t][r],
                      emu512::tiles.config.row_bytes[t]);
 }
-inline void _tile_dpbf16ps(int c, int a, int b) {
-  for (const int t : {a, b, c}) emu512::tiles.check(t);
+namespace avx512_emulation {
+
+// Pairs of 16 bits, which `widen` makes floats of.
+inline void tile_pairs(int c, int a, int b, float (*widen)(std::uint16_t)) {
+  for (const int t : {a, b, c}) tiles.check(t);
   for (int m = 0; m < 16; ++m) {
     for (int n = 0; n < 16; ++n) {
       float sum[2] = {};
       for (int k = 0; k < 16; ++k)
         for (int i = 0; i < 2; ++i)
-          sum[i] = emu512::flushed(__builtin_fmaf(
-              emu512::from_bf16(emu512::element<std::uint16_t>(a, m, 2 * k + i)),
-              emu512::from_bf16(emu512::element<std::uint16_t>(b, k, 2 * n + i)), sum[i]));
-      const float acc =
-          emu512::flushed(emu512::element<float>(c, m, n)) + emu512::flushed(sum[0] + sum[1]);
-      const float rounded = emu512::flushed(acc);
-      __builtin_memcpy(emu512::tiles.tile[c][m] + 4 * n, &rounded, 4);
+          sum[i] = flushed(__builtin_fmaf(widen(element<std::uint16_t>(a, m, 2 * k + i)),
+                                          widen(element<std::uint16_t>(b, k, 2 * n + i)), sum[i]));
+      const float acc = flushed(element<float>(c, m, n)) + flushed(sum[0] + sum[1]);
+      const float rounded = flushed(acc);
+      __builtin_memcpy(tiles.tile[c][m] + 4 * n, &rounded, 4);
     }
   }
 }
-namespace avx512_emulation {
 
 template <class A, class B>
 inline void tile_dot_product(int c, int a, int b) {
@@ -410,6 +451,10 @@ inline void tile_dot_product(int c, int a, int b) {
 
 }  // namespace avx512_emulation
 
+inline void _tile_dpbf16ps(int c, int a, int b) {
+  emu512::tile_pairs(c, a, b, emu512::from_bf16);
+}
+inline void _tile_dpfp16ps(int c, int a, int b) { emu512::tile_pairs(c, a, b, emu512::from_f16); }
 inline void _tile_dpbusd(int c, int a, int b) {
   emu512::tile_dot_product<std::uint8_t, std::int8_t>(c, a, b);
 }
