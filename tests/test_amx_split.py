@@ -193,6 +193,47 @@ def test_one_image_of_a_batch_takes_the_direct_path(value, layer):
     np.testing.assert_array_equal(got[1:2], fc.conv2d(x[1:2], w, algorithm="direct"))
 
 
+# Outputs of more than one box, whatever the size of L2.
+LARGE = {
+    "3x3": ((64, 64, 66), (16, 64, 3, 3), {"padding": 1}),
+    "channels last": ((64, 64, 66), (16, 64, 3, 3), {"padding": 1, "layout": "NHWC"}),
+    "stride 2": ((64, 70, 68), (16, 64, 3, 3), {"padding": 1, "stride": 2}),
+    "1x1": ((96, 60, 70), (32, 96, 1, 1), {}),
+    "groups": ((128, 50, 50), (32, 64, 3, 3), {"groups": 2}),
+    "3-D": ((64, 9, 20, 24), (16, 64, 2, 1, 3), {"padding": 1}),
+}
+
+
+@pytest.mark.parametrize(("value", "corner"), [(np.nan, False), (1e-42, True)])
+@pytest.mark.parametrize("layer", LARGE)
+def test_only_outputs_around_it_take_the_direct_path(layer, value, corner):
+    x_shape, w_shape, options = LARGE[layer]
+    x, w = normal(2, *x_shape), normal(*w_shape)
+    if "layout" in options:
+        x = np.ascontiguousarray(np.moveaxis(x, 1, -1))
+    options = {**options, "precision": "high"}
+    alone = split(x, w, **options)
+    pixel = tuple(0 if corner else n // 2 for n in x_shape[1:])
+    at = (*pixel, 5) if "layout" in options else (5, *pixel)
+    x[1][at] = value
+    mark = np.zeros_like(x[1:])
+    mark[0][at] = 1
+    by_direct = {**options, "algorithm": "direct"}
+    convolve = getattr(fc, f"conv{x.ndim - 2}d")
+    direct = convolve(x[1:], w, **by_direct)[0]
+    sees_it = convolve(mark, np.ones_like(w), **by_direct)[0] != 0
+    with fc.num_threads(1):
+        got = split(x, w, **options)
+    with fc.num_threads(3):
+        np.testing.assert_array_equal(split(x[1:], w, **options)[0], got[1])
+    np.testing.assert_array_equal(got[0], alone[0])
+    is_direct = (got[1] == direct) | np.isnan(got[1]) & np.isnan(direct)
+    assert (is_direct | (got[1] == alone[1])).all()
+    assert is_direct[sees_it].all()
+    assert sees_it.any()
+    assert np.mean(got[1] != alone[1]) < 0.9
+
+
 def test_medium_lets_values_that_are_not_finite_through():
     x, w = normal(1, 32, 6, 6), normal(16, 32, 3, 3)
     x[0, 3, 2, 2], x[0, 4, 5, 5] = np.inf, np.nan

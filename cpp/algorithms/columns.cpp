@@ -55,6 +55,7 @@ class ColumnRun {
   void task(std::int64_t index, int worker) noexcept {
     if (interrupt_.stop_requested()) return;
     Task task = make_task(index);
+    if (operands_.flagged != nullptr && !operands_.flagged->take(task.tile)) return;
     T* at = reinterpret_cast<T*>(scratch_) + worker * scratch_elements(layout_);
     task.patch = at;
     task.columns = at += layout_.patch_elements;

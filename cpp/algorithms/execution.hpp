@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "algorithms/output_boxes.hpp"
 #include "algorithms/tiled.hpp"
 #include "core/problem.hpp"
 
@@ -28,8 +29,10 @@ class Execution {
   virtual bool reads_in_place(const Weights& /*w*/) const { return false; }
 
   virtual std::int64_t scratch_bytes() const = 0;  // of one worker
-  // Sets operands.unsuitable[n] where the algorithm would not be accurate for image n, whose output
-  // is then undefined.
+  // Parts of an image that are flagged one by one.
+  virtual OutputGrid grid() const { return {}; }
+  // Leaves out what is flagged in operands.unsuitable, [image][part], and flags parts for which the
+  // algorithm would not be accurate; their output is then undefined.
   virtual void run(const Operands& operands, char* scratch, int workers,
                    Interrupt& interrupt) const = 0;
 };

@@ -109,6 +109,7 @@ class TapRun {
     Tile tile = box.tile;
     tile.group = task.box / layout_.box_count() % problem_.groups;
     tile.image = task.box / layout_.box_count() / problem_.groups;
+    if (operands_.flagged != nullptr && !operands_.flagged->take(tile)) return;
     const Pad pad(problem_, layout_, shape_,
                   scratch_ + worker * scratch_bytes(problem_, layout_, shape_));
     for (std::int64_t first = 0; first < layout_.blocks; first += layout_.chunk) {

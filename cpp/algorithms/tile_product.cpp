@@ -73,7 +73,7 @@ class TileRunner {
     if (interrupt_.stop_requested()) return;
     const PanelTasks::Task task = layout_.tasks.task(index);
     const Tile tile = tile_of_box(problem_, layout_.box, layout_.boxes, task.box);
-    std::atomic_ref<std::uint8_t> unsuitable(operands_.unsuitable[tile.image]);
+    std::atomic_ref<std::uint8_t> unsuitable(operands_.unsuitable[task.box]);
     if (unsuitable.load(std::memory_order_relaxed) != 0) return;
     const Pad pad(layout_, scratch_ + worker * scratch_each_);
     if (!staging_.stage(tile, pad.patch, pad.staged))
@@ -197,6 +197,13 @@ class TileExecution final : public Execution {
         packing_(problem_, layout_, kernels) {}
 
   std::int64_t tasks() const override { return layout_.tasks.count(); }
+
+  OutputGrid grid() const override {
+    Index3 out;
+    for (int a = 0; a < 3; ++a) out[a] = problem_.axis[a].out;
+    return {layout_.box, layout_.boxes, out,
+            problem_.groups * layout_.boxes[0] * layout_.boxes[1] * layout_.boxes[2]};
+  }
 
   std::int64_t packed_bytes() const override { return packing_.bytes(); }
 

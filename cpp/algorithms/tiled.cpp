@@ -63,6 +63,7 @@ class TiledRun {
     const std::int64_t range = index % tiling_.panel_tasks;
     const Tile tile =
         tile_of_box(problem_, tiling_.box, tiling_.boxes, index / tiling_.panel_tasks);
+    if (operands_.flagged != nullptr && !operands_.flagged->take(tile)) return;
     const std::int64_t begin = range * tiling_.panels_per_task;
     const std::int64_t end = std::min(begin + tiling_.panels_per_task, tiling_.panels);
     const Scratchpad<T> pad(tiling_, scratch_ + worker * scratch_each_);

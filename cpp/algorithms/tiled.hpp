@@ -11,6 +11,7 @@
 
 #include <cstdint>
 
+#include "algorithms/output_boxes.hpp"
 #include "algorithms/tiling.hpp"
 #include "core/problem.hpp"
 #include "kernels/table.hpp"
@@ -27,7 +28,8 @@ struct Operands {
   const void* bias = nullptr;    // one value of the compute type for each real output channel
   // Read where `packed` is null, and for images that need another algorithm than was packed for.
   const Weights* weights = nullptr;
-  std::uint8_t* unsuitable = nullptr;  // algorithms/execution.hpp
+  std::uint8_t* unsuitable = nullptr;     // algorithms/execution.hpp
+  const FlaggedBoxes* flagged = nullptr;  // nothing else is wanted; of a batch of one
 };
 
 // Weights in rows, one for each output channel: packed so, or where they lie.

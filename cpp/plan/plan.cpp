@@ -211,12 +211,19 @@ bool Plan::run(const Operands& given, char* scratch, Interrupt& interrupt) const
 }
 
 bool Plan::run_as_planned(const Operands& operands, char* scratch, Interrupt& interrupt) const {
+  if (operands.flagged != nullptr && !leaves_out(operands.flagged->grid)) {
+    operands.flagged->take_all();
+    Operands all = operands;
+    all.flagged = nullptr;
+    return run_as_planned(all, scratch, interrupt);
+  }
   if (execution_ != nullptr) {
-    std::vector<std::uint8_t> unsuitable(static_cast<std::size_t>(problem_.batch));
+    std::vector<std::uint8_t> unsuitable(
+        static_cast<std::size_t>(problem_.batch * execution_->grid().count));
     Operands with_flags = operands;
     with_flags.unsuitable = unsuitable.data();
     execution_->run(with_flags, scratch, workers_, interrupt);
-    return !interrupt.stop_requested() && run_unsuitable(with_flags, interrupt);
+    return !interrupt.stop_requested() && run_unsuitable(with_flags, scratch, interrupt);
   }
   if (chosen_->tile == nullptr) {
     run_reference(problem_, *kernels_, operands, workers_, interrupt);
@@ -253,11 +260,20 @@ Plan Plan::in_order() const {
   return Plan(problem, given_x_, *kernels_, machine_.threads);
 }
 
-// The images that were flagged, by another algorithm.
-bool Plan::run_unsuitable(const Operands& operands, Interrupt& interrupt) const {
-  const std::uint8_t* const flags = operands.unsuitable;
+// Whether tasks can be left out that touch no box of such a grid.
+bool Plan::leaves_out(const OutputGrid& grid) const {
+  for (int a = 0; a < 3; ++a)
+    if (problem_.axis[a].out != grid.out[a]) return false;
+  return execution_ != nullptr || (chosen_->tile != nullptr && tiling_.family != Family::plane);
+}
+
+// What was flagged, by another algorithm.
+bool Plan::run_unsuitable(const Operands& operands, char* own_scratch, Interrupt& interrupt) const {
+  const OutputGrid grid = execution_->grid();
+  std::uint8_t* const flags = operands.unsuitable;
+  const std::int64_t count = problem_.batch * grid.count;
   const auto flagged = [](std::uint8_t flag) { return flag != 0; };
-  if (std::none_of(flags, flags + problem_.batch, flagged)) return true;
+  if (std::none_of(flags, flags + count, flagged)) return true;
   Problem problem = problem_;
   problem.algorithm = Algorithm::direct;
   problem.batch = 1;
@@ -266,15 +282,27 @@ bool Plan::run_unsuitable(const Operands& operands, Interrupt& interrupt) const 
   const Scratch scratch =
       Scratch::acquire(packed_bytes + static_cast<std::size_t>(plan.scratch_bytes()));
   plan.pack(*operands.weights, scratch.data());
+  std::vector<std::uint8_t> overwritten(static_cast<std::size_t>(count));
   for (std::int64_t n = 0; n < problem_.batch; ++n) {
-    if (flags[n] == 0) continue;
+    const std::uint8_t* const of_image = flags + n * grid.count;
+    if (std::none_of(of_image, of_image + grid.count, flagged)) continue;
+    const FlaggedBoxes boxes = {grid, of_image, overwritten.data() + n * grid.count};
     Operands image = operands;
+    if (grid.count > 1) image.flagged = &boxes;
     image.x.data += n * image.x.batch;
     image.y.data += n * image.y.batch;
     image.packed = scratch.data();
     if (!plan.run(image, scratch.data() + packed_bytes, interrupt)) return false;
   }
-  return true;
+  // Once more what lies beside it and was overwritten, and nothing else.
+  bool any = false;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const bool again = flags[i] == 0 && overwritten[static_cast<std::size_t>(i)] != 0;
+    any = any || again;
+    flags[i] = again ? 0 : 1;
+  }
+  if (any) execution_->run(operands, own_scratch, workers_, interrupt);
+  return !interrupt.stop_requested();
 }
 
 std::vector<Verdict> Plan::verdicts() const {

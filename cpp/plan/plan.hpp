@@ -60,7 +60,8 @@ class Plan {
   PanelShape panels() const;
   bool run_as_planned(const Operands& operands, char* scratch, Interrupt& interrupt) const;
   bool run_apart(const Operands& operands, Interrupt& interrupt) const;
-  bool run_unsuitable(const Operands& operands, Interrupt& interrupt) const;
+  bool leaves_out(const OutputGrid& grid) const;
+  bool run_unsuitable(const Operands& operands, char* scratch, Interrupt& interrupt) const;
 
   Problem given_;
   Tensor given_x_;

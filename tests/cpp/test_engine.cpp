@@ -280,7 +280,8 @@ Memory run_candidate(const Case& c, const Candidate& candidate, const KernelTabl
         operands.packed = packed.data();
       }
       const Memory scratch(threads * execution->scratch_bytes(), 0xFF);
-      std::vector<std::uint8_t> unsuitable(static_cast<std::size_t>(c.problem.batch));
+      std::vector<std::uint8_t> unsuitable(
+          static_cast<std::size_t>(c.problem.batch * execution->grid().count));
       operands.unsuitable = unsuitable.data();
       Interrupt interrupt(nullptr);
       execution->run(operands, scratch.data(), threads, interrupt);
@@ -494,14 +495,15 @@ void each_isa(Visit visit) {
     visit(active_kernels());
   }
 #ifdef FASTCONV_TEST_EMULATED_AVX512  // linked with kernels made of avx512_emulation/
-  static const KernelTable amx = [] {
-    static TileKernels tiles = tiles_amx;
-    tiles.product[static_cast<int>(TileProduct::shorts)] = tiles_avx512_dots[TileProduct::shorts];
-    KernelTable table = table_avx512;
-    table.tiles = &tiles;
-    return table;
-  }();
-  visit(amx);
+  static TileKernels with_fp16 = tiles_amx;
+  with_fp16.product[static_cast<int>(TileProduct::shorts)] = tiles_avx512_dots[TileProduct::shorts];
+  static TileKernels without = with_fp16;
+  without.product[static_cast<int>(TileProduct::halves)] = tiles_portable[TileProduct::halves];
+  for (const TileKernels* tiles : {&with_fp16, &without}) {
+    KernelTable amx = table_avx512;
+    amx.tiles = tiles;
+    visit(amx);
+  }
 #endif
 }
 
