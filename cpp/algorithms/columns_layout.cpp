@@ -143,7 +143,9 @@ class Builder {
       chunk.patch.channels = std::min(step, problem_.in_channels - c);
       chunk.terms = chunk.patch.channels * taps;
       for (int a = 0; a < 3; ++a)
-        chunk.patch.axis[a] = PatchAxis::make(problem_.axis[a], 0, problem_.axis[a].kernel);
+        chunk.patch.axis[a] =
+            PatchAxis::make(problem_.axis[a], 0, problem_.axis[a].kernel,
+                            a == 2 ? order_for_lanes(problem_) : PatchOrder::seen);
       layout_.chunks.push_back(chunk);
     }
   }
@@ -163,7 +165,7 @@ class Builder {
     PatchLayout& l = patch.layout;
     std::int64_t phases = 1;
     for (int a = 0; a < 3; ++a) {
-      l.length[a] = size[a] + patch.axis[a].extent;
+      l.length[a] = patch.axis[a].length(size[a]);
       phases *= patch.axis[a].phases;
     }
     l.axis = {l.length[1] * l.length[2], l.length[2], 1};

@@ -103,7 +103,7 @@ class TiledRun {
       if (tiling_.columns_group != 0) make_column_pixels(tile, pad.pixel);
     } else {
       stage_patch<T>(table_, problem_, x, chunk.patch, tile, pad.stage);
-      if (tiling_.family == Family::outer) make_pixels(tile, chunk.patch.layout.axis, pad.pixel);
+      if (tiling_.family == Family::outer) make_pixels(tile, chunk.patch.output_step(), pad.pixel);
     }
     return pad.stage;
   }

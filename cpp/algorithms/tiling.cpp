@@ -28,7 +28,7 @@ PatchLayout patch_layout(const Patch& patch, const Index3& box, bool channels_la
   PatchLayout layout;
   std::int64_t phases = 1;
   for (int a = 0; a < 3; ++a) {
-    layout.length[a] = box[a] + patch.axis[a].extent;
+    layout.length[a] = patch.axis[a].length(box[a]);
     phases *= patch.axis[a].phases;
   }
   // An odd number of cache lines from one position or plane to the next: powers of two would put
@@ -61,14 +61,18 @@ struct TapRange {
   Index3 count = {};
 };
 
-Patch make_patch(const Problem& problem, std::int64_t channel, std::int64_t channels,
-                 const TapRange& taps) {
-  Patch patch;
-  patch.first_channel = channel;
-  patch.channels = channels;
-  for (int a = 0; a < 3; ++a)
-    patch.axis[a] = PatchAxis::make(problem.axis[a], taps.first[a], taps.first[a] + taps.count[a]);
-  return patch;
+// Kernels with channels in the lanes read single elements of a patch, so that its rows are copied
+// whole where not too much of them is in vain.
+PatchOrder order_of_columns(const Problem& problem, Family family, bool channels_last) {
+  if (family != Family::outer) return order_for_lanes(problem);
+  const Axis& width = problem.axis[2];
+  const auto positions = [&](PatchOrder order) {
+    const PatchAxis axis = PatchAxis::make(width, 0, width.kernel, order);
+    return axis.phases * axis.length(width.out);
+  };
+  const std::int64_t most = channels_last ? 1 : 4;
+  return positions(PatchOrder::whole) <= most * positions(PatchOrder::seen) ? PatchOrder::whole
+                                                                            : PatchOrder::seen;
 }
 
 TapRange all_taps(const Problem& problem) {
@@ -103,6 +107,7 @@ class Builder {
       : problem_(problem), x_(x), machine_(machine), channels_last_(channels_last) {
     tiling_.staging = staging;
     tiling_.family = family;
+    order_ = order_of_columns(problem, family, channels_last);
   }
 
   Tiling build() {
@@ -122,8 +127,19 @@ class Builder {
  private:
   std::int64_t budget() const { return std::min(machine_.l2 / 2, kMaxScratch) / machine_.element; }
 
+  Patch make_patch(std::int64_t channel, std::int64_t channels, const TapRange& taps) const {
+    Patch patch;
+    patch.first_channel = channel;
+    patch.channels = channels;
+    for (int a = 0; a < 3; ++a)
+      patch.axis[a] =
+          PatchAxis::make(problem_.axis[a], taps.first[a], taps.first[a] + taps.count[a],
+                          a == 2 ? order_ : PatchOrder::seen);
+    return patch;
+  }
+
   std::int64_t elements(const Index3& box, std::int64_t channels, const TapRange& taps) const {
-    const Patch patch = make_patch(problem_, 0, channels, taps);
+    const Patch patch = make_patch(0, channels, taps);
     return patch_elements(patch, patch_layout(patch, box, channels_last_, machine_));
   }
 
@@ -231,7 +247,7 @@ class Builder {
     if (!tiling_.chunks.empty())
       chunk.first = tiling_.chunks.back().first + tiling_.chunks.back().terms;
     chunk.terms = channels * taps.count[0] * taps.count[1] * taps.count[2];
-    chunk.patch = make_patch(problem_, channel, channels, taps);
+    chunk.patch = make_patch(channel, channels, taps);
     tiling_.chunks.push_back(chunk);
   }
 
@@ -327,6 +343,7 @@ class Builder {
   const Tensor& x_;
   const Machine& machine_;
   const bool channels_last_;
+  PatchOrder order_;
   Tiling tiling_;
 };
 

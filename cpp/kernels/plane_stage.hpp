@@ -43,8 +43,8 @@ FASTCONV_INLINE void plane_stage_rows(const PlaneStageArgs<typename V::value_typ
   // The end: nothing, the last vector once more, or a part.
   const bool overlaps = Stride == 1 && columns >= V::lanes;
   const typename V::value_type* from = a.from;
-  typename V::value_type* even = a.to + a.offset(0);
-  typename V::value_type* odd = a.to + a.offset(1);
+  typename V::value_type* even = a.to + a.template offset<Stride>(0);
+  typename V::value_type* odd = a.to + a.template offset<Stride>(1);
   const std::int64_t from_pitch = a.from_pitch, to_pitch = a.to_pitch;
   // The narrow planes of deep layers have as few instructions a row as possible.
   if (Stride == 1 && columns <= 2 * V::lanes) {
@@ -102,7 +102,7 @@ void plane_stage_groups(const PlaneStageArgs<T>& a) {
   const auto note = [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t c = begin; c < end; ++c, ++ends) {
       column[ends] = c;
-      offset[ends] = a.offset(c);
+      offset[ends] = a.template offset<Stride>(c);
     }
   };
   note(0, first);
@@ -117,10 +117,15 @@ void plane_stage_groups(const PlaneStageArgs<T>& a) {
 
 template <class T>
 void plane_stage_any(const PlaneStageArgs<T>& a) {
-  for (std::int64_t c = 0; c < a.stride && c < a.columns; ++c) {
-    if ((a.phases >> (a.position + c) % a.stride & 1) == 0) continue;
+  std::int64_t phase = a.position % a.stride, first = a.position / a.stride;
+  for (std::int64_t c = 0; c < a.stride && c < a.columns; ++c, ++phase) {
+    if (phase == a.stride) {
+      phase = 0;
+      ++first;
+    }
+    if ((a.phases >> phase & 1) == 0) continue;
     const T* from = a.from + c;
-    T* to = a.to + a.offset(c);
+    T* to = a.to + phase * a.phase_pitch + first;
     for (std::int64_t r = 0; r < a.rows; ++r, from += a.from_pitch, to += a.to_pitch) {
       T* at = to;
       FASTCONV_NO_UNROLL

@@ -12,16 +12,27 @@
 
 namespace fastconv {
 
-PatchAxis PatchAxis::make(const Axis& axis, std::int64_t k0, std::int64_t k1) {
+PatchOrder order_for_lanes(const Problem& problem) {
+  const bool one_row = problem.axis[0].in == 1 && problem.axis[1].in == 1;
+  return one_row ? PatchOrder::seen : PatchOrder::dealt;
+}
+
+PatchAxis PatchAxis::make(const Axis& axis, std::int64_t k0, std::int64_t k1, PatchOrder order) {
+  constexpr std::int64_t kMostDealt = 4;
   PatchAxis p;
   p.k0 = k0;
   p.k1 = k1;
-  p.stride = axis.stride;
   p.dilation = axis.dilation;
-  if (axis.stride > 1)
+  if (order == PatchOrder::whole) {
+    p.step = axis.stride;
+  } else if (axis.stride > 1) {
+    p.stride = axis.stride;
     p.phases = std::min(k1 - k0, axis.stride / std::gcd(axis.stride, axis.dilation));
-  p.first = k0 * axis.dilation / axis.stride;
-  p.extent = (k1 - 1) * axis.dilation / axis.stride - p.first;
+    p.dealt = order == PatchOrder::dealt && p.phases > 1 && p.stride <= kMostDealt && axis.out > 1;
+    if (p.dealt) p.phases = p.stride;
+  }
+  p.first = k0 * axis.dilation / p.stride;
+  p.extent = (k1 - 1) * axis.dilation / p.stride - p.first;
   return p;
 }
 
@@ -37,19 +48,18 @@ void for_each_row(const Problem& problem, const Tensor& x, const Patch& patch, c
   std::int64_t block = 0;
   for (std::int64_t fd = 0; fd < pd.phases; ++fd) {
     for (std::int64_t fh = 0; fh < ph.phases; ++fh, block += pw.phases * layout.phase) {
-      for (std::int64_t d = 0; d < tile.size[0] + pd.extent; ++d) {
+      for (std::int64_t d = 0; d < pd.length(tile.size[0]); ++d) {
         bool filled_d = false;
         const std::int64_t slice = axis_offset(
-            problem, x, 0, (tile.origin[0] + pd.first + d) * pd.stride + pd.residue(fd), filled_d);
-        for (std::int64_t h = 0; h < tile.size[1] + ph.extent; ++h) {
+            problem, x, 0, pd.begin(tile.origin[0]) + d * pd.stride + pd.residue(fd), filled_d);
+        for (std::int64_t h = 0; h < ph.length(tile.size[1]); ++h) {
           bool filled = filled_d;
           const std::int64_t line = axis_offset(
-              problem, x, 1, (tile.origin[1] + ph.first + h) * ph.stride + ph.residue(fh), filled);
+              problem, x, 1, ph.begin(tile.origin[1]) + h * ph.stride + ph.residue(fh), filled);
           const char* const from = filled ? nullptr : x.data + tile.image * x.batch + slice + line;
           const std::int64_t to = block + d * layout.axis[0] + h * layout.axis[1];
           for (std::int64_t fw = 0; fw < pw.phases; ++fw)
-            row(to + fw * layout.phase, from,
-                (tile.origin[2] + pw.first) * pw.stride + pw.residue(fw));
+            row(to + fw * layout.phase, from, pw.begin(tile.origin[2]) + pw.residue(fw));
         }
       }
     }
@@ -112,7 +122,7 @@ void stage_patch(const KernelTable& kernels, const Problem& problem, const Tenso
                  const Patch& patch, const Tile& tile, T* to) {
   const PatchLayout& layout = patch.layout;
   const std::int64_t first = tile.group * problem.in_channels + patch.first_channel;
-  const std::int64_t columns = tile.size[2] + patch.axis[2].extent;
+  const std::int64_t columns = patch.axis[2].length(tile.size[2]);
   const std::int64_t step = patch.axis[2].stride;
   const T fill[2] = {fill_of<T>(problem.fill[0]), fill_of<T>(problem.fill[1])};
   if (layout.channel != 1) {

@@ -19,6 +19,18 @@ using Index3 = std::array<std::int64_t, 3>;
 //   s = 2, k = 3   padded   0 1 2 3 4 5 6       tap 0 -> phase 0 from 0:  0 2 4
 //                  phase 0  0 2 4 6             tap 1 -> phase 1 from 0:  1 3 5
 //                  phase 1  1 3 5               tap 2 -> phase 0 from 1:  2 4 6
+//
+// Where kernels read single elements from anywhere, a row is rather staged as it lies.
+enum class PatchOrder : std::uint8_t {
+  seen,   // by phase, without those that no tap touches
+  dealt,  // by phase; of strides up to 4 all of them, which one call deals out (stage_planes.cpp)
+  whole   // as it lies
+};
+
+// How the columns of patches for kernels with pixels in the lanes lie. Of single rows fewer phases
+// count for more than what one call can do.
+PatchOrder order_for_lanes(const Problem& problem);
+
 struct PatchAxis {
   std::int64_t k0 = 0;
   std::int64_t k1 = 1;
@@ -27,10 +39,21 @@ struct PatchAxis {
   std::int64_t phases = 1;
   std::int64_t first = 0;   // position of tap k0 in its phase
   std::int64_t extent = 0;  // positions that the taps reach beyond the tile itself
+  std::int64_t step = 1;    // positions from one output to the next: the stride of a whole axis
+  bool dealt = false;       // phases are in the order of their residues
 
-  static PatchAxis make(const Axis& axis, std::int64_t k0, std::int64_t k1);
-  std::int64_t phase_of(std::int64_t k) const { return (k - k0) % phases; }
-  std::int64_t residue(std::int64_t phase) const { return (k0 + phase) * dilation % stride; }
+  static PatchAxis make(const Axis& axis, std::int64_t k0, std::int64_t k1,
+                        PatchOrder order = PatchOrder::seen);
+  std::int64_t phase_of(std::int64_t k) const {
+    return dealt ? k * dilation % stride : (k - k0) % phases;
+  }
+  std::int64_t residue(std::int64_t phase) const {
+    return dealt ? phase : (k0 + phase) * dilation % stride;
+  }
+  // Positions of so many outputs, and the first padded one, less the residue, of those from
+  // `origin`.
+  std::int64_t length(std::int64_t outputs) const { return (outputs - 1) * step + 1 + extent; }
+  std::int64_t begin(std::int64_t origin) const { return (origin * step + first) * stride; }
   std::int64_t position_of(std::int64_t k) const { return k * dilation / stride - first; }
 };
 
@@ -48,6 +71,12 @@ struct Patch {
   PatchLayout layout;
   std::int64_t first_channel = 0;
   std::int64_t channels = 0;
+
+  // From one output to the next, in elements.
+  Index3 output_step() const {
+    return {layout.axis[0] * axis[0].step, layout.axis[1] * axis[1].step,
+            layout.axis[2] * axis[2].step};
+  }
 };
 
 // A box of outputs of one image and group.

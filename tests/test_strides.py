@@ -1,0 +1,53 @@
+"""Strided layers: patches by phase, dealt out a slice a call, or in whole rows."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from reference import conv
+
+# Input, filters and groups: channels or pixels in the lanes, a single row, slices.
+SHAPES = {
+    "pixels": ((2, 3, 13, 21), 2, 1),
+    "channels": ((1, 5, 11, 20), 33, 1),
+    "few pixels": ((1, 20, 4, 5), 24, 1),
+    "grouped": ((1, 6, 9, 10), 9, 3),
+    "one row": ((2, 4, 40), 3, 1),
+    "volume": ((1, 3, 7, 8, 9), 2, 1),
+    "volume of channels": ((1, 4, 6, 7, 18), 20, 1),
+}
+
+
+def integers(shape, dtype):
+    rng = np.random.default_rng([*shape])
+    return (rng.integers(1, 4, shape) * rng.choice([-1, 1], shape)).astype(dtype)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "float16"])
+def test_exact(isa, shape, dtype):
+    size, filters, groups = SHAPES[shape]
+    rank = len(size) - 2
+    x = integers(size, dtype)
+    for stride, kernel, dilation in itertools.product((2, 3, 4, 5), (2, 3, 4), (1, 2, 3)):
+        w = integers((filters, size[1] // groups, *(kernel,) * rank), dtype)
+        options = {"stride": stride, "dilation": dilation, "groups": groups}
+        for padding in (kernel * dilation - 1, ((kernel * dilation, 0),) * rank):
+            expected = conv(
+                x.astype("float64"), w.astype("float64"), padding=padding, fill_value=3, **options
+            )
+            for layer in ({"fill_value": 3}, {"fill_value": 3, "algorithm": "im2col"}):
+                y = getattr(fc, f"conv{rank}d")(x, w, padding=padding, **options, **layer)
+                np.testing.assert_array_equal(y.astype("float64"), expected)
+
+
+@pytest.mark.parametrize("mode", ["reflect", "wrap"])
+def test_mirrored(isa, mode):
+    x, w = integers((1, 3, 8, 9, 10), "float32"), integers((5, 3, 3, 3, 3), "float32")
+    for stride in (2, 3, 5):
+        options = {"padding": 2, "stride": stride, "padding_mode": mode}
+        np.testing.assert_array_equal(fc.conv3d(x, w, **options), conv(x, w, **options))
