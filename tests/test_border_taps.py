@@ -21,6 +21,9 @@ CALLS = {
     "border alone": ((1, 20, 3, 3), (20, 20, 1, 1), {"padding": 3, "stride": 2}),
     "grouped": ((1, 64, 5, 5), (32, 32, 3, 3), {"padding": 1, "groups": 2}),
     "boxes": ((1, 17, 31, 33), (18, 17, 3, 3), {"padding": 20, "dilation": 20}),
+    "few channels": ((2, 7, 8, 9), (20, 7, 4, 4), {"padding": 4, "dilation": 3}),
+    "few, boxes": ((1, 3, 31, 33), (18, 3, 3, 3), {"padding": 20, "dilation": 20}),
+    "few, 3-D": ((1, 9, 4, 5, 6), (13, 9, 3, 3, 3), {"padding": 3, "dilation": 3}),
     "1-D": ((2, 50, 12), (40, 50, 3), {"padding": 8, "dilation": 8}),
     "3-D": ((1, 24, 2, 5, 6), (20, 24, 3, 3, 3), {"padding": 1}),
 }
@@ -45,7 +48,7 @@ def run(call, x, w, layout="channels_first", plan=False, **more):
     return np.moveaxis(y, -1, 1) if layout == "channels_last" else y
 
 
-@pytest.mark.parametrize("call", ["7x7", "dilated", "3-D", "1-D"])
+@pytest.mark.parametrize("call", ["7x7", "dilated", "3-D", "1-D", "few channels", "few, 3-D"])
 def test_chosen(call):
     x_shape, w_shape, options = CALLS[call]
     told = fc.explain(integers(x_shape), integers(w_shape), algorithm="direct", **options)

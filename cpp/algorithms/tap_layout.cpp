@@ -1,7 +1,6 @@
 #include "algorithms/tap_layout.hpp"
 
 #include <algorithm>
-#include <numeric>
 
 #include "core/rounding.hpp"
 
@@ -12,7 +11,9 @@ constexpr std::int64_t kMostPixels = 512;  // of a box, as elsewhere (tiling.cpp
 constexpr std::int64_t kMostListed = std::int64_t{1} << 20;
 // Products left out below which the sums in runs of one tap are not worth it.
 constexpr double kMostSeen = 0.97;
-constexpr std::int64_t kFewChannels = 16;  // of which calls would be many and short
+// Of few channels calls are many and short, which takes more to be worth it.
+constexpr std::int64_t kFewChannels = 16;
+constexpr double kMostSeenOfFew = 0.9;
 
 bool is_zero(const Scalar& value, Compute compute) {
   return as_compute(compute, [&](auto zero) { return scalar_as<decltype(zero)>(value) == zero; });
@@ -48,7 +49,12 @@ class Builder {
   TapLayout build() {
     layout_.block = tap_block(problem_, panels_, machine_);
     layout_.blocks = divide_up(problem_.in_channels, layout_.block);
+    // The kernel reads single elements, so that planes need not be turned. Of many channels a term
+    // would be a line of its own.
+    const bool turns = problem_.channels_last || layout_.block >= machine_.lanes;
+    layout_.position_step = turns ? layout_.block : 1;
     cut_boxes();
+    layout_.channel_step = turns ? 1 : layout_.most_positions + 1;
     choose_chunks();
     list_terms();
     layout_.tasks = PanelTasks::make(problem_.batch * problem_.groups * layout_.box_count(),
@@ -105,7 +111,7 @@ class Builder {
         for (std::int64_t w = span[2].first; w < span[2].last; ++w) {
           const std::int64_t position =
               (at(0, d) * box.seen[1].count() + at(1, h)) * box.seen[2].count() + at(2, w);
-          layout_.pixel.push_back(static_cast<std::int32_t>(position * layout_.block));
+          layout_.pixel.push_back(static_cast<std::int32_t>(position * layout_.position_step));
           layout_.place.push_back(static_cast<std::int32_t>(
               ((d - tile.origin[0]) * tile.size[1] + h - tile.origin[1]) * tile.size[2] + w -
               tile.origin[2]));
@@ -122,7 +128,9 @@ class Builder {
 
   void list_terms() {
     layout_.term.resize(static_cast<std::size_t>(layout_.block));
-    std::iota(layout_.term.begin(), layout_.term.end(), 0);
+    for (std::int64_t c = 0; c < layout_.block; ++c)
+      layout_.term[static_cast<std::size_t>(c)] =
+          static_cast<std::int32_t>(c * layout_.channel_step);
     layout_.order = order_of(layout_.block);
     layout_.last_order = order_of(problem_.in_channels - (layout_.blocks - 1) * layout_.block);
   }
@@ -194,9 +202,10 @@ const char* tap_product_accepts(const Problem& problem) {
   if (problem.complex) return "complex numbers";
   if (!has_zero_border(problem)) return "a border of other than zeros";
   if (problem.axis[2].interleave != 1) return "interleaved channels";
-  if (problem.in_channels < kFewChannels) return "few input channels";
+  if (problem.in_channels == 1) return "one input channel";
   if (problem.out_pixels() > kMostListed / problem.taps()) return "many pixels and taps";
-  if (seen_share(problem) > kMostSeen) return "a narrow border";
+  const bool few = problem.in_channels < kFewChannels;
+  if (seen_share(problem) > (few ? kMostSeenOfFew : kMostSeen)) return "a narrow border";
   return nullptr;
 }
 
@@ -235,7 +244,8 @@ TapLayout make_tap_layout(const Problem& problem, const PanelShape& panels,
 
 void list_all_pixels(const TapLayout& layout, const TapBox& box, std::int64_t tap,
                      std::int32_t* pixel) {
-  std::fill_n(pixel, box.pixels(), static_cast<std::int32_t>(box.positions() * layout.block));
+  std::fill_n(pixel, box.pixels(),
+              static_cast<std::int32_t>(box.positions() * layout.position_step));
   const TapPixels& seen = box.tap[static_cast<std::size_t>(tap)];
   for (std::int64_t i = seen.first; i < seen.first + seen.count; ++i)
     pixel[layout.place[static_cast<std::size_t>(i)]] = layout.pixel[static_cast<std::size_t>(i)];

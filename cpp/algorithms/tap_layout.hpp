@@ -58,15 +58,18 @@ struct TapBox {
 };
 
 // Sizes in elements. Input is staged as [block of channels][position][channel of the block], zeros
-// behind the last position; weights lie as [panel][block][tap][channel][output channel].
+// behind the last position, or where channels are few as [channel][position], zeros behind each
+// plane; weights lie as [panel][block][tap][channel][output channel].
 struct TapLayout {
   std::int64_t block = 1;  // channels
+  // From one position to the next, and from one channel to the next.
+  std::int64_t position_step = 1, channel_step = 1;
   std::int64_t blocks = 1;
   std::int64_t chunk = 1;  // blocks that are staged at once
   std::vector<TapBox> boxes;
   std::vector<std::int32_t> pixel;  // where a pixel's input begins, of a tap
   std::vector<std::int32_t> place;  // which pixel of its box it is
-  std::vector<std::int32_t> term;   // 0, 1, 2 ...
+  std::vector<std::int32_t> term;   // where the channels of a block lie
   // Where the terms of a block go, and those of the last, which may be shorter.
   std::vector<std::int32_t> order, last_order;
   PanelTasks tasks;

@@ -152,6 +152,30 @@ class TapRun {
     }
   };
 
+  // Planes as they lie, and a zero behind each.
+  void copy_planes(const TapBox& box, const char* from, std::int64_t channels, T* to) const {
+    const Tensor& x = operands_.x;
+    const auto& [depth, height, width] = box.seen;
+    std::int64_t slices = depth.count(), rows = height.count(), row = width.count();
+    if (x.axis[1] == row * x.axis[2]) {
+      row *= rows;
+      rows = 1;
+      if (x.axis[0] == row * x.axis[2]) {
+        row *= slices;
+        slices = 1;
+      }
+    }
+    for (std::int64_t c = 0; c < channels; ++c) {
+      const char* const channel = from + x.channel_offset(c) - x.channel_offset(0);
+      T* at = to + c * layout_.channel_step;
+      for (std::int64_t d = 0; d < slices; ++d)
+        for (std::int64_t h = 0; h < rows; ++h, at += row)
+          read_row<T>(table_, problem_.x_type, channel + d * x.axis[0] + h * x.axis[1], x.axis[2],
+                      at, 1, row);
+      *at = T(0);
+    }
+  }
+
   // The channels of a block side by side at each position, and zeros behind the last one.
   void stage(const TapBox& box, const Tile& tile, std::int64_t block, T* to) const {
     const Tensor& x = operands_.x;
@@ -160,6 +184,7 @@ class TapRun {
     const char* from = x.data + tile.image * x.batch +
                        x.channel_offset(tile.group * problem_.in_channels + block * step);
     for (int a = 0; a < 3; ++a) from += box.seen[a].first * x.axis[a];
+    if (layout_.channel_step != 1) return copy_planes(box, from, channels, to);
     std::int64_t rows = height.count(), row = width.count();
     if (x.axis[1] == row * x.axis[2]) {
       row *= rows;
@@ -355,8 +380,10 @@ double cost(const Problem& problem, const Machine& machine) {
       static_cast<double>(tap_block(problem, tap_panels(problem, machine), machine));
   const double made = seen_share(problem) + seen_taps(problem) / (taps * pixels);
   const double store = problem.channels_last ? kOuterStore : kOuterTranspose;
+  // A tile of one vector hides little of what it reads and writes of the accumulators.
+  const double sums = vectors == 1 ? 4.0 : 2.5;
   const double turning = 2.0 * positions / (pixels * taps * machine.lanes);
-  return multiply * made * (1 + 2.5 / block) + store * all / terms +
+  return multiply * made * (1 + sums / block) + store * all / terms +
          packing_cost(problem, machine) + turning;
 }
 
