@@ -36,6 +36,10 @@ inline constexpr double kOuterTranspose = 13;  // channels first: a pass, and a 
 
 // Parts of estimates. What vectors compute in vain where each row is rounded up to whole ones:
 double width_waste(const Problem& problem, const Machine& machine);
+// Staging rows of channels first with a horizontal stride: dealt out by phase, or copied whole for
+// kernels that read elements from anywhere. Short rows cost most.
+double cost_of_dealing(const Problem& problem, const Machine& machine);
+double cost_of_whole_rows(const Problem& problem, const Machine& machine);
 // Whether an input row that is loaded feeds several output rows.
 bool rows_share_loads(const Problem& problem);
 

@@ -442,8 +442,12 @@ double cost(const Problem& problem, const Machine& machine) {
   if (!dots && !needs_column_patch(problem)) return 0.92 * multiply + 1.5 / lanes;
   if (column_patch_of_a_panel(problem, panels) * machine.element > machine.l2 / 2)
     return std::numeric_limits<double>::infinity();
+  // Each group is a task with a patch of its own.
+  constexpr double kGroup = 1000;
+  const double groups =
+      problem.groups == 1 ? 0.0 : kGroup / pixels / static_cast<double>(problem.terms());
   // Dot products read each weight once, where it lies.
-  if (dots && panels.is_tiny()) return 0.5 * multiply;
+  if (dots && panels.is_tiny()) return 0.5 * multiply + groups;
   // What others spend on packing, where their estimate leaves it out. Of one image: what is chosen,
   // and so how sums are rounded, must not depend on the batch.
   const bool counted = tap_product_accepts(problem) == nullptr;
@@ -454,14 +458,15 @@ double cost(const Problem& problem, const Machine& machine) {
     if (problem.keeps_weights) return std::numeric_limits<double>::infinity();
     const double channels = static_cast<double>(problem.out_channels);
     const double gather = 1.2, sums = 10.0 * channels / static_cast<double>(problem.terms());
-    return multiply + gather + sums - packing;
+    return multiply + gather + sums + groups + cost_of_dealing(problem, machine) - packing;
   }
   const double width = static_cast<double>(problem.axis[2].out);
   if (problem.taps() == 1) return 0.96 * multiply + 0.8 / lanes + 1.0 / width - packing;
-  const double copies =
-      problem.axis[2].stride > 1 ? 2.0 / lanes + 1.0 / width : 4.0 / lanes + 6.0 / width;
+  const double copies = problem.axis[2].stride > 1
+                            ? 2.0 / lanes + 3.0 / width + cost_of_dealing(problem, machine)
+                            : 4.0 / lanes + 6.0 / width;
   const double terms = static_cast<double>(std::min(problem.terms(), kColumnTerms));
-  return (0.98 + kColumnStore / terms) * multiply + copies - packing;
+  return (0.98 + kColumnStore / terms) * multiply + copies + groups - packing;
 }
 
 std::unique_ptr<const Execution> execute(const Problem& problem, const Tensor& x,

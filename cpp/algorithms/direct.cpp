@@ -19,7 +19,7 @@ double cost(const Problem& problem, const Machine& machine) {
   const double multiply = 1.05 * static_cast<double>(vectors - tail) + kTailCost[tail];
   const double store = problem.channels_last ? kOuterStore : kOuterTranspose;
   return multiply + store * static_cast<double>(vectors) / static_cast<double>(problem.terms()) +
-         packing_cost(problem, machine);
+         cost_of_whole_rows(problem, machine) + packing_cost(problem, machine);
 }
 
 // Copying pays where each element is used by several taps; a pointwise layer is read as it lies.

@@ -65,7 +65,8 @@ double cost(const Problem& problem, const Machine& machine) {
     return filters / machine.lanes;
   // Output rows share loads, but filters do not.
   const double row = problem.out_channels > 1 ? 1.8 : rows_share_loads(problem) ? 1.1 : 1.65;
-  return row * width_waste(problem, machine) * filters / machine.lanes;
+  return row * width_waste(problem, machine) * filters / machine.lanes +
+         cost_of_dealing(problem, machine);
 }
 
 // Several planes, of which each is staged for itself, are better read otherwise where their columns

@@ -6,11 +6,26 @@
 
 #include "algorithms/candidates.hpp"
 #include "algorithms/tap_layout.hpp"
+#include "core/rounding.hpp"
 
 namespace fastconv {
 namespace {
 
 const char* accepts(const Problem&) { return nullptr; }
+
+// Elements of a strided input for each term and output pixel, and how wide they lie.
+struct StridedInput {
+  double elements = 0;
+  double width = 1;
+
+  explicit StridedInput(const Problem& problem) {
+    const auto& [depth, height, w] = problem.axis;
+    if (w.stride == 1 || problem.taps() == 1 || problem.channels_last) return;
+    elements = static_cast<double>(depth.in * height.in) * static_cast<double>(w.in) /
+               static_cast<double>(problem.taps()) / static_cast<double>(problem.out_pixels());
+    width = static_cast<double>(w.in);
+  }
+};
 
 // One row of output channels loads a vector for each FMA; four share three loads.
 double multiplications(const Problem& problem, const Machine& machine) {
@@ -49,7 +64,10 @@ double cost(const Problem& problem, const Machine& machine) {
   // One vector of pixels: a tile of four sums waits for its additions (16 pixels: 0.6 of the peak).
   if (problem.out_pixels() <= machine.lanes && problem.out_channels >= 4) cost *= 1.4;
   if (problem.channels_last) cost += kOuterTranspose * channels / terms / machine.lanes;
-  return cost + packing_cost(problem, machine);
+  cost += cost_of_dealing(problem, machine);
+  // Rows of weights are packed one by one.
+  const double vectors = static_cast<double>(divide_up(problem.out_channels, machine.lanes));
+  return cost + packing_cost(problem, machine) * std::min(channels / machine.lanes / vectors, 1.0);
 }
 
 Tiling tile(const Problem& problem, const Tensor& x, const Machine& machine) {
@@ -99,7 +117,8 @@ const char* accepts_rows(const Problem& problem) {
 // Each load feeds up to four output rows, where there are that many and the kernel is so high.
 double cost_rows(const Problem& problem, const Machine& machine) {
   if (machine.chain < problem.terms()) return std::numeric_limits<double>::infinity();
-  return (rows_share_loads(problem) ? 1.15 : 1.7) * width_waste(problem, machine) / machine.lanes;
+  return (rows_share_loads(problem) ? 1.15 : 1.7) * width_waste(problem, machine) / machine.lanes +
+         cost_of_dealing(problem, machine);
 }
 
 Tiling tile_rows(const Problem& problem, const Tensor& x, const Machine& machine) {
@@ -112,6 +131,23 @@ double width_waste(const Problem& problem, const Machine& machine) {
   const std::int64_t out = problem.axis[2].out;
   return static_cast<double>((out + machine.lanes - 1) / machine.lanes * machine.lanes) /
          static_cast<double>(out);
+}
+
+double cost_of_dealing(const Problem& problem, const Machine& machine) {
+  // Whatever filters single planes deals them out.
+  if (problem.in_channels == 1 && problem.out_channels == 1) return 0;
+  const StridedInput input(problem);
+  // Element by element with strides above 4.
+  const double slow = problem.axis[2].stride > 4 ? 1.5 : 1.0;
+  return slow * (0.4 + 25.0 / input.width) * input.elements * 16 / machine.lanes;
+}
+
+double cost_of_whole_rows(const Problem& problem, const Machine& machine) {
+  const StridedInput input(problem);
+  const double bytes = input.elements * static_cast<double>(problem.terms()) *
+                       static_cast<double>(problem.out_pixels()) * machine.element;
+  const double each = bytes > static_cast<double>(machine.l2) ? 0.37 : 0.12;
+  return (each + 10.0 / input.width) * input.elements * 16 / machine.lanes;
 }
 
 bool rows_share_loads(const Problem& problem) {

@@ -14,6 +14,7 @@ bool are_plain(const Problem& problem, const Tensor& x) {
   constexpr std::int64_t kElement = sizeof(T);
   return !problem.complex && same_storage(problem.x_type, problem.compute) &&
          x.axis[2] == kElement && x.axis[1] % kElement == 0 &&
+         (problem.axis[0].in == 1 || x.axis[0] % kElement == 0) &&
          (!problem.padded() || problem.border == Border::constant);
 }
 
