@@ -159,7 +159,12 @@ class PlaneRows {
     const std::int64_t s = height_.stride, seen = (height_.kernel - 1) * height_.dilation + 1;
     if (seen >= s) {
       stage_inside(0, t.slots);
-    } else {  // no more than the kernel sees
+    } else if (seen == 1) {  // no more than the kernel sees: every s-th row
+      const std::int64_t first = round_up(t.inside, s);
+      const std::int64_t left = t.inside + t.inside_rows - first;
+      if (left > 0)
+        stage_rows(span, plane, t.source[first], divide_up(left, s), rows + first * span.pitch, s);
+    } else {
       for (std::int64_t i = 0; i < t.slots; i += s) stage_inside(i, i + seen);
     }
     if (problem_.border == Border::constant) return;
@@ -169,25 +174,27 @@ class PlaneRows {
     }
   }
 
+  // Rows first, first + step, ... of the input.
   void stage_rows(const PlaneSpan& span, const char* plane, std::int64_t first, std::int64_t count,
-                  T* to) const {
+                  T* to, std::int64_t step = 1) const {
     const std::int64_t s = problem_.axis[2].stride;
     const auto offset = [&](std::int64_t p) { return p % s * span.phase_pitch + p / s; };
     const char* from = plane + first * x_.axis[1];
+    const std::int64_t from_pitch = step * x_.axis[1], to_pitch = step * span.pitch;
     if (plain_input_ && span.columns > 0) {
       kernels_.plane_stage({reinterpret_cast<const T*>(from + span.source * x_.axis[2]),
-                            x_.axis[1] / std::int64_t{sizeof(T)}, count, span.columns, s, span.to,
-                            span.phase_pitch, span.phases, fill_, to, span.pitch});
+                            from_pitch / std::int64_t{sizeof(T)}, count, span.columns, s, span.to,
+                            span.phase_pitch, span.phases, fill_, to, to_pitch});
     } else {
       for (std::int64_t r = 0; r < count; ++r) {
         for (std::int64_t c = 0; c < std::min(s, span.columns); ++c)
           read_row<T>(table_, problem_.x_type,
-                      from + r * x_.axis[1] + (span.source + c) * x_.axis[2], s * x_.axis[2],
-                      to + r * span.pitch + offset(span.to + c), 1, divide_up(span.columns - c, s));
+                      from + r * from_pitch + (span.source + c) * x_.axis[2], s * x_.axis[2],
+                      to + r * to_pitch + offset(span.to + c), 1, divide_up(span.columns - c, s));
       }
     }
     if (problem_.border == Border::constant || span.border.empty()) return;
-    for (std::int64_t r = 0; r < count; ++r, from += x_.axis[1], to += span.pitch) {
+    for (std::int64_t r = 0; r < count; ++r, from += from_pitch, to += to_pitch) {
       for (const PlaneSpan::BorderColumn& c : span.border) {
         if (plain_input_) {
           to[c.offset] = reinterpret_cast<const T*>(from)[c.source];
