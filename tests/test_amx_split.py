@@ -378,6 +378,58 @@ def test_narrow_integers_are_exact(isa, layer, types, layout):
     assert np.array_equal(got, expected)
 
 
+# Pictures of which a border of zeros makes up much: taps that see nothing else are left out.
+BORDERED = {
+    "7 x 7": ((2, 64, 7, 7), (64, 64, 3, 3), {"padding": 1}),
+    "14 x 14": ((1, 40, 14, 14), (48, 40, 3, 3), {"padding": 1}),
+    "5 x 5 on 3 x 4": ((2, 70, 3, 4), (33, 70, 5, 5), {"padding": 2}),
+    "nothing but border": ((1, 64, 2, 2), (32, 64, 3, 3), {"padding": 6}),
+    "dilated": ((1, 64, 7, 9), (32, 64, 3, 3), {"padding": 6, "dilation": 6}),
+    "by 2": ((1, 64, 15, 14), (32, 64, 3, 3), {"padding": 1, "stride": 2}),
+    "by 2 and 3": ((2, 33, 15, 14), (32, 33, 4, 5), {"padding": (3, 2), "stride": (2, 3)}),
+    "by 2, pointwise": ((1, 72, 15, 14), (80, 72, 1, 1), {"stride": 2, "padding": 1}),
+    "pointwise": ((1, 130, 7, 7), (80, 130, 1, 1), {}),
+    "on one side": ((1, 64, 9, 7), (32, 64, 3, 3), {"padding": ((0, 2), (1, 0))}),
+    "rows by rows": ((1, 64, 60, 30), (16, 64, 3, 3), {"padding": 1}),
+    "a wide row": ((1, 64, 1300), (16, 64, 5), {"padding": 2}),
+    "a wide row by 2": ((1, 64, 1301), (16, 64, 5), {"padding": 2, "stride": 2}),
+    "3-D": ((1, 64, 3, 5, 4), (32, 64, 3, 3, 3), {"padding": 1}),
+    "groups": ((1, 128, 6, 7), (64, 64, 3, 3), {"padding": 1, "groups": 2}),
+}
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("types", ["uint8 int8", "int8 int8", "int16 int16"])
+@pytest.mark.parametrize("layer", BORDERED)
+def test_narrow_integers_beside_a_border(isa, layer, types, layout):
+    x_shape, w_shape, options = BORDERED[layer]
+    x_type, w_type = types.split()
+    x, w = extreme(x_type, x_shape), extreme(w_type, w_shape)
+    bias = RNG.integers(-(2**31), 2**31, w_shape[0]).astype(np.int32)
+    expected = conv(x, w, dtype=np.int32, **options)
+    if layout == "NHWC":
+        x, expected = (np.ascontiguousarray(np.moveaxis(a, 1, -1)) for a in (x, expected))
+    options = {"layout": layout, "dtype": np.int32, **options}
+    plan = getattr(fc, f"Conv{x.ndim - 2}d")(w, bias, **options)
+    convolve = getattr(fc, f"conv{x.ndim - 2}d")
+    assert np.array_equal(convolve(x, w, **options), expected)
+    ending = (slice(None), *[None] * (x.ndim - 2)) if layout == "NCHW" else ()
+    assert np.array_equal(plan(x), expected + bias[ending])
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_medium_multiplies_a_border_where_a_weight_is_not_finite(isa, value):
+    x, w = np.ones((1, 64, 7, 7), np.float32), normal(64, 64, 3, 3)
+    w[5, 6, 0, 1] = value
+    for got in (
+        fc.conv2d(x, w, padding=1, precision="medium", algorithm="amx_split"),
+        fc.Conv2d(w, padding=1, precision="medium", algorithm="amx_split")(x),
+    ):
+        assert np.isnan(got[0, 5, 0]).all()
+        assert not np.isfinite(got[0, 5]).any()
+        assert np.isfinite(np.delete(got, 5, axis=1)).all()
+
+
 @pytest.mark.parametrize("types", ["uint8 int8", "int8 int8"])
 @pytest.mark.parametrize(("low", "high"), [(0, 0), (0, -1), (-1, 0), (-1, -1)])
 def test_sums_of_nothing_but_extremes(isa, types, low, high):

@@ -107,13 +107,13 @@ class TileLayer {
     acc_.resize(kTiles * 16 * 32);
   }
 
-  void run() { kernels_.product(args(kTiles, kernels_.scattered)); }
+  void run() { kernels_.product(args(kTiles, kernels_.scattered != 0)); }
 
   // Of the first two tiles: small integers are exact in any order.
   bool is_right() {
     tiles_portable[product_].rows.product(args(2, false));
     const std::vector<float> expected(acc_.begin(), acc_.begin() + 2 * 16 * 32);
-    kernels_.product(args(2, kernels_.scattered));
+    kernels_.product(args(2, kernels_.scattered != 0));
     return std::memcmp(expected.data(), acc_.data(), expected.size() * sizeof(float)) == 0;
   }
 

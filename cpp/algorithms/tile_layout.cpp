@@ -14,7 +14,10 @@ constexpr std::int64_t kMostRun = 512;         // positions of a run, 64 KB of s
 constexpr std::int64_t kMostStaged = 3 << 19;  // bytes, or as much as so few pixels need,
 constexpr double kMostEver = 1 << 23;          // and never more
 constexpr std::int64_t kMostSlowRun = 32;      // of emulated tiles: between two looks for Ctrl-C
-constexpr std::int64_t kMinChannelsLast = 8;   // fewer are turned faster from planes
+constexpr std::int64_t kMinTurned = 64;        // output channels: turning costs less than it saves
+constexpr std::int64_t kMinOffsets =
+    32;  // input channels: sums of offsets cost less than they save
+constexpr std::int64_t kMinChannelsLast = 8;  // fewer are turned faster from planes
 
 // Halves the depth, the height, at last the width.
 bool shrink(Index3& box, std::int64_t least) {
@@ -99,14 +102,20 @@ TileRun choose_run(std::int64_t height, std::int64_t width, std::int64_t pitch, 
                    std::int64_t most = kMostRun) {
   TileRun best;
   best.width = width;
+  best.packed = packed;
   if (width > most) {
     best.width = round_up(divide_up(width, divide_up(width, most)), kTileRows);
+    return best;
+  }
+  if (packed) {
+    best.rows =
+        divide_up(height, divide_up(height, std::clamp<std::int64_t>(most / width, 1, height)));
     return best;
   }
   best.rows = std::clamp<std::int64_t>(most / round_up(width, kTileRows), 1, height);
   std::int64_t least = best.tiles_of_all(height, pitch);
   for (std::int64_t rows = 2; rows <= height && rows * pitch <= most + pitch; ++rows) {
-    const TileRun run = {rows, width, true, packed};
+    const TileRun run = {rows, width, true, false};
     const std::int64_t tiles = run.tiles_of_all(height, pitch);
     if (tiles > least) continue;
     best = run;
@@ -170,8 +179,14 @@ bool gathers(const Problem& problem, TileProduct product, bool scattered) {
   return gathered < 0.9 * apart;
 }
 
-bool positions_are_columns(const Problem& problem, bool gathered) {
-  return (problem.taps() == 1 || gathered) && !problem.channels_last;
+// Dot products take any number of pixels as rows. As columns they come in tiles of sixteen, and
+// strides are staged first; but nothing is turned, neither on the way in nor out.
+bool positions_are_columns(const Problem& problem, bool gathered, bool dots) {
+  if (problem.channels_last) return false;
+  if (gathered || problem.taps() != 1) return gathered;
+  if (!dots || problem.out_channels < kMinTurned) return true;
+  const std::int64_t pixels = problem.axis[1].out * problem.axis[2].out;
+  return problem.axis[2].stride == 1 && round_up(pixels, kTileRows) * 20 <= pixels * 21;
 }
 
 class Builder {
@@ -179,7 +194,8 @@ class Builder {
   Builder(const Problem& problem, TileProduct product, const Tensor& x, const Machine& machine)
       : problem_(problem),
         machine_(machine),
-        dots_(machine.tile_scattered[static_cast<int>(product)]) {
+        at_once_(machine.tile_scattered[static_cast<int>(product)]),
+        dots_(at_once_ != 0) {
     layout_.product = product;
     layout_.scheme = scheme_of(product);
     layout_.gathered = gathers(problem, product, dots_);
@@ -187,7 +203,7 @@ class Builder {
     layout_.slabs = divide_up(channels, layout_.scheme.channels);
     layout_.words =
         words_of(channels - (layout_.slabs - 1) * layout_.scheme.channels, product, dots_);
-    layout_.columns = positions_are_columns(problem, layout_.gathered);
+    layout_.columns = positions_are_columns(problem, layout_.gathered, dots_);
     channels_last_ = !layout_.tiles_of_runs() && has_unit_channels(problem, x) &&
                      problem.in_channels >= kMinChannelsLast;
     for (int a = 0; a < 3; ++a)
@@ -198,6 +214,7 @@ class Builder {
     choose_boxes();
     lay_out_patch();
     list_steps();
+    list_blocks();
     finish();
     return std::move(layout_);
   }
@@ -232,6 +249,7 @@ class Builder {
     const bool slow = machine_.tile_rate[static_cast<int>(layout_.product)] == 0;
     layout_.run = choose_run(layout_.box[1], layout_.box[2], layout_.row_pitch(),
                              dots_ && !layout_.tiles_of_runs(), slow ? kMostSlowRun : kMostRun);
+    layout_.dots = dots_;
     layout_.scattered = dots_ && !layout_.columns;
     layout_.most_tiles = layout_.run.tiles(layout_.run.rows, layout_.row_pitch());
     layout_.places = (patch.phase / patch.axis[2] * phases()) | 1;
@@ -266,6 +284,25 @@ class Builder {
       });
   }
 
+  void list_blocks() {
+    if (!layout_.run.packed) return;
+    const bool has_offset = tile_offset(problem_, layout_.product) != 0;
+    TileBlockLists::Shape shape = {
+        layout_.box,
+        layout_.run.rows,
+        layout_.run.width,
+        layout_.row_pitch(),
+        layout_.slabs,
+        words_of(problem_.in_channels, layout_.product, true),
+        at_once_,
+        border_adds_nothing(problem_) && (!has_offset || problem_.in_channels >= kMinOffsets)};
+    layout_.offset_by_taps = has_offset && shape.skips;
+    layout_.blocks = TileBlockLists(problem_, shape);
+    if (!shape.skips || is_integer(layout_.product)) return;
+    shape.skips = false;
+    layout_.all_taps = TileBlockLists(problem_, shape);
+  }
+
   void finish() {
     const std::int64_t boxes = layout_.boxes[0] * layout_.boxes[1] * layout_.boxes[2];
     layout_.tasks = PanelTasks::make(problem_.batch * problem_.groups * boxes,
@@ -277,6 +314,7 @@ class Builder {
 
   const Problem& problem_;
   const Machine& machine_;
+  const int at_once_;
   const bool dots_;
   bool channels_last_ = false;
   TileLayout layout_;
@@ -299,6 +337,10 @@ std::int64_t TileLayout::run_at(const Index3& output) const {
   return (output[0] * divide_up(box[1], run.rows) + output[1] / run.rows) *
              divide_up(box[2], run.width) +
          output[2] / run.width;
+}
+
+std::int32_t tile_offset(const Problem& problem, TileProduct product) {
+  return product == TileProduct::bytes && problem.x_type == DType::i8 ? 128 : 0;
 }
 
 bool takes_integers(const Problem& problem, TileProduct product) {
@@ -360,7 +402,7 @@ double tile_cost(const Problem& problem, TileProduct product, const Machine& mac
   const TileScheme& scheme = scheme_of(product);
   const auto& [depth, height, width] = problem.axis;
   const auto real = [](std::int64_t n) { return static_cast<double>(n); };
-  const bool dots = machine.tile_scattered[static_cast<int>(product)];
+  const bool dots = machine.tile_scattered[static_cast<int>(product)] != 0;
   const bool gathered = gathers(problem, product, dots);
   const Index3 box = choose_box(problem, product, gathered, machine);
   const Reach reach(problem);
@@ -376,7 +418,7 @@ double tile_cost(const Problem& problem, TileProduct product, const Machine& mac
   const bool far = dots && !is_integer(product) && held > static_cast<double>(machine.l2);
   for (int a = 0; a < 3; ++a) positions *= real(divide_up(problem.axis[a].out, box[a]));
   const std::int64_t pitch = box[2] + reach.axis[2].extent;
-  const bool columns = positions_are_columns(problem, gathered);
+  const bool columns = positions_are_columns(problem, gathered, dots);
   const bool packed = !columns && !gathered && dots;
   const TileRun run = choose_run(height.out, width.out, pitch, packed);
   const std::int64_t segments = divide_up(width.out, run.width);
@@ -384,8 +426,10 @@ double tile_cost(const Problem& problem, TileProduct product, const Machine& mac
   const double pixels = real(problem.out_pixels()), terms = real(problem.terms());
   const double vectors = real(round_up(problem.out_channels, kTileRows)) / machine.lanes;
   const double rate = std::max(machine.tile_rate[static_cast<int>(product)], 0.01);
-  const double multiply = vectors / rate * words * scheme.channels / 16 / terms *
-                          real(tiles * kTileRows) / pixels * (far ? 1.7 : 1.0);
+  const double made = packed ? border_adds_nothing(problem) ? share_seen(problem) : 1
+                             : real(tiles * kTileRows) / pixels;
+  const double multiply =
+      vectors / rate * words * scheme.channels / 16 / terms * made * (far ? 1.7 : 1.0);
   const double element = is_integer(product) ? 0.3 : 1.0;
   const double channels = real(round_up(problem.in_channels, scheme.channels));
   double staging =

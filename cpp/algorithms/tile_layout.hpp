@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "algorithms/panel_tasks.hpp"
+#include "algorithms/tile_blocks.hpp"
 #include "algorithms/tiling.hpp"
 #include "core/problem.hpp"
 #include "pack/stage.hpp"
@@ -48,6 +49,7 @@ struct TileLayout {
   TileScheme scheme;
   bool columns = false;
   bool gathered = false;
+  bool dots = false;  // dot products multiply
   bool scattered = false;
   std::int64_t slabs = 1;
   Index3 box = {1, 1, 1};
@@ -60,18 +62,27 @@ struct TileLayout {
   std::int64_t words = 16;
   std::vector<std::int32_t> term;  // of gathered terms, where each lies in the patch
   PanelTasks tasks;
+  // Of scattered pixels (run.packed): without what sees only a border of zeros, and with it, for
+  // weights that are not finite.
+  TileBlockLists blocks, all_taps;
+  // What an offset of the input adds depends on the taps that a block sees (tile_packing.cpp).
+  bool offset_by_taps = false;
 
-  // Scratch of one worker: patch | positions | sums | conversion | tiles
+  // Scratch of one worker: patch | positions | sums | conversion | tiles | what sums begin with
   std::int64_t patch_elements = 0;
   std::int64_t staged_bytes = 0;
   std::int64_t acc_elements = 0;
   std::int64_t most_tiles = 0;
   bool tiles_of_runs() const { return columns || gathered; }
   std::int64_t most_offsets() const { return most_tiles * (scattered ? kTileRows : 1); }
+  std::int64_t most_begun() const {
+    return is_integer(product) ? blocks.most_kinds() * kTileVectors * kTileRows : 0;
+  }
 
   std::int64_t part_bytes() const { return places * (columns ? kTileBytes : 64); }
   std::int64_t slab_bytes() const { return part_bytes() * scheme.parts; }
   std::int64_t row_pitch() const { return patch.layout.length[2]; }
+  std::int64_t phase_positions() const { return patch.layout.phase / patch.layout.axis[2]; }
   std::int64_t slice_pitch() const { return patch.layout.length[1] * row_pitch(); }
   // Runs of a box, and which of them begins with output (d, h, w).
   std::int64_t run_count() const { return run_at({box[0] - 1, box[1] - 1, box[2] - 1}) + 1; }
@@ -94,6 +105,9 @@ struct TileLayout {
 bool choose_float_product(const Problem& problem, TileProduct& product);
 // The same, or that of float16 as it is: where the machine has it, or neither.
 TileProduct float_product(const Problem& problem, const Machine& machine);
+
+// What is added to the input's bytes, so that signed ones are not.
+std::int32_t tile_offset(const Problem& problem, TileProduct product);
 
 // Whether a product of integers is exact: modulo 2^32, as sums in int32 are.
 bool takes_integers(const Problem& problem, TileProduct product);

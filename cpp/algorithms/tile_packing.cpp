@@ -14,6 +14,7 @@ namespace {
 // What precedes the packed weights.
 struct TileHeader {
   Extremes allowed;  // of the input
+  bool finite = true;
 };
 
 std::uint32_t bits_of(double x) { return std::bit_cast<std::uint32_t>(static_cast<float>(x)); }
@@ -44,10 +45,6 @@ bool tiles_look_at_magnitudes(const Problem& problem, TileProduct product) {
   return !is_integer(product) && (product != TileProduct::one || problem.x_type == DType::bf16);
 }
 
-std::int32_t tile_offset(const Problem& problem, TileProduct product) {
-  return product == TileProduct::bytes && problem.x_type == DType::i8 ? 128 : 0;
-}
-
 const TileForm& tile_form(const KernelTable& table, const TileLayout& layout) {
   const TileKernels::Kernels& kernels = (*table.tiles)[layout.product];
   return layout.columns ? kernels.columns : kernels.rows;
@@ -58,7 +55,7 @@ TilePacking::TilePacking(const Problem& problem, const TileLayout& layout,
     : problem_(problem), layout_(layout), kernels_(kernels), shape_(tile_panels(problem)) {}
 
 std::int64_t TilePacking::panels_offset() const {
-  return 64 + (offset() != 0 ? round_to_line(channels() * std::int64_t{sizeof(std::int32_t)}) : 0);
+  return 64 + round_to_line(offsets() * std::int64_t{sizeof(std::int32_t)});
 }
 
 std::int64_t TilePacking::bytes() const {
@@ -73,6 +70,12 @@ Extremes TilePacking::allowed(const Operands& operands) const {
   TileHeader header;
   std::memcpy(&header, operands.packed, sizeof header);
   return header.allowed;
+}
+
+bool TilePacking::finite(const Operands& operands) const {
+  TileHeader header;
+  std::memcpy(&header, operands.packed, sizeof header);
+  return header.finite;
 }
 
 // pack(group, panel, where its slabs go, worker)
@@ -96,6 +99,43 @@ void TilePacking::for_each_slab(std::int64_t panel, char* at, Pack pack) const {
   for (std::int64_t c = 0; c < tile_channels(); c += slab) {
     pack(c * taps, std::min(slab, tile_channels() - c), at);
     at += taps * layout_.scheme.parts * (shape_.width(panel) / kTileRows) * kTileBytes;
+  }
+}
+
+// The weights' sums: their products with one pixel, a tap at a time.
+void TilePacking::add_offsets_of_taps(const char* panel, std::int64_t first, std::int64_t count,
+                                      std::int64_t vectors, std::int32_t* to) const {
+  const std::int64_t taps = problem_.taps();
+  const auto steps = static_cast<std::int64_t>(layout_.step.size());
+  alignas(64) char pixel[64];
+  std::memset(pixel, offset(), sizeof pixel);
+  const std::vector<std::int32_t> step(static_cast<std::size_t>(steps), 0);
+  const std::int32_t place[1] = {0}, first_pixel[64] = {};
+  std::vector<std::int32_t> order;
+  std::int32_t sums[kTileVectors * kTileRows];
+  for (std::int64_t tap = 0; tap < taps; ++tap) {
+    order.clear();
+    for (std::int64_t s = tap; s < steps; s += taps) order.push_back(static_cast<std::int32_t>(s));
+    const TileBlock block = {0, 1, 0, static_cast<std::int32_t>(order.size()), 0};
+    const TileBlocks blocks = {&block, 1, first_pixel, order.data()};
+    tile_form(kernels_, layout_)
+        .product({pixel,
+                  0,
+                  place,
+                  1,
+                  1,
+                  step.data(),
+                  steps,
+                  panel,
+                  vectors,
+                  sums,
+                  {},
+                  layout_.short_steps,
+                  layout_.words,
+                  &blocks});
+    for (std::int64_t k = 0; k < count; ++k)
+      to[tap * channels() + first + k] =
+          static_cast<std::int32_t>(0u - static_cast<std::uint32_t>(sums[k]));
   }
 }
 
@@ -138,6 +178,9 @@ bool TilePacking::pack_integers(const Weights& w, char* to, int workers) const {
                 nullptr, count, pitch});
     });
     if (offset() == 0) return;
+    if (layout_.offset_by_taps)
+      return add_offsets_of_taps(at, first, count, shape_.width(panel) / kTileRows,
+                                 reinterpret_cast<std::int32_t*>(to + 64));
     auto* const offsets = reinterpret_cast<std::int32_t*>(to + 64) + first;
     for (std::int64_t k = 0; k < count; ++k) {
       std::uint32_t sum = 0;
@@ -172,6 +215,7 @@ bool TilePacking::pack_floats(const Weights& w, char* to, int workers) const {
     all.most = std::max(all.most, e.most);
   }
   TileHeader header;
+  header.finite = all.most < 0x7f800000u;
   const bool suits = !tiles_look_at_magnitudes(problem_, layout_.product) ||
                      allow(all, problem_.terms(), header.allowed);
   std::memcpy(to, &header, sizeof header);
@@ -199,6 +243,18 @@ std::vector<std::int32_t> TilePacking::offset_bias(const Operands& operands) con
       bias[k] = static_cast<std::int32_t>(static_cast<std::uint32_t>(bias[k]) + given[k]);
   }
   return bias;
+}
+
+void TilePacking::add_offsets(const Operands& operands, const std::vector<std::int32_t>& taps,
+                              std::int64_t channel, std::int64_t count, std::int32_t* to) const {
+  const auto* const offsets =
+      reinterpret_cast<const std::int32_t*>(static_cast<const char*>(operands.packed) + 64);
+  for (const std::int32_t tap : taps) {
+    const std::int32_t* const from = offsets + tap * channels() + channel;
+    for (std::int64_t k = 0; k < count; ++k)
+      to[k] = static_cast<std::int32_t>(static_cast<std::uint32_t>(to[k]) +
+                                        static_cast<std::uint32_t>(from[k]));
+  }
 }
 
 }  // namespace fastconv

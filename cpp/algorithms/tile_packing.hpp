@@ -1,6 +1,8 @@
 // Weights as products of tiles take them (tile_product.cpp):
 //
 //   header | for bytes what the offset of the input adds to each output | panels
+//
+// Where blocks leave out taps (TileLayout::offset_by_taps), that is of each tap.
 #pragma once
 
 #include <cstdint>
@@ -17,9 +19,6 @@ namespace fastconv {
 // Where rounding to bfloat16 is what was asked for, anything goes.
 bool tiles_look_at_magnitudes(const Problem& problem, TileProduct product);
 
-// What is added to the input's bytes, so that signed ones are not.
-std::int32_t tile_offset(const Problem& problem, TileProduct product);
-
 const TileForm& tile_form(const KernelTable& table, const TileLayout& layout);
 
 // Of one layout, which outlives it, as all that it is made of.
@@ -34,8 +33,14 @@ class TilePacking {
   // Of packed weights.
   const char* panels(const Operands& operands) const;
   Extremes allowed(const Operands& operands) const;
+  // No weight is infinite or NaN.
+  bool finite(const Operands& operands) const;
   // Where the input is signed, tiles take x + 128: sums have 128 times the weights' sum too much.
+  // Those, with the bias;
   std::vector<std::int32_t> offset_bias(const Operands& operands) const;
+  // or of so many output channels from `channel` on, for these taps, added to what is there.
+  void add_offsets(const Operands& operands, const std::vector<std::int32_t>& taps,
+                   std::int64_t channel, std::int64_t count, std::int32_t* to) const;
 
  private:
   std::int64_t channels() const { return problem_.groups * problem_.out_channels; }
@@ -44,6 +49,11 @@ class TilePacking {
   }
   std::int32_t offset() const { return tile_offset(problem_, layout_.product); }
   std::int64_t panels_offset() const;
+  std::int64_t offsets() const {
+    return offset() == 0 ? 0 : channels() * (layout_.offset_by_taps ? problem_.taps() : 1);
+  }
+  void add_offsets_of_taps(const char* panel, std::int64_t first, std::int64_t count,
+                           std::int64_t vectors, std::int32_t* to) const;
 
   // Terms as the slabs take them: of all taps in one, or a tap at a time.
   std::int64_t tile_taps() const { return layout_.gathered ? 1 : problem_.taps(); }

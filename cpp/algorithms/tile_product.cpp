@@ -48,25 +48,32 @@ class TileRunner {
   using T = Sum<S>;
 
   TileRunner(const Problem& problem, const TileLayout& layout, const KernelTable& table,
-             const Operands& operands, const void* bias, const char* panels,
-             const Extremes& allowed, char* scratch, Interrupt& interrupt)
+             const Operands& operands, const void* bias, const TilePacking& packing, char* scratch,
+             Interrupt& interrupt)
       : problem_(problem),
         layout_(layout),
         shape_(tile_panels(problem)),
         kernels_(tile_form(table, layout)),
         operands_(operands),
-        panels_(panels),
+        panels_(packing.panels(operands)),
+        blocks_(is_integer(layout.product) || packing.finite(operands) ||
+                        !border_adds_nothing(problem)
+                    ? layout.blocks
+                    : layout.all_taps),
         scratch_(scratch),
         scratch_each_(scratch_bytes(layout)),
         interrupt_(interrupt),
-        staging_(problem, layout, table, operands.x, allowed),
+        staging_(problem, layout, table, operands.x, packing.allowed(operands)),
+        packing_(packing),
+        bias_(static_cast<const T*>(bias)),
         store_(problem, table, operands.y, bias) {}
 
   static std::int64_t scratch_bytes(const TileLayout& l) {
     return round_to_line(l.patch_elements * std::int64_t{sizeof(S)}) +
            round_to_line(l.staged_bytes) +
            2 * round_to_line(l.acc_elements * std::int64_t{sizeof(T)}) +
-           round_to_line(l.most_offsets() * std::int64_t{sizeof(std::int32_t)});
+           round_to_line(l.most_offsets() * std::int64_t{sizeof(std::int32_t)}) +
+           round_to_line(l.most_begun() * std::int64_t{sizeof(std::int32_t)});
   }
 
   void task(std::int64_t index, int worker) noexcept {
@@ -93,6 +100,7 @@ class TileRunner {
     T* acc;
     T* convert;
     std::int32_t* tile;
+    std::int32_t* begin;
 
     Pad(const TileLayout& l, char* at) {
       const auto take = [&](auto*& to, std::int64_t count) {
@@ -104,6 +112,7 @@ class TileRunner {
       take(acc, l.acc_elements);
       take(convert, l.acc_elements);
       take(tile, l.most_offsets());
+      take(begin, l.most_begun());
     }
   };
 
@@ -117,8 +126,20 @@ class TileRunner {
     const TileRun whole = {part.size[1], part.size[2], run.flat, run.packed};
     const std::int64_t count = whole.tiles(part.size[1], pitch);
     const std::int64_t pixels = run.packed ? part.size[1] * part.size[2] : count * kTileRows;
-    place_tiles(part.size, at, count, pad.tile);
-    const std::int64_t width = shape_.width(panel);
+    const char* x = pad.staged;
+    const std::int32_t* places = pad.tile;
+    const std::int64_t channel = tile.group * problem_.out_channels + panel * shape_.panel;
+    const std::int64_t channels = shape_.channels(panel), width = shape_.width(panel);
+    TileBlocks blocks{};
+    const TileBlockList* list = nullptr;
+    if (run.packed) {
+      list = &blocks_.at(part.origin);
+      x += 64 * (at[0] * layout_.slice_pitch() + at[1] * pitch + at[2]);
+      places = list->place.data();
+      blocks = list->view();
+    } else {
+      place_tiles(part.size, at, count, pad.tile);
+    }
     const char* const w = weights(tile.group, panel);
     // The weights that follow, a share of them with each run.
     Upcoming next;
@@ -129,20 +150,80 @@ class TileRunner {
       next.at = weights(tile.group, panel + 1) + from;
       next.bytes = std::min(share, bytes - from);
     }
-    kernels_.product({pad.staged, layout_.part_bytes(), pad.tile, count, pixels,
-                      layout_.step.data(), static_cast<std::int64_t>(layout_.step.size()), w,
-                      width / kTileRows, pad.acc, next, layout_.short_steps, layout_.words});
+    TileProductArgs product = {x,
+                               layout_.part_bytes(),
+                               places,
+                               count,
+                               pixels,
+                               layout_.step.data(),
+                               static_cast<std::int64_t>(layout_.step.size()),
+                               w,
+                               width / kTileRows,
+                               pad.acc,
+                               next,
+                               layout_.short_steps,
+                               layout_.words,
+                               run.packed ? &blocks : nullptr};
     const std::int64_t row = run.packed ? part.size[2]
                              : run.flat ? pitch
                                         : round_up(part.size[2], kTileRows);
-    BoxAccumulators<T> acc{pad.acc, width, 1, row, 0};
-    if (layout_.columns) acc = {pad.acc, 1, count * kTileRows, row, 0};
-    store_.store(part, tile.group * problem_.out_channels + panel * shape_.panel,
-                 shape_.channels(panel), acc, pad.convert);
+    const bool stored = store_by_kernel(part, channel, channels == width, row, product);
+    if constexpr (!std::is_same_v<T, float>) {
+      const T* const bias = stored ? bias_ : nullptr;
+      if (list != nullptr && (layout_.offset_by_taps || bias != nullptr))
+        product.begin = begin_of(*list, channel, channels, width, bias, pad.begin);
+      else if (bias != nullptr)
+        product.begin = bias + channel;
+    }
+    kernels_.product(product);
+    if (!stored) {
+      BoxAccumulators<T> acc{pad.acc, width, 1, row, 0};
+      if (layout_.columns) acc = {pad.acc, 1, count * kTileRows, row, 0};
+      store_.store(part, channel, channels, acc, pad.convert);
+    }
     interrupt_.work_done(worker, count * kTileRows * width * problem_.terms());
   }
 
-  // Where the tiles of a run begin in what is staged, or where each of their pixels lies.
+  // What sums of each kind of blocks begin with: what the offset of the input takes from them, and
+  // the bias if they are to be stored as they are.
+  const std::int32_t* begin_of(const TileBlockList& list, std::int64_t channel,
+                               std::int64_t channels, std::int64_t width, const void* bias,
+                               std::int32_t* to) const {
+    const std::int32_t* const begin = to;
+    for (const std::vector<std::int32_t>& taps : list.kind) {
+      std::fill(to, to + width, 0);
+      if (layout_.offset_by_taps) packing_.add_offsets(operands_, taps, channel, channels, to);
+      if (bias != nullptr) {
+        const auto* const added = static_cast<const std::uint32_t*>(bias) + channel;
+        for (std::int64_t k = 0; k < channels; ++k)
+          to[k] = static_cast<std::int32_t>(static_cast<std::uint32_t>(to[k]) + added[k]);
+      }
+      to += width;
+    }
+    return begin;
+  }
+
+  // Dot products of integers go from registers to the output where that lies as sums do, `row`
+  // pixels from one row to the next.
+  bool store_by_kernel(const Tile& part, std::int64_t channel, bool whole, std::int64_t row,
+                       TileProductArgs& product) const {
+    if (std::is_same_v<T, float> || !layout_.dots || !whole) return false;
+    if (layout_.columns) {
+      const bool follows =
+          part.size[1] == 1 || (row == part.size[2] && store_.row_offset(0, 1) == row);
+      if (!follows || part.size[1] * part.size[2] % kTileRows != 0 || !store_.takes_pixels())
+        return false;
+      product.pitch = store_.channel_pitch() * std::int64_t{sizeof(T)};
+    } else {
+      if (!layout_.run.packed || !store_.takes_channels(part)) return false;
+      product.pitch = store_.pixel_pitch() * std::int64_t{sizeof(T)};
+    }
+    product.acc = store_.first_pixel(part, channel);
+    return true;
+  }
+
+  // Where the tiles of a run begin in what is staged, or where each of their pixels lies; not of
+  // packed ones.
   void place_tiles(const Index3& size, const Index3& at, std::int64_t count,
                    std::int32_t* to) const {
     std::int32_t* const end = to + (layout_.scattered ? count * kTileRows : count);
@@ -155,9 +236,7 @@ class TileRunner {
     }
     const std::int64_t pitch = layout_.row_pitch(), step = layout_.scattered ? 1 : kTileRows;
     std::int64_t row = at[0] * layout_.slice_pitch() + at[1] * pitch + at[2];
-    std::int64_t length = size[2];
-    if (!layout_.run.packed)
-      length = layout_.run.flat ? count * kTileRows : round_up(size[2], kTileRows);
+    const std::int64_t length = layout_.run.flat ? count * kTileRows : round_up(size[2], kTileRows);
     for (std::int64_t h = 0; h < size[1] && to != end; ++h, row += pitch)
       for (std::int64_t w = 0; w < length; w += step) *to++ = static_cast<std::int32_t>(row + w);
     // The last tile is filled up with a pixel that is there.
@@ -180,10 +259,13 @@ class TileRunner {
   const TileForm& kernels_;
   const Operands& operands_;
   const char* const panels_;
+  const TileBlockLists& blocks_;
   char* const scratch_;
   const std::int64_t scratch_each_;
   Interrupt& interrupt_;
   const TileStaging<S> staging_;
+  const TilePacking& packing_;
+  const T* const bias_;
   const BoxStore<T> store_;
 };
 
@@ -210,7 +292,7 @@ class TileExecution final : public Execution {
   bool packs_like(const Execution& other) const override {
     const TileLayout& l = static_cast<const TileExecution&>(other).layout_;
     return layout_.product == l.product && layout_.columns == l.columns &&
-           layout_.gathered == l.gathered;
+           layout_.gathered == l.gathered && layout_.offset_by_taps == l.offset_by_taps;
   }
 
   bool pack(const Weights& w, void* to, int workers) const override {
@@ -234,7 +316,7 @@ class TileExecution final : public Execution {
       run_as<std::int16_t>(operands, operands.bias, scratch, workers, interrupt);
     } else if (layout_.product != TileProduct::bytes) {
       run_as<float>(operands, operands.bias, scratch, workers, interrupt);
-    } else if (tile_offset(problem_, layout_.product) == 0) {
+    } else if (tile_offset(problem_, layout_.product) == 0 || layout_.offset_by_taps) {
       run_as<std::uint8_t>(operands, operands.bias, scratch, workers, interrupt);
     } else {
       const std::vector<std::int32_t> bias = packing_.offset_bias(operands);
@@ -246,8 +328,7 @@ class TileExecution final : public Execution {
   template <class S>
   void run_as(const Operands& operands, const void* bias, char* scratch, int workers,
               Interrupt& interrupt) const {
-    TileRunner<S> run(problem_, layout_, kernels_, operands, bias, packing_.panels(operands),
-                      packing_.allowed(operands), scratch, interrupt);
+    TileRunner<S> run(problem_, layout_, kernels_, operands, bias, packing_, scratch, interrupt);
     parallel_for(tasks(), workers,
                  [&run](std::int64_t index, int worker) noexcept { run.task(index, worker); });
   }

@@ -10,6 +10,9 @@
 namespace fastconv {
 namespace {
 
+// Elements of a row that lie so far apart are picked as they are cut.
+constexpr std::int64_t kMostPicked = 2;
+
 // x holds what is staged, whole elements apart.
 template <class S>
 bool holds_whole(const Problem& problem, const Tensor& x) {
@@ -67,13 +70,14 @@ bool TileStaging<S>::stage(const Tile& tile, S* room, char* to) const {
 template <class S>
 typename TileStaging<S>::Reading TileStaging<S>::choose_reading() const {
   if (layout_.gathered || !holds_whole<S>(problem_, x_)) return Reading::patch;
-  for (const Axis& a : problem_.axis)
-    if (a.stride != 1) return Reading::patch;
   if (!layout_.columns) {
-    const bool lies = x_.axis[2] == kElement || x_.channel == kElement;
+    const bool lies = x_.channel == kElement ||
+                      (x_.axis[2] == kElement && problem_.axis[2].stride <= kMostPicked);
     const bool plain = !problem_.padded() || problem_.border == Border::constant;
     return lies && plain ? Reading::rows : Reading::patch;
   }
+  for (const Axis& a : problem_.axis)
+    if (a.stride != 1) return Reading::patch;
   // Whole rows of planes. Tiles that run from row to row read them as one.
   const bool follows = !layout_.run.flat || x_.axis[1] == layout_.row_pitch() * kElement;
   return follows && x_.axis[2] == kElement && !problem_.padded() ? Reading::in_place
@@ -103,8 +107,9 @@ template <class S>
 void TileStaging<S>::cut_rows(const Tile& tile, const Patch& patch, char* to,
                               Extremes* extremes) const {
   const auto& [depth, height, width] = problem_.axis;
+  const auto& [pd, ph, pw] = patch.axis;
   TilePositionsArgs args{nullptr,
-                         x_.axis[2] / kElement,
+                         x_.axis[2] / kElement * width.stride,
                          x_.channel / kElement,
                          0,
                          patch.channels,
@@ -112,35 +117,52 @@ void TileStaging<S>::cut_rows(const Tile& tile, const Patch& patch, char* to,
                          layout_.part_bytes(),
                          tile_offset(problem_, layout_.product),
                          extremes};
-  if (args.channel != 1) args.position = 1;
+  if (args.channel != 1) args.position = width.stride;
   const BorderPosition border(*this, patch.channels, extremes);
   const auto fill = [&](std::int64_t position, std::int64_t count) {
     for (int s = 0; s < layout_.scheme.parts; ++s)
       for (std::int64_t p = position; p < position + count; ++p)
         std::memcpy(to + s * layout_.part_bytes() + p * 64, border.bytes + s * 64, 64);
   };
-  // Positions [inside, beyond) of a row lie in x.
-  const std::int64_t count = tile.size[2] + patch.axis[2].extent;
-  const std::int64_t from = tile.origin[2] - width.lo;
-  const std::int64_t inside = std::clamp<std::int64_t>(-from, 0, count);
-  const std::int64_t beyond = std::clamp<std::int64_t>(width.in - from, inside, count);
-  for (std::int64_t d = 0; d < tile.size[0] + patch.axis[0].extent; ++d) {
-    const std::int64_t slice = tile.origin[0] - depth.lo + d;
-    for (std::int64_t h = 0; h < tile.size[1] + patch.axis[1].extent; ++h) {
-      const std::int64_t line = tile.origin[1] - height.lo + h;
-      const std::int64_t row = d * layout_.slice_pitch() + h * layout_.row_pitch();
-      if (slice < 0 || slice >= depth.in || line < 0 || line >= height.in || beyond == inside) {
+  const std::int64_t count = tile.size[2] + pw.extent;
+  // Of one row of each of the phases that lie in it.
+  const auto cut_row = [&](std::int64_t slice, std::int64_t line, std::int64_t row) {
+    const bool outside = slice < 0 || slice >= depth.in || line < 0 || line >= height.in;
+    for (std::int64_t f = 0; f < pw.phases; ++f, row += layout_.phase_positions()) {
+      // Positions [inside, beyond) lie in x.
+      const std::int64_t from =
+          (tile.origin[2] + pw.first) * width.stride + pw.residue(f) - width.lo;
+      const auto up_to = [&](std::int64_t bound) {
+        return std::clamp<std::int64_t>(divide_up(bound - from, width.stride), 0, count);
+      };
+      const std::int64_t inside = from < 0 ? up_to(0) : 0;
+      const std::int64_t beyond = from < width.in ? std::max(up_to(width.in), inside) : inside;
+      if (outside || beyond == inside) {
         fill(row, count);
         continue;
       }
       fill(row, inside);
-      args.from =
-          first_channel(tile, patch) +
-          (slice * x_.axis[0] + line * x_.axis[1] + (from + inside) * x_.axis[2]) / kElement;
+      args.from = first_channel(tile, patch) + (slice * x_.axis[0] + line * x_.axis[1] +
+                                                (from + inside * width.stride) * x_.axis[2]) /
+                                                   kElement;
       args.to = to + (row + inside) * 64;
       args.positions = beyond - inside;
       kernels_.positions(args);
       fill(row + beyond, count - beyond);
+    }
+  };
+  std::int64_t block = 0;
+  for (std::int64_t fd = 0; fd < pd.phases; ++fd) {
+    for (std::int64_t fh = 0; fh < ph.phases;
+         ++fh, block += pw.phases * layout_.phase_positions()) {
+      for (std::int64_t d = 0; d < tile.size[0] + pd.extent; ++d) {
+        const std::int64_t slice =
+            (tile.origin[0] + pd.first + d) * depth.stride + pd.residue(fd) - depth.lo;
+        for (std::int64_t h = 0; h < tile.size[1] + ph.extent; ++h)
+          cut_row(slice,
+                  (tile.origin[1] + ph.first + h) * height.stride + ph.residue(fh) - height.lo,
+                  block + d * layout_.slice_pitch() + h * layout_.row_pitch());
+      }
     }
   }
 }

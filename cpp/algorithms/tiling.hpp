@@ -36,10 +36,10 @@ struct Machine {
   std::int64_t l1;
   std::int64_t l2;
   int threads;
-  bool splices;                             // lanes: a vector may go from one row to the next
-  bool halved = false;                      // outer: a tile of one vector is two of half the length
-  double tile_rate[kTileProducts] = {};     // TileKernels
-  bool tile_scattered[kTileProducts] = {};  // TileForm, of rows
+  bool splices;                            // lanes: a vector may go from one row to the next
+  bool halved = false;                     // outer: a tile of one vector is two of half the length
+  double tile_rate[kTileProducts] = {};    // TileKernels
+  int tile_scattered[kTileProducts] = {};  // TileForm, of rows
 };
 
 // A contiguous range of the reduction (in the order channel, kd, kh, kw) that is staged at once.

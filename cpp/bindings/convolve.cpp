@@ -27,6 +27,16 @@ bool is_exact_zero(const py::object& value) {
   return PyLong_CheckExact(value.ptr()) && PyObject_IsTrue(value.ptr()) == 0;
 }
 
+// Whether the same object always asks for the same type. (A class or an object of the caller's may
+// have an attribute `dtype`, which may change.)
+bool is_fixed_dtype(const py::object& dtype) {
+  if (dtype.is_none() || py::isinstance<py::dtype>(dtype) || PyUnicode_CheckExact(dtype.ptr()))
+    return true;
+  // NumPy's scalar types, unlike those of a `class` statement, are fixed.
+  return PyType_CheckExact(dtype.ptr()) &&
+         (reinterpret_cast<PyTypeObject*>(dtype.ptr())->tp_flags & Py_TPFLAGS_HEAPTYPE) == 0;
+}
+
 // Options, and what the latest call with them was prepared for: in a loop over arrays of one shape
 // a call costs no planning.
 class Spec {
@@ -40,17 +50,19 @@ class Spec {
     const Given given{as_array("x", x), as_array("w", w), as_bias(bias)};
     const KernelTable& kernels = active_kernels();
     const int threads = max_threads();
-    const bool plain = dtype.is_none() && is_exact_zero(fill_value);
+    const bool plain = is_fixed_dtype(dtype) && is_exact_zero(fill_value);
     std::shared_ptr<const Prepared> prepared;
     if (plain) {
       const std::lock_guard<std::mutex> lock(mutex_);
-      if (latest_ && latest_->serves(given, kernels, threads)) prepared = latest_;
+      if (latest_ && dtype.is(dtype_) && latest_->serves(given, kernels, threads))
+        prepared = latest_;
     }
     if (!prepared) {
       prepared = prepare(options_, given, fill_value, dtype, kernels, threads, Packing::each_call);
       if (plain) {
         const std::lock_guard<std::mutex> lock(mutex_);
         latest_ = prepared;
+        dtype_ = dtype;
       }
     }
     return execute(options_, *prepared, given.x, as_parameters(given, prepared->types), nullptr,
@@ -60,7 +72,8 @@ class Spec {
  private:
   const Options options_;
   std::mutex mutex_;
-  std::shared_ptr<const Prepared> latest_;  // of a call without dtype and fill_value
+  py::object dtype_;                        // that the latest call gave
+  std::shared_ptr<const Prepared> latest_;  // of a call without fill_value
 };
 
 // An array that has a shape and a type and no memory of its own.

@@ -369,6 +369,23 @@ struct SplitArgs {
   T* sums;             // MagnitudesArgs
 };
 
+// Pixels of a product that may lie anywhere, which are multiplied together: with the same steps, as
+// those at a border see fewer taps.
+struct TileBlock {
+  std::int32_t pixel;  // the first in TileBlocks::pixel
+  std::int32_t pixels;
+  std::int32_t order;  // the first in TileBlocks::order
+  std::int32_t steps;
+  std::int32_t kind;  // of TileProductArgs::begin
+};
+
+struct TileBlocks {
+  const TileBlock* block;
+  std::int64_t count;
+  const std::int32_t* pixel;  // of each block as many as one can have, the last repeated
+  const std::int32_t* order;  // steps
+};
+
 // Sums of the products of tiles (kernels/tile_portable.hpp has the picture). With positions as rows
 // of a tile, x and its offsets are positions of 64 bytes, and sums are [tiles][16][vectors][16]; as
 // columns, x and its offsets are whole tiles of sixteen, and sums are [vectors][16][tiles][16].
@@ -387,6 +404,13 @@ struct TileProductArgs {
   // The last steps have nothing but zeros behind so many words (of four bytes) of a position.
   std::int64_t short_steps = 0;
   std::int64_t words = 16;
+  // Where pixels may lie anywhere, how they go together; null: one after the other, with all steps.
+  const TileBlocks* blocks = nullptr;
+  // Of dot products: bytes from the sums of one pixel (as columns: output channel) to those of the
+  // next, or 0: as above; and what the sums of each output channel begin with, of each kind of
+  // blocks, or null.
+  std::int64_t pitch = 0;
+  const std::int32_t* begin = nullptr;
 };
 
 // Magnitudes of what was cut into parts, as the bits of floats.

@@ -19,7 +19,7 @@ constexpr TileKernels::Kernels kBytes = {nullptr,
 constexpr TileKernels::Kernels kShorts = {
     "AVX2 pairs of int16",
     {&dots_product<Pairs, TileProduct::shorts, true>, &integer_positions<TileProduct::shorts, true>,
-     &integer_weights<TileProduct::shorts, false>, true},
+     &integer_weights<TileProduct::shorts, false>, Pairs::words},
     {&dots_product<Pairs, TileProduct::shorts, false>,
      &integer_positions<TileProduct::shorts, false>, &integer_weights<TileProduct::shorts, true>},
     2.0};

@@ -12,7 +12,8 @@ namespace avx512_dots {
 template <TileProduct P>
 constexpr TileKernels::Kernels kernels(const char* name, double rate) {
   return {name,
-          {&dots_product<Dots, P, true>, &tile_positions<P, true>, &tile_weights<P, false>, true},
+          {&dots_product<Dots, P, true>, &tile_positions<P, true>, &tile_weights<P, false>,
+           Dots::words},
           {&dots_product<Dots, P, false>, &tile_positions<P, false>, &tile_weights<P, true>},
           rate};
 }

@@ -12,7 +12,7 @@ namespace avx512_pairs {
 constexpr TileKernels::Kernels kShorts = {
     "AVX-512 pairs of int16",
     {&dots_product<Pairs, TileProduct::shorts, true>, &tile_positions<TileProduct::shorts, true>,
-     &tile_weights<TileProduct::shorts, false>, true},
+     &tile_weights<TileProduct::shorts, false>, Pairs::words},
     {&dots_product<Pairs, TileProduct::shorts, false>, &tile_positions<TileProduct::shorts, false>,
      &tile_weights<TileProduct::shorts, true>},
     2.0};

@@ -12,7 +12,7 @@ namespace avx_vnni {
 template <TileProduct P>
 constexpr TileKernels::Kernels kernels(double rate) {
   return {"AVX-VNNI",
-          {&dots_product<Dots, P, true>, nullptr, nullptr, true},
+          {&dots_product<Dots, P, true>, nullptr, nullptr, Dots::words},
           {&dots_product<Dots, P, false>, nullptr, nullptr},
           rate};
 }

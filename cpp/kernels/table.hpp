@@ -133,8 +133,8 @@ struct TileForm {
   void (*product)(const TileProductArgs&);
   void (*positions)(const TilePositionsArgs&);
   void (*weights)(const TileWeightsArgs&);
-  // Rows: whether each pixel of a tile may lie anywhere (dot products broadcast it).
-  bool scattered = false;
+  // Rows: pixels of a block, where each may lie anywhere (dot products broadcast it), or 0.
+  int scattered = 0;
 };
 
 struct TileKernels {

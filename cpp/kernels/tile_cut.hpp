@@ -81,13 +81,25 @@ FASTCONV_INLINE void pair_words(const __m512 (&x)[2], Magnitudes& magnitudes, __
   }
 }
 
+// From the first to the last of so many elements, every second of which is meant.
+FASTCONV_INLINE __mmask32 every_second(__mmask16 first_lanes) {
+  const std::uint64_t edge = std::uint64_t{first_lanes} + 1;
+  return static_cast<__mmask32>(edge * edge / 2 - 1);
+}
+
 // Four channels of sixteen bytes each:
 //
 //   a0 .. a15 | b0 .. b15 | c0 .. c15 | d0 .. d15
 //   a0-3 b0-3 c0-3 d0-3 | a4-7 ...                    words exchanged between quarters
 //   a0 b0 c0 d0 a1 b1 ...                             bytes within them
-FASTCONV_INLINE __m512i integer_words(const WordSources<TileProduct::bytes>& from, __mmask16 mask) {
-  const auto load = [&](int i) { return _mm_maskz_loadu_epi8(mask, from.at[i]); };
+// Or of every second byte.
+FASTCONV_INLINE __m512i integer_words(const WordSources<TileProduct::bytes>& from, __mmask16 mask,
+                                      bool second) {
+  const auto load = [&](int i) {
+    if (!second) return _mm_maskz_loadu_epi8(mask, from.at[i]);
+    if (from.at[i] == reinterpret_cast<const std::uint8_t*>(kNoChannel)) return _mm_setzero_si128();
+    return _mm256_cvtepi16_epi8(_mm256_maskz_loadu_epi8(every_second(mask), from.at[i]));
+  };
   __m512i x = _mm512_castsi128_si512(load(0));
   x = _mm512_inserti32x4(x, load(1), 1);
   x = _mm512_inserti32x4(x, load(2), 2);
@@ -97,11 +109,25 @@ FASTCONV_INLINE __m512i integer_words(const WordSources<TileProduct::bytes>& fro
   const __m512i bytes = _mm512_set4_epi32(0x0f0b0703, 0x0e0a0602, 0x0d090501, 0x0c080400);
   return _mm512_shuffle_epi8(x, bytes);
 }
-FASTCONV_INLINE __m512i integer_words(const WordSources<TileProduct::shorts>& from,
-                                      __mmask16 mask) {
-  const __m512i low = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, from.at[0]));
-  const __m512i high = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, from.at[1]));
+FASTCONV_INLINE __m512i integer_words(const WordSources<TileProduct::shorts>& from, __mmask16 mask,
+                                      bool second) {
+  const auto load = [&](int i) {
+    if (!second) return _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, from.at[i]));
+    if (from.at[i] == kNoChannel) return _mm512_setzero_si512();
+    return _mm512_and_si512(_mm512_maskz_loadu_epi16(every_second(mask), from.at[i]),
+                            _mm512_set1_epi32(0xffff));
+  };
+  const __m512i low = load(0), high = load(1);
   return _mm512_or_si512(low, _mm512_slli_epi32(high, 16));
+}
+
+FASTCONV_INLINE __m512 load_lanes(const float* from, __mmask16 mask, bool second) {
+  if (!second) return _mm512_maskz_loadu_ps(mask, from);
+  const __mmask32 both = every_second(mask);
+  return _mm512_permutex2var_ps(
+      _mm512_maskz_loadu_ps(static_cast<__mmask16>(both), from),
+      _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30),
+      _mm512_maskz_loadu_ps(static_cast<__mmask16>(both >> 16), from + 16));
 }
 
 // Word `row` of sixteen lanes: positions from `p` on that lie side by side, or output channels.
@@ -110,15 +136,17 @@ FASTCONV_INLINE void cut_words(const TilePositionsArgs& a, std::int64_t p, int r
                                Magnitudes& magnitudes, __m512i (&words)[3]) {
   if constexpr (is_integer(P)) {
     const __m512i offset = _mm512_set1_epi32(static_cast<int>(offset_word(a.offset)));
-    words[0] = _mm512_xor_si512(integer_words(WordSources<P>(a, row, p), mask), offset);
+    words[0] =
+        _mm512_xor_si512(integer_words(WordSources<P>(a, row, p), mask, a.position == 2), offset);
   } else {
     __m512 x[2];
     FASTCONV_UNROLL
     for (int i = 0; i < 2; ++i) {
       const std::int64_t c = row * 2 + i;
-      x[i] = c < a.channels ? _mm512_maskz_loadu_ps(
-                                  mask, static_cast<const float*>(a.from) + a.channel_at(c) + p)
-                            : _mm512_setzero_ps();
+      x[i] = c < a.channels
+                 ? load_lanes(static_cast<const float*>(a.from) + a.channel_at(c) + p * a.position,
+                              mask, a.position == 2)
+                 : _mm512_setzero_ps();
     }
     pair_words<P>(x, magnitudes, words);
   }
@@ -281,6 +309,7 @@ void turned_weights(const TileWeightsArgs& a) {
   constexpr int kSide = kWordSide<P>;
   constexpr std::int64_t kMostWords = 256;
   const std::int64_t at_once = a.taps <= 16 ? 16 : 4;  // word rows
+  const std::int64_t slab = a.channels * a.taps * std::int64_t{sizeof(Integer<P>)};
   for (std::int64_t v = 0; v < a.vectors; ++v) {
     for (std::int64_t row = 0; row < 16; row += at_once) {
       // The terms of these rows, of which so many bytes are there.
@@ -296,6 +325,11 @@ void turned_weights(const TileWeightsArgs& a) {
                                : left <= 0 ? 0
                                            : (std::uint64_t{1} << left) - 1;
         avx512::F32 block[16];
+        // The next slab's part of these rows is read soon, too far on to be expected.
+        if (left > 0)
+          for (std::int64_t k = 0; k < 16; ++k)
+            FASTCONV_PREFETCH(from + (v * 16 + k) * a.pitch * std::int64_t{sizeof(Integer<P>)} +
+                              w * 4 + slab);
         for (std::int64_t k = 0; k < 16; ++k)
           block[k].v = _mm512_castsi512_ps(
               v * 16 + k < a.rows && left > 0
@@ -304,9 +338,15 @@ void turned_weights(const TileWeightsArgs& a) {
                         from + (v * 16 + k) * a.pitch * std::int64_t{sizeof(Integer<P>)} + w * 4)
                   : _mm512_setzero_si512());
         avx512::F32::transpose(block);
+        if (a.taps == 1) {
+          for (std::int64_t r = 0; r < 16; ++r)
+            block[r].store(reinterpret_cast<float*>(a.to + v * kTileBytes + r * 64));
+          break;
+        }
         FASTCONV_UNROLL
         for (int k = 0; k < 16; ++k) word[w + k] = block[k];
       }
+      if (a.taps == 1) continue;
       for (std::int64_t r = 0; r < at_once; ++r) {
         char* const to = a.to + v * kTileBytes + (row + r) * 64;
         for (std::int64_t tap = 0; tap < a.taps; ++tap) {

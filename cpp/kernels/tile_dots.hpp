@@ -13,6 +13,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "kernels/table.hpp"
 #include "simd/inline.hpp"
@@ -29,24 +30,44 @@ FASTCONV_INLINE void add_dots(V& acc, V x, V w) {
     V::add_bf16(acc, x, w);
 }
 
+// The steps of a block: those of `order`, or all.
+struct DotsSteps {
+  const std::int32_t* order;
+  std::int64_t count;
+
+  FASTCONV_INLINE std::int64_t operator[](std::int64_t s) const {
+    return order != nullptr ? order[s] : s;
+  }
+};
+
 // Words x Tiles of sixteen sums. `place`: where each of the words' pixels lies, or of the lanes'
-// each tile; x is read from there, w from one place on.
+// each tile; x is read from there, w from one place on. The sums of word k go to row[k].
 template <class V, TileProduct P, bool Rows, int Words, int Tiles>
-FASTCONV_NOINLINE void dots_block(const TileProductArgs& a, const std::int32_t* place,
-                                  const char* w, char* to) {
+FASTCONV_NOINLINE void dots_block(const TileProductArgs& a, DotsSteps steps,
+                                  const std::int32_t* place, const char* w, char* to,
+                                  std::int64_t pitch, const std::int32_t* begin,
+                                  const std::int32_t* row) {
   constexpr int kParts = 64 / V::bytes, kVectors = Tiles * kParts;  // of a tile's row; of all
   constexpr int kPlaces = Rows ? Words : Tiles;
   constexpr std::int64_t kUnit = Rows ? 64 : kTileBytes;
   const char* x[kPlaces];
   FASTCONV_UNROLL
-  for (int i = 0; i < kPlaces; ++i) x[i] = a.x + kUnit * place[i];
+  for (int i = 0; i < kPlaces; ++i) x[i] = a.x + kUnit * place[Rows ? row[i] : i];
   V acc[Words][kVectors];
   FASTCONV_UNROLL
   for (int k = 0; k < Words; ++k) {
     FASTCONV_UNROLL
-    for (int v = 0; v < kVectors; ++v) acc[k][v] = V::zero();
+    for (int v = 0; v < kVectors; ++v) {
+      if (begin == nullptr)
+        acc[k][v] = V::zero();
+      else
+        acc[k][v] = Rows ? V::load(reinterpret_cast<const char*>(begin) + v * V::bytes)
+                         : V::broadcast(begin[k]);
+    }
   }
-  for (std::int64_t s = 0; s < a.steps; ++s, w += a.vectors * kTileBytes) {
+  for (std::int64_t i = 0; i < steps.count; ++i) {
+    const std::int64_t s = Rows ? steps[i] : i;
+    const char* const filters = w + s * a.vectors * kTileBytes;
     const std::int64_t at = kUnit * a.step[s];
     const std::int64_t end = s < a.steps - a.short_steps ? 64 : 4 * a.words;
     for (std::int64_t g = 0; g < end; g += 4) {
@@ -54,14 +75,15 @@ FASTCONV_NOINLINE void dots_block(const TileProductArgs& a, const std::int32_t* 
       FASTCONV_UNROLL
       for (int v = 0; v < kVectors; ++v) {
         const int tile = v / kParts, part = v % kParts * V::bytes;
-        lanes[v] = V::load(Rows ? w + tile * kTileBytes + part + g * 16
+        lanes[v] = V::load(Rows ? filters + tile * kTileBytes + part + g * 16
                                 : x[Rows ? 0 : tile] + part + (at + g * 16));
         FASTCONV_IN_REGISTER(lanes[v].v);
       }
       FASTCONV_UNROLL
       for (int k = 0; k < Words; ++k) {
         int word;
-        __builtin_memcpy(&word, Rows ? x[Rows ? k : 0] + (at + g) : w + k * 64 + g, sizeof word);
+        __builtin_memcpy(&word, Rows ? x[Rows ? k : 0] + (at + g) : filters + k * 64 + g,
+                         sizeof word);
         V words = V::broadcast(word);
         FASTCONV_IN_REGISTER(words.v);
         FASTCONV_UNROLL
@@ -70,63 +92,100 @@ FASTCONV_NOINLINE void dots_block(const TileProductArgs& a, const std::int32_t* 
       }
     }
   }
-  const std::int64_t pitch = 64 * (Rows ? a.vectors : a.tiles);
   FASTCONV_UNROLL
   for (int k = 0; k < Words; ++k) {
+    char* const sums = to + (Rows ? row[k] : k) * pitch;
     FASTCONV_UNROLL
-    for (int v = 0; v < kVectors; ++v) acc[k][v].store(to + k * pitch + v * V::bytes);
+    for (int v = 0; v < kVectors; ++v) acc[k][v].store(sums + v * V::bytes);
   }
 }
 
-// Sixteen words, of which the first `count` matter.
-template <class V, TileProduct P, bool Rows, int Tiles>
-FASTCONV_INLINE void dots_of_tile(const TileProductArgs& a, const std::int32_t* place,
-                                  const char* w, char* to, std::int64_t count) {
-  constexpr int kWhole = kTileRows / V::words * V::words, kRest = kTileRows - kWhole;
-  const std::int64_t pitch = 64 * (Rows ? a.vectors : a.tiles);
-  // A few pixels at the end of a small picture (7 x 7: one) take half a block.
-  constexpr int kFew = V::words / 2;
-  int k = 0;
-  for (; k < kWhole && k < count; k += V::words) {
-    if constexpr (Rows) {
-      if (count - k <= kFew)
-        return dots_block<V, P, Rows, kFew, Tiles>(a, place + k, w, to + k * pitch);
-    }
-    dots_block<V, P, Rows, V::words, Tiles>(a, Rows ? place + k : place, Rows ? w : w + k * 64,
-                                            to + k * pitch);
-  }
-  if constexpr (kRest > 0)
-    if (k < count)
-      dots_block<V, P, Rows, kRest, Tiles>(a, Rows ? place + k : place, Rows ? w : w + k * 64,
-                                           to + k * pitch);
+// Pixels of a block, and what goes for all of them.
+struct DotsPixels {
+  const std::int32_t* pixel;
+  std::int64_t count;
+  DotsSteps steps;
+  std::int64_t pitch;
+  const std::int32_t* begin;
+};
+
+// In the narrowest tile that holds them; sixteen output channels from vector `v` on, or more.
+template <class V, TileProduct P, int Tiles, int Words = V::words>
+FASTCONV_INLINE void dots_of_pixels(const TileProductArgs& a, const DotsPixels& p, std::int64_t v) {
+  if constexpr (Words > V::words / 2)
+    if (p.count < Words) return dots_of_pixels<V, P, Tiles, Words - 1>(a, p, v);
+  dots_block<V, P, true, Words, Tiles>(
+      a, p.steps, a.tile, a.w + v * kTileBytes, static_cast<char*>(a.acc) + v * 64, p.pitch,
+      p.begin == nullptr ? nullptr : p.begin + v * kTileRows, p.pixel);
 }
 
-// Vectors of output channels, or tiles of pixels, go by two where one is a vector.
-template <class V, TileProduct P, bool Rows>
-FASTCONV_INLINE void dots_of_tiles(const TileProductArgs& a, const std::int32_t* place,
-                                   const char* w, char* to, std::int64_t count, bool two) {
+// Vectors of output channels go by two where one is a vector.
+template <class V, TileProduct P>
+FASTCONV_INLINE void dots_of_panel(const TileProductArgs& a, const DotsPixels& p) {
+  std::int64_t v = 0;
   if constexpr (V::bytes == 64)
-    if (two) return dots_of_tile<V, P, Rows, 2>(a, place, w, to, count);
-  dots_of_tile<V, P, Rows, 1>(a, place, w, to, count);
+    for (; v + 2 <= a.vectors; v += 2) dots_of_pixels<V, P, 2>(a, p, v);
+  for (; v < a.vectors; ++v) dots_of_pixels<V, P, 1>(a, p, v);
+}
+
+template <class V, TileProduct P>
+FASTCONV_INLINE void dots_by_rows(const TileProductArgs& a) {
+  const std::int64_t pitch = a.pitch != 0 ? a.pitch : 64 * a.vectors;
+  if (a.blocks != nullptr) {
+    const TileBlocks& all = *a.blocks;
+    for (std::int64_t i = 0; i < all.count; ++i) {
+      const TileBlock& block = all.block[i];
+      const std::int64_t begin = block.kind * a.vectors * kTileRows;
+      dots_of_panel<V, P>(a, {all.pixel + block.pixel,
+                              block.pixels,
+                              {all.order + block.order, block.steps},
+                              pitch,
+                              a.begin == nullptr ? nullptr : a.begin + begin});
+    }
+    return;
+  }
+  for (std::int64_t p = 0; p < a.pixels; p += V::words) {
+    std::int32_t pixel[V::words];
+    for (std::int64_t k = 0; k < V::words; ++k)
+      pixel[k] = static_cast<std::int32_t>(p + k < a.pixels ? p + k : a.pixels - 1);
+    dots_of_panel<V, P>(a, {pixel, a.pixels - p, {nullptr, a.steps}, pitch, a.begin});
+  }
+}
+
+// Sixteen output channels, of vector `v`, by one or two tiles of pixels from `t` on.
+template <class V, TileProduct P, int Tiles>
+FASTCONV_INLINE void dots_of_tile(const TileProductArgs& a, std::int64_t t, std::int64_t v) {
+  constexpr int kWhole = kTileRows / V::words * V::words, kRest = kTileRows - kWhole;
+  const std::int64_t pitch = a.pitch != 0 ? a.pitch : 64 * a.tiles;
+  const DotsSteps steps = {nullptr, a.steps};
+  const char* const w = a.w + v * kTileBytes;
+  char* const to = static_cast<char*>(a.acc) + v * kTileRows * pitch + t * 64;
+  const auto block = [&](auto words, int k) {
+    dots_block<V, P, false, decltype(words)::value, Tiles>(
+        a, steps, a.tile + t, w + k * 64, to + k * pitch, pitch,
+        a.begin == nullptr ? nullptr : a.begin + v * kTileRows + k, nullptr);
+  };
+  for (int k = 0; k < kWhole; k += V::words) block(std::integral_constant<int, V::words>(), k);
+  if constexpr (kRest > 0) block(std::integral_constant<int, kRest>(), kWhole);
+}
+
+// Tiles of pixels go by two where one is a vector.
+template <class V, TileProduct P>
+FASTCONV_INLINE void dots_by_columns(const TileProductArgs& a) {
+  std::int64_t t = 0;
+  if constexpr (V::bytes == 64)
+    for (; t + 2 <= a.tiles; t += 2)
+      for (std::int64_t v = 0; v < a.vectors; ++v) dots_of_tile<V, P, 2>(a, t, v);
+  for (; t < a.tiles; ++t)
+    for (std::int64_t v = 0; v < a.vectors; ++v) dots_of_tile<V, P, 1>(a, t, v);
 }
 
 template <class V, TileProduct P, bool Rows>
 void dots_product(const TileProductArgs& a) {
-  constexpr std::int64_t kAtOnce = V::bytes == 64 ? 2 : 1;
-  char* const acc = static_cast<char*>(a.acc);
-  if constexpr (Rows) {
-    for (std::int64_t t = 0; t < a.tiles; ++t)
-      for (std::int64_t v = 0; v < a.vectors; v += kAtOnce)
-        dots_of_tiles<V, P, true>(a, a.tile + t * kTileRows, a.w + v * kTileBytes,
-                                  acc + (t * kTileRows * a.vectors + v) * 64,
-                                  a.pixels - t * kTileRows, a.vectors - v >= 2);
-  } else {
-    for (std::int64_t t = 0; t < a.tiles; t += kAtOnce)
-      for (std::int64_t v = 0; v < a.vectors; ++v)
-        dots_of_tiles<V, P, false>(a, a.tile + t, a.w + v * kTileBytes,
-                                   acc + (v * kTileRows * a.tiles + t) * 64, kTileRows,
-                                   a.tiles - t >= 2);
-  }
+  if constexpr (Rows)
+    dots_by_rows<V, P>(a);
+  else
+    dots_by_columns<V, P>(a);
 }
 
 }  // namespace fastconv::FASTCONV_ISA_NAMESPACE

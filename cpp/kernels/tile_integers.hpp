@@ -31,8 +31,9 @@ struct WordSources {
     FASTCONV_UNROLL
     for (int i = 0; i < kWordSide<P>; ++i) {
       const std::int64_t c = row * kWordSide<P> + i;
-      at[i] = c < a.channels ? static_cast<const Integer<P>*>(a.from) + a.channel_at(c) + p
-                             : reinterpret_cast<const Integer<P>*>(kNoChannel);
+      at[i] = c < a.channels
+                  ? static_cast<const Integer<P>*>(a.from) + a.channel_at(c) + p * a.position
+                  : reinterpret_cast<const Integer<P>*>(kNoChannel);
     }
   }
 };
@@ -55,12 +56,20 @@ FASTCONV_INLINE void copy_few(const T* from, std::int64_t count, T* to) {
     to[0] = from[0];
 }
 
-// Of sixteen lanes, zeros behind the first `count`.
+// Of sixteen lanes, `step` elements apart, zeros behind the first `count`.
 template <TileProduct P>
-FASTCONV_INLINE void make_words(WordSources<P> from, std::int64_t count, std::uint32_t offset,
-                                std::uint32_t* to) {
+FASTCONV_INLINE void make_words(WordSources<P> from, std::int64_t count, std::int64_t step,
+                                std::uint32_t offset, std::uint32_t* to) {
   Integer<P> few[kWordSide<P>][kTileRows];
-  if (count < kTileRows) {
+  if (step != 1) {
+    FASTCONV_UNROLL
+    for (int i = 0; i < kWordSide<P>; ++i) {
+      const bool there = from.at[i] != reinterpret_cast<const Integer<P>*>(kNoChannel);
+      for (int l = 0; l < kTileRows; ++l)
+        few[i][l] = l < count && there ? from.at[i][l * step] : Integer<P>(0);
+      from.at[i] = few[i];
+    }
+  } else if (count < kTileRows) {
     FASTCONV_UNROLL
     for (int i = 0; i < kWordSide<P>; ++i) {
       for (Integer<P>& x : few[i]) x = 0;
@@ -110,7 +119,7 @@ void integer_positions(const TilePositionsArgs& a) {
     alignas(64) std::uint32_t words[4][kTileRows];
     for (int row = 0; row < rows; ++row) {
       std::uint32_t* const at = words[row % 4];
-      make_words<P>(WordSources<P>(a, row, p), count, offset, at);
+      make_words<P>(WordSources<P>(a, row, p), count, a.position, offset, at);
       if constexpr (!Turned) {
         __builtin_memcpy(a.to + p * 64 + row * 64, at, 64);
       } else {

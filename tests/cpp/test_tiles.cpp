@@ -186,7 +186,7 @@ std::vector<float> multiply(const TileKernels& kernels, TileProduct p, const Inp
                          std::nanf(""));
   // Where pixels may lie anywhere, each says where it does.
   std::vector<std::int32_t> places = tiles;
-  if ((kernels[p].*form).scattered) {
+  if ((kernels[p].*form).scattered != 0) {
     places.clear();
     for (const std::int32_t t : tiles)
       for (int i = 0; i < kTileRows; ++i) places.push_back(t + i);
