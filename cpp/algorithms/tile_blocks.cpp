@@ -9,7 +9,7 @@ namespace fastconv {
 namespace {
 
 // What a block costs beside its products, in cycles: sums are begun with and stored.
-constexpr double kBlock = 50;
+constexpr double kBlock = 100;
 // Classes of rows times those of columns; neighbours are joined where there are more.
 constexpr std::size_t kMostClasses = 36;
 constexpr std::size_t kMostListed = 1 << 16;  // pixels of all lists

@@ -19,6 +19,9 @@ constexpr std::int64_t kMinOffsets =
     32;  // input channels: sums of offsets cost less than they save
 constexpr std::int64_t kMinChannelsLast = 8;  // fewer are turned faster from planes
 
+// What it takes others to widen an integer of the input, from planes or with channels last.
+constexpr double kWiden = 0.3, kWidenLast = 1;
+
 // Halves the depth, the height, at last the width.
 bool shrink(Index3& box, std::int64_t least) {
   if (box[0] * box[1] * box[2] < 2 * least) return false;
@@ -161,8 +164,8 @@ std::int64_t words_of(std::int64_t channels, TileProduct product, bool scattered
 
 // In cycles, for sixteen output pixels: sixteen output channels multiply a word by dot products, or
 // sixteen words by AMX, in sixteen. A term of integers is gathered in one, of floats in some for
-// each part; a word of a position is cut in eight. No rate comes in, so that AMX and the plain
-// loops sum floats in one order.
+// each part; a word of a position is cut in eight, an element staged in a fifth of one. No rate
+// comes in, so that AMX and the plain loops sum floats in one order.
 bool gathers(const Problem& problem, TileProduct product, bool scattered) {
   const TileScheme& scheme = scheme_of(product);
   if (problem.taps() == 1 || problem.in_channels >= scheme.channels) return false;
@@ -172,10 +175,14 @@ bool gathers(const Problem& problem, TileProduct product, bool scattered) {
   const double term = is_integer(product) ? 1 : 2 + 2 * scheme.parts;
   const std::int64_t words = words_of(problem.in_channels, product, scattered);
   double cut = 20 + 8 * real(words) * scheme.parts;
-  for (const Axis& a : problem.axis) cut *= real(std::min(a.stride, a.kernel));
+  double staged = 3 * real(problem.in_channels);  // what is gathered from
+  for (const Axis& a : problem.axis) {
+    cut *= real(std::min(a.stride, a.kernel));
+    staged *= real(std::min(a.stride, a.kernel));
+  }
   const double apart = cut + word * panels * real(problem.taps() * words);
   const double gathered = word * panels * real(words_of(problem.terms(), product, scattered)) +
-                          term * real(problem.terms()) + 20;
+                          term * real(problem.terms()) + staged + 20;
   return gathered < 0.9 * apart;
 }
 
@@ -442,7 +449,14 @@ double tile_cost(const Problem& problem, TileProduct product, const Machine& mac
   const double each = problem.channels_last ? last : columns ? kLanesPass : kOuterTranspose;
   const double store = each * vectors / terms;
   const double weights = problem.keeps_weights ? 0.0 : 14.0 * element * vectors / pixels;
-  return multiply + staging + store + weights;
+  // All others widen narrow integers first.
+  double widening = 0;
+  if (is_integer(product) && size_of(problem.x_type) == staged_size(product)) {
+    widening = (problem.channels_last ? kWidenLast : kWiden) / (pixels * real(problem.taps()));
+    for (const Axis& a : problem.axis)
+      widening *= real(std::min(a.in, a.out * std::min(a.stride, a.kernel)));
+  }
+  return multiply + staging + store + weights - widening;
 }
 
 TileLayout make_tile_layout(const Problem& problem, TileProduct product, const Tensor& x,

@@ -65,11 +65,15 @@ FASTCONV_NOINLINE void dots_block(const TileProductArgs& a, DotsSteps steps,
                          : V::broadcast(begin[k]);
     }
   }
+  // Read anew for each step: GCC keeps what the inner loop leaves no registers for in those of
+  // vectors, and moves it back and forth. (Of one vector, whose steps are short, that is faster.)
+  const TileProductArgs* all = &a;
   for (std::int64_t i = 0; i < steps.count; ++i) {
+    if constexpr (Tiles == 2) FASTCONV_OPAQUE_POINTER(all);
     const std::int64_t s = Rows ? steps[i] : i;
-    const char* const filters = w + s * a.vectors * kTileBytes;
-    const std::int64_t at = kUnit * a.step[s];
-    const std::int64_t end = s < a.steps - a.short_steps ? 64 : 4 * a.words;
+    const char* const filters = w + s * all->vectors * kTileBytes;
+    const std::int64_t at = kUnit * all->step[s];
+    const std::int64_t end = s < all->steps - all->short_steps ? 64 : 4 * all->words;
     for (std::int64_t g = 0; g < end; g += 4) {
       V lanes[kVectors];
       FASTCONV_UNROLL
