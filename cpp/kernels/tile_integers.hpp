@@ -28,6 +28,13 @@ struct WordSources {
   const Integer<P>* at[kWordSide<P>];
 
   FASTCONV_INLINE WordSources(const TilePositionsArgs& a, int row, std::int64_t p) {
+    if (a.term == nullptr && (row + 1) * kWordSide<P> <= a.channels) {
+      const auto* from =
+          static_cast<const Integer<P>*>(a.from) + p * a.position + row * kWordSide<P> * a.channel;
+      FASTCONV_UNROLL
+      for (int i = 0; i < kWordSide<P>; ++i, from += a.channel) at[i] = from;
+      return;
+    }
     FASTCONV_UNROLL
     for (int i = 0; i < kWordSide<P>; ++i) {
       const std::int64_t c = row * kWordSide<P> + i;
