@@ -97,6 +97,23 @@ def test_dtype_follows_same_kind_casting(x_dtype, dtype):
             fc.conv1d(x, w, dtype=dtype)
 
 
+def test_calls_in_turn_with_one_dtype_and_another():
+    """What a call keeps for the next one of its shapes goes by the dtype as well."""
+
+    class Changing:
+        dtype = np.dtype(np.int32)
+
+    x, w = np.full((1, 2, 5, 5), 200, np.uint8), np.full((3, 2, 3, 3), 3, np.uint8)
+    wanted = [np.int32, np.int64, None, "int32", np.dtype("int16"), np.int32, ">i4", "int64"]
+    for dtype in wanted * 2:
+        got = fc.conv2d(x, w, dtype=dtype)
+        assert got.dtype == (np.uint8 if dtype is None else np.dtype(dtype).newbyteorder("="))
+        assert (got == np.array(200 * 3 * 18).astype(got.dtype)).all()
+    for dtype in (np.int32, np.int64):
+        Changing.dtype = np.dtype(dtype)
+        assert fc.conv2d(x, w, dtype=Changing).dtype == dtype
+
+
 def test_dtype_of_out_must_be_that_of_the_result():
     x, w = np.ones((1, 2, 5), np.float32), np.ones((3, 2, 2), np.float32)
     for dtype in ("float64", "float16", "int32", "complex64"):

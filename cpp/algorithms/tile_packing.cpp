@@ -102,37 +102,40 @@ void TilePacking::for_each_slab(std::int64_t panel, char* at, Pack pack) const {
   }
 }
 
-// The weights' sums: their products with one pixel, a tap at a time.
-void TilePacking::add_offsets_of_taps(const char* panel, std::int64_t first, std::int64_t count,
-                                      std::int64_t vectors, std::int32_t* to) const {
-  const std::int64_t taps = problem_.taps();
-  const auto steps = static_cast<std::int64_t>(layout_.step.size());
+// What reads a pixel of nothing but offsets: all steps, or those of a tap and then of the next.
+struct TilePacking::OffsetSteps {
+  std::int64_t taps;
+  std::vector<std::int32_t> zero, order;
+};
+
+TilePacking::OffsetSteps TilePacking::offset_steps() const {
+  OffsetSteps steps{layout_.offset_by_taps ? problem_.taps() : 1, {}, {}};
+  if (!layout_.scattered || offset() == 0) return steps;
+  const auto count = static_cast<std::int64_t>(layout_.step.size());
+  steps.zero.resize(layout_.step.size());
+  for (std::int64_t tap = 0; tap < steps.taps; ++tap)
+    for (std::int64_t s = tap; s < count; s += steps.taps)
+      steps.order.push_back(static_cast<std::int32_t>(s));
+  return steps;
+}
+
+// The products of a panel with such a pixel.
+void TilePacking::multiply_offset(const OffsetSteps& steps, const char* panel, std::int64_t first,
+                                  std::int64_t count, std::int64_t vectors,
+                                  std::int32_t* to) const {
   alignas(64) char pixel[64];
   std::memset(pixel, offset(), sizeof pixel);
-  const std::vector<std::int32_t> step(static_cast<std::size_t>(steps), 0);
-  const std::int32_t place[1] = {0}, first_pixel[64] = {};
-  std::vector<std::int32_t> order;
+  const std::int32_t place[1] = {0}, same_pixel[16] = {};
+  const auto all = static_cast<std::int32_t>(steps.order.size());
+  const std::int32_t each = all / static_cast<std::int32_t>(steps.taps);
   std::int32_t sums[kTileVectors * kTileRows];
-  for (std::int64_t tap = 0; tap < taps; ++tap) {
-    order.clear();
-    for (std::int64_t s = tap; s < steps; s += taps) order.push_back(static_cast<std::int32_t>(s));
-    const TileBlock block = {0, 1, 0, static_cast<std::int32_t>(order.size()), 0};
-    const TileBlocks blocks = {&block, 1, first_pixel, order.data()};
-    tile_form(kernels_, layout_)
-        .product({pixel,
-                  0,
-                  place,
-                  1,
-                  1,
-                  step.data(),
-                  steps,
-                  panel,
-                  vectors,
-                  sums,
-                  {},
-                  layout_.short_steps,
-                  layout_.words,
-                  &blocks});
+  for (std::int64_t tap = 0; tap < steps.taps; ++tap) {
+    const TileBlock block = {0, 1, static_cast<std::int32_t>(tap) * each, each, 0};
+    const TileBlocks blocks = {&block, 1, same_pixel, steps.order.data()};
+    const TileProductArgs product = {pixel,         0,      place,   1,    1,  steps.zero.data(),
+                                     all,           panel,  vectors, sums, {}, layout_.short_steps,
+                                     layout_.words, &blocks};
+    tile_form(kernels_, layout_).product(product);
     for (std::int64_t k = 0; k < count; ++k)
       to[tap * channels() + first + k] =
           static_cast<std::int32_t>(0u - static_cast<std::uint32_t>(sums[k]));
@@ -151,6 +154,7 @@ bool TilePacking::pack_integers(const Weights& w, char* to, int workers) const {
   const std::unique_ptr<std::int32_t[]> wide(
       new std::int32_t[dense ? 0 : static_cast<std::size_t>(terms * workers)]);
   const auto pack_one = tile_form(kernels_, layout_).weights;
+  const OffsetSteps offset_pixel = offset_steps();
   for_each_panel(to, workers, [&](std::int64_t group, std::int64_t panel, char* at, int worker) {
     const std::int64_t first = group * problem_.out_channels + panel * shape_.panel;
     const std::int64_t count = shape_.channels(panel);
@@ -178,9 +182,9 @@ bool TilePacking::pack_integers(const Weights& w, char* to, int workers) const {
                 nullptr, count, pitch});
     });
     if (offset() == 0) return;
-    if (layout_.offset_by_taps)
-      return add_offsets_of_taps(at, first, count, shape_.width(panel) / kTileRows,
-                                 reinterpret_cast<std::int32_t*>(to + 64));
+    if (layout_.scattered)
+      return multiply_offset(offset_pixel, at, first, count, shape_.width(panel) / kTileRows,
+                             reinterpret_cast<std::int32_t*>(to + 64));
     auto* const offsets = reinterpret_cast<std::int32_t*>(to + 64) + first;
     for (std::int64_t k = 0; k < count; ++k) {
       std::uint32_t sum = 0;

@@ -52,8 +52,10 @@ class TilePacking {
   std::int64_t offsets() const {
     return offset() == 0 ? 0 : channels() * (layout_.offset_by_taps ? problem_.taps() : 1);
   }
-  void add_offsets_of_taps(const char* panel, std::int64_t first, std::int64_t count,
-                           std::int64_t vectors, std::int32_t* to) const;
+  struct OffsetSteps;
+  OffsetSteps offset_steps() const;
+  void multiply_offset(const OffsetSteps& steps, const char* panel, std::int64_t first,
+                       std::int64_t count, std::int64_t vectors, std::int32_t* to) const;
 
   // Terms as the slabs take them: of all taps in one, or a tap at a time.
   std::int64_t tile_taps() const { return layout_.gathered ? 1 : problem_.taps(); }
