@@ -8,8 +8,8 @@
 namespace fastconv {
 namespace {
 
-// What a block costs beside its products, in cycles: sums are begun with and stored.
-constexpr double kBlock = 100;
+// What a block, and each step of it, cost beside the products, in cycles.
+constexpr double kBlock = 100, kStep = 10;
 // Classes of rows times those of columns; neighbours are joined where there are more.
 constexpr std::size_t kMostClasses = 36;
 constexpr std::size_t kMostListed = 1 << 16;  // pixels of all lists
@@ -147,11 +147,12 @@ TileBlockList TileBlockLists::make(const Problem& problem, const Shape& shape,
   // Joined as long as that is cheaper.
   const std::int64_t least = shape.at_once / 2;
   const double tap = 2.0 * static_cast<double>(shape.words);
+  const double step = kStep * static_cast<double>(shape.slabs);
   const auto cost = [&](std::int64_t pixels, const TapRange& r, const TapRange& c) {
     const std::int64_t blocks = divide_up(pixels, shape.at_once);
     const std::int64_t each = std::max(divide_up(pixels, blocks), least);
-    return static_cast<double>(blocks) *
-           (kBlock + tap * static_cast<double>(each * slices.count() * r.count() * c.count()));
+    const auto taps = static_cast<double>(slices.count() * r.count() * c.count());
+    return static_cast<double>(blocks) * (kBlock + taps * (step + tap * static_cast<double>(each)));
   };
   std::vector<Group> groups;
   for (const Strip& r : down)

@@ -140,11 +140,12 @@ FASTCONV_INLINE void dots_by_rows(const TileProductArgs& a) {
     for (std::int64_t i = 0; i < all.count; ++i) {
       const TileBlock& block = all.block[i];
       const std::int64_t begin = block.kind * a.vectors * kTileRows;
-      dots_of_panel<V, P>(a, {all.pixel + block.pixel,
-                              block.pixels,
-                              {all.order + block.order, block.steps},
-                              pitch,
-                              a.begin == nullptr ? nullptr : a.begin + begin});
+      dots_of_panel<V, P>(
+          a, {all.pixel + block.pixel,
+              block.pixels,
+              {block.steps == a.steps ? nullptr : all.order + block.order, block.steps},
+              pitch,
+              a.begin == nullptr ? nullptr : a.begin + begin});
     }
     return;
   }

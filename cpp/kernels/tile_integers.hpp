@@ -72,8 +72,12 @@ FASTCONV_INLINE void make_words(WordSources<P> from, std::int64_t count, std::in
     FASTCONV_UNROLL
     for (int i = 0; i < kWordSide<P>; ++i) {
       const bool there = from.at[i] != reinterpret_cast<const Integer<P>*>(kNoChannel);
-      for (int l = 0; l < kTileRows; ++l)
-        few[i][l] = l < count && there ? from.at[i][l * step] : Integer<P>(0);
+      if (there && step == 2 && count >= kTileRows) {
+        pick_every_second(from.at[i], few[i]);
+      } else {
+        for (int l = 0; l < kTileRows; ++l)
+          few[i][l] = l < count && there ? from.at[i][l * step] : Integer<P>(0);
+      }
       from.at[i] = few[i];
     }
   } else if (count < kTileRows) {
@@ -193,6 +197,21 @@ FASTCONV_INLINE void weight_words(const TileWeightsArgs& a, std::int64_t first, 
   }
 }
 
+// The same with one tap: squares of four words are turned.
+template <TileProduct P>
+FASTCONV_INLINE void turn_weights(const TileWeightsArgs& a, std::int64_t first, char* to) {
+  const auto* const from = static_cast<const Integer<P>*>(a.from);
+  for (std::int64_t k = 0; k < kTileRows; k += 4) {
+    alignas(64) std::uint32_t rows[4][kTileRows] = {};
+    for (std::int64_t i = 0; i < 4; ++i)
+      if (first + k + i < a.rows)
+        __builtin_memcpy(rows[i], from + (first + k + i) * a.pitch,
+                         static_cast<std::size_t>(a.channels) * sizeof *from);
+    for (int word = 0; word < kTileRows; word += 4)
+      turn_words(rows, word, to + word * 64 + k * 4, 64);
+  }
+}
+
 template <TileProduct P, bool Turned>
 void integer_weights(const TileWeightsArgs& a) {
   constexpr std::int64_t kChannels = kTileSchemes[static_cast<int>(P)].channels;
@@ -212,6 +231,8 @@ void integer_weights(const TileWeightsArgs& a) {
           __builtin_memcpy(to + tap * a.vectors * kTileBytes + k * 64, channel, 64);
         }
       }
+    } else if (a.taps == 1) {
+      turn_weights<P>(a, v * kTileRows, to);
     } else {
       for (int row = 0; row < 16; ++row) weight_words<P>(a, v * kTileRows, row, to + row * 64);
     }
