@@ -9,7 +9,7 @@ namespace fastconv {
 namespace {
 
 // What a block, and each step of it, cost beside the products, in cycles.
-constexpr double kBlock = 100, kStep = 10;
+constexpr double kBlock = 100, kStep = 15;
 // Classes of rows times those of columns; neighbours are joined where there are more.
 constexpr std::size_t kMostClasses = 36;
 constexpr std::size_t kMostListed = 1 << 16;  // pixels of all lists
@@ -146,7 +146,8 @@ TileBlockList TileBlockLists::make(const Problem& problem, const Shape& shape,
 
   // Joined as long as that is cheaper.
   const std::int64_t least = shape.at_once / 2;
-  const double tap = 2.0 * static_cast<double>(shape.words);
+  const double tap =
+      (problem.out_channels > kTileRows ? 2.0 : 1.0) * static_cast<double>(shape.words);
   const double step = kStep * static_cast<double>(shape.slabs);
   const auto cost = [&](std::int64_t pixels, const TapRange& r, const TapRange& c) {
     const std::int64_t blocks = divide_up(pixels, shape.at_once);

@@ -438,7 +438,11 @@ double tile_cost(const Problem& problem, TileProduct product, const Machine& mac
   const double multiply =
       vectors / rate * words * scheme.channels / 16 / terms * made * (far ? 1.7 : 1.0);
   const double element = is_integer(product) ? 0.3 : 1.0;
-  const double channels = real(round_up(problem.in_channels, scheme.channels));
+  // Where bytes do as well, pairs of int16 are not the cheaper for being fewer in a position.
+  const bool bytes_do =
+      product == TileProduct::shorts && takes_integers(problem, TileProduct::bytes);
+  const int granule = scheme_of(bytes_do ? TileProduct::bytes : product).channels;
+  const double channels = real(round_up(problem.in_channels, granule));
   double staging =
       (columns ? 0.25 : 0.4) * (1 + scheme.parts) * positions * channels / (pixels * terms);
   if (gathered) staging = 0.25 * (1 + scheme.parts) * real(tiles * kTileRows) / pixels;
