@@ -288,6 +288,15 @@ inline __m512i _mm512_xor_si512(__m512i a, __m512i b) { return a ^ b; }
 inline __m128i _mm_maskz_loadu_epi8(__mmask16 m, const void* p) { return emu512::maskz_load<__m128i, std::uint8_t>(m, p); }
 inline __m256i _mm256_maskz_loadu_epi16(__mmask16 m, const void* p) { return emu512::maskz_load<__m256i, std::uint16_t>(m, p); }
 inline __m512i _mm512_maskz_loadu_epi8(__mmask64 m, const void* p) { return emu512::maskz_load<__m512i, std::uint8_t>(m, p); }
+inline __m256i _mm256_maskz_loadu_epi8(__mmask32 m, const void* p) { return emu512::maskz_load<__m256i, std::uint8_t>(m, p); }
+inline __m512i _mm512_maskz_loadu_epi16(__mmask32 m, const void* p) { return emu512::maskz_load<__m512i, std::uint16_t>(m, p); }
+inline __m128i _mm_setzero_si128() { return __m128i{}; }
+inline __m128i _mm256_cvtepi16_epi8(__m256i a) {
+  __m128i r;
+  for (int i = 0; i < 16; ++i)
+    reinterpret_cast<std::uint8_t*>(&r)[i] = reinterpret_cast<std::uint8_t*>(&a)[2 * i];
+  return r;
+}
 inline __m512i _mm512_castsi128_si512(__m128i v) { return __m512i{v[0], v[1]}; }
 inline __m512i _mm512_inserti32x4(__m512i a, __m128i b, int at) {
   a[2 * at] = b[0];
@@ -302,6 +311,12 @@ inline __m512i _mm512_permutexvar_epi32(__m512i index, __m512i a) {
   emu512::Elements<std::uint32_t, __m512i> r, from(a), at(index);
   for (int i = 0; i < 16; ++i) r[i] = from[static_cast<int>(at[i] & 15)];
   return r.vector();
+}
+inline __m512 _mm512_permutex2var_ps(__m512 a, __m512i index, __m512 b) {
+  emu512::Elements<std::uint32_t, __m512i> at(index);
+  __m512 r;
+  for (int i = 0; i < 16; ++i) r[i] = (at[i] & 16) != 0 ? b[at[i] & 15] : a[at[i] & 15];
+  return r;
 }
 inline __m512i _mm512_shuffle_epi8(__m512i a, __m512i control) {
   emu512::Elements<std::uint8_t, __m512i> r, from(a), at(control);
