@@ -169,7 +169,7 @@ def test_explain_of_a_plan_is_that_of_the_call():
 
 
 def test_a_plan_may_choose_what_only_pays_once_weights_are_packed(no_tiles):
-    x, w = normal(1, 256, 9, 9), normal(256, 256, 3, 3)
+    x, w = normal(1, 256, 6, 6), normal(256, 256, 3, 3)
     assert fc.explain(x, w).algorithm == "direct"
     layer = fc.Conv2d(w)
     assert layer.explain(x.shape).algorithm == "winograd"

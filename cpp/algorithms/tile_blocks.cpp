@@ -68,7 +68,8 @@ TapRange taps_seen(const Axis& axis, std::int64_t o) {
 
 bool border_adds_nothing(const Problem& problem) {
   if (!problem.padded() || problem.border != Border::constant) return false;
-  return problem.compute == Compute::i32 ? problem.fill[0].i32 == 0 : problem.fill[0].f32 == 0;
+  if (problem.compute == Compute::i32) return problem.fill[0].i32 == 0;
+  return problem.fill[0].f32 == 0 && (!problem.complex || problem.fill[1].f32 == 0);
 }
 
 double share_seen(const Problem& problem) {
