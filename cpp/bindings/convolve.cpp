@@ -179,7 +179,8 @@ class Layer {
   class Packed {
    public:
     explicit Packed(std::int64_t bytes) : memory_(new char[static_cast<std::size_t>(bytes) + 64]) {
-      prefer_huge_pages(memory_.get(), static_cast<std::size_t>(bytes));
+      if (static_cast<std::size_t>(bytes) >= 2 * kHugePage)
+        prefer_huge_pages(memory_.get(), static_cast<std::size_t>(bytes));
     }
     char* data() const {
       const auto at = reinterpret_cast<std::uintptr_t>(memory_.get());

@@ -11,14 +11,13 @@
 
 namespace fastconv {
 
-// From here on huge pages are asked for, as NumPy does.
-inline constexpr std::size_t kLeastHuge = std::size_t{4} << 20;
+inline constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
-// To be called before the memory is written. A refusal costs time alone.
+// To be called before the memory is written, where there is a whole huge page in it. A refusal
+// costs time alone.
 inline void prefer_huge_pages([[maybe_unused]] void* data, [[maybe_unused]] std::size_t bytes) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
   constexpr std::uintptr_t kPage = 4096;
-  if (bytes < kLeastHuge) return;
   const auto first = reinterpret_cast<std::uintptr_t>(data);
   const std::uintptr_t page = (first + kPage - 1) / kPage * kPage;
   static_cast<void>(madvise(reinterpret_cast<void*>(page), first + bytes - page, MADV_HUGEPAGE));

@@ -10,7 +10,8 @@
 namespace fastconv {
 namespace {
 
-constexpr std::size_t kHugePage = std::size_t{2} << 20;
+// From here on huge pages are asked for, as NumPy does.
+constexpr std::size_t kLeastHuge = std::size_t{4} << 20;
 constexpr std::size_t kLine = 64;
 
 std::size_t alignment_of(std::size_t bytes) {
@@ -30,7 +31,7 @@ void* allocate(std::size_t bytes) {
   const std::uintptr_t first = (begin + alignment - 1) / alignment * alignment;
   void* const data = reinterpret_cast<void*>(first);
   static_cast<void**>(data)[-1] = memory;
-  prefer_huge_pages(data, bytes);
+  if (bytes >= kLeastHuge) prefer_huge_pages(data, bytes);
   return data;
 }
 

@@ -8,16 +8,24 @@
 namespace fastconv {
 namespace {
 
+// What fills half a huge page gets a whole one: lines of small pages, anywhere in memory, share the
+// sets of L2 unevenly (512 -> 512, 3x3 on 7 x 7, 3 MB: 4 % of a call, 6 % of a plan).
+std::size_t alignment_of(std::size_t bytes) {
+  return bytes >= kHugePage / 2 ? kHugePage : Scratch::kAlignment;
+}
+
 char* allocate(std::size_t bytes) {
-  // Rounding up to the alignment inside operator new must not wrap.
-  if (bytes > static_cast<std::size_t>(PTRDIFF_MAX) - Scratch::kAlignment) throw std::bad_alloc();
-  void* const data = ::operator new(bytes, std::align_val_t{Scratch::kAlignment});
-  prefer_huge_pages(data, bytes);
+  const std::size_t alignment = alignment_of(bytes);
+  // Rounding up must not wrap.
+  if (bytes > static_cast<std::size_t>(PTRDIFF_MAX) - alignment) throw std::bad_alloc();
+  const std::size_t all = (bytes + alignment - 1) / alignment * alignment;
+  void* const data = ::operator new(all, std::align_val_t{alignment});
+  if (alignment == kHugePage) prefer_huge_pages(data, all);
   return static_cast<char*>(data);
 }
 
-void deallocate(char* data) noexcept {
-  ::operator delete(data, std::align_val_t{Scratch::kAlignment});
+void deallocate(char* data, std::size_t bytes) noexcept {
+  ::operator delete(data, std::align_val_t{alignment_of(bytes)});
 }
 
 struct Cache {
@@ -32,7 +40,7 @@ struct Cache {
   }
   void release() noexcept {
     if (in_use) return;
-    deallocate(data);
+    deallocate(data, size);
     data = nullptr;
     size = 0;
   }
@@ -70,7 +78,7 @@ Scratch::~Scratch() {
   if (cached_) {
     cache.in_use = false;
   } else {
-    deallocate(data_);
+    deallocate(data_, size_);
   }
 }
 
