@@ -332,7 +332,8 @@ void register_half(const KernelTable& table) {
 
 // Those that the processor has instructions for.
 void register_tiles(const KernelTable& table) {
-  constexpr const char* kNames[kTileProducts] = {"six", "four", "three", "one", "bytes", "shorts"};
+  constexpr const char* kNames[kTileProducts] = {"six", "four",  "halves", "three",
+                                                 "one", "bytes", "shorts"};
   for (int i = 0; i < kTileProducts; ++i) {
     const auto p = static_cast<TileProduct>(i);
     if ((*table.tiles)[p].rate == 0) continue;
