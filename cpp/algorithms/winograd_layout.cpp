@@ -120,7 +120,7 @@ double cost_of(const Problem& problem, const Machine& machine, WinogradTile tile
   const std::int64_t phases =
       std::min(axis[1].dilation, axis[1].out) * std::min(axis[2].dilation, axis[2].out);
   const double pack = fine ? 11.0 : 7.0;
-  // Beyond L2, where products hide most of it.
+  // In units of L2; from further away products hide most of it.
   const double bytes = points * blocks * terms * static_cast<double>(problem.out_channels) *
                        machine.element / static_cast<double>(machine.l2);
   double read = bytes <= 1 ? 0.5 : 1.0;
@@ -128,7 +128,7 @@ double cost_of(const Problem& problem, const Machine& machine, WinogradTile tile
   // GFLOP/s, 162 by tap_product).
   if (!problem.keeps_weights && (blocks > 1 || axis[0].kernel > 1) && bytes > 1)
     read = bytes <= 8 ? 3.0 : bytes <= 12 ? 5.0 : 8.0;
-  // Products of four tiles do not (512 -> 512 on 4 x 4: 470 to 730 us, 570 by tap_product).
+  // The products of few tiles hide none (512 -> 512 on 4 x 4: 470 to 730 us, 570 by tap_product).
   if (bytes > 8 &&
       problem.out_pixels() < machine.pixels * shape.rows.outputs * shape.columns.outputs)
     read = 4.0;

@@ -179,7 +179,7 @@ class Layer {
   class Packed {
    public:
     explicit Packed(std::int64_t bytes) : memory_(new char[static_cast<std::size_t>(bytes) + 64]) {
-      if (static_cast<std::size_t>(bytes) >= 2 * kHugePage)
+      if (static_cast<std::size_t>(bytes) >= kLeastHuge)
         prefer_huge_pages(memory_.get(), static_cast<std::size_t>(bytes));
     }
     char* data() const {

@@ -144,8 +144,8 @@ FASTCONV_INLINE void outer_tile(const OuterArgs<typename V::value_type>& a, std:
 }
 
 // Shares requests out among the tiles of a call. Few of them go out between two tiles; many would
-// stop the next tile until most have come, and take turns with its products instead, a line of each
-// of four streams at a time (16 tiles of Winograd's algorithm, 512 channels, weights in L3: 79
+// stop the next tile until most have come, and take turns with its products instead, a line
+// of each stream at a time (16 tiles of Winograd's algorithm, 512 channels, weights in L3: 79
 // GFLOP/s between tiles, 110 in turns; 128 tiles: 1 % slower in turns).
 template <int Streams>
 class Prefetcher {

@@ -12,6 +12,8 @@
 namespace fastconv {
 
 inline constexpr std::size_t kHugePage = std::size_t{2} << 20;
+// From here on plain memory asks for them, as NumPy's does.
+inline constexpr std::size_t kLeastHuge = 2 * kHugePage;
 
 // To be called before the memory is written, where there is a whole huge page in it. A refusal
 // costs time alone.

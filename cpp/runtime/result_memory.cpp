@@ -10,8 +10,6 @@
 namespace fastconv {
 namespace {
 
-// From here on huge pages are asked for, as NumPy does.
-constexpr std::size_t kLeastHuge = std::size_t{4} << 20;
 constexpr std::size_t kLine = 64;
 
 std::size_t alignment_of(std::size_t bytes) {
