@@ -185,7 +185,7 @@ class Builder {
 
   // Whether the threads, each taking the next task when it is done with one, end at about the same
   // time. Tasks may differ: that of the last pixels is often small.
-  bool is_balanced() const {
+  bool is_balanced(double idle) const {
     std::vector<std::int64_t> busy(static_cast<std::size_t>(machine_.threads));
     std::int64_t all = 0;
     for (std::int64_t unit = 0; unit < problem_.batch * problem_.groups; ++unit) {
@@ -200,8 +200,7 @@ class Builder {
       }
     }
     const std::int64_t last = *std::max_element(busy.begin(), busy.end());
-    constexpr double kIdle = 1.06;
-    return static_cast<double>(last * machine_.threads) <= kIdle * static_cast<double>(all);
+    return static_cast<double>(last * machine_.threads) <= (1 + idle) * static_cast<double>(all);
   }
 
   // What a task holds at a time stays in a half of L2: the patch of a chunk and the sums.
@@ -219,7 +218,9 @@ class Builder {
     layout_.panels_per_task = std::clamp<std::int64_t>(budget / each, 1, total);
     layout_.panels_per_task = divide_up(total, divide_up(total, layout_.panels_per_task));
     const std::int64_t threads = machine_.threads;
-    while (threads > 1 && count_tasks() < 4 * threads && !is_balanced()) {
+    // Tasks of fewer rows copy the same pixels again, so that they must gain more.
+    while (threads > 1 && count_tasks() < 4 * threads &&
+           !is_balanced(layout_.panels_per_task > 1 ? 0.03 : 0.06)) {
       if (layout_.panels_per_task > 1) {
         layout_.panels_per_task = divide_up(layout_.panels_per_task, 2);
         continue;

@@ -153,7 +153,7 @@ class WinogradRun {
     box.last_panel = task.last_panel;
     index = task.box;
     Index3 at;
-    for (int a = 2; a >= 0; --a) at[a] = next(layout_.boxes[a]) * layout_.tiles[a];
+    for (int a = 2; a >= 0; --a) at[a] = next(layout_.boxes[a]);
     for (int a = 2; a >= 1; --a) box.phase[a] = next(layout_.phases[a]);
     box.tile.group = next(problem_.groups);
     box.tile.image = index;
@@ -161,8 +161,9 @@ class WinogradRun {
     for (int a = 0; a < 3; ++a) {
       const Axis& axis = problem_.axis[a];
       const std::int64_t out = a == 0 ? axis.out : phase_outputs(axis, box.phase[a]);
-      box.tile.origin[a] = std::min(at[a] * outputs[a], out);
-      box.tile.size[a] = std::min(layout_.tiles[a] * outputs[a], out - box.tile.origin[a]);
+      const std::int64_t end = std::min(layout_.first_tile(a, at[a] + 1) * outputs[a], out);
+      box.tile.origin[a] = std::min(layout_.first_tile(a, at[a]) * outputs[a], out);
+      box.tile.size[a] = end - box.tile.origin[a];
       box.tiles[a] = divide_up(box.tile.size[a], outputs[a]);
     }
     return box;

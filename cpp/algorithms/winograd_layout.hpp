@@ -54,8 +54,9 @@ struct WinogradLayout {
   WinogradAxis rows, columns;
   bool channels_last = false;
   Index3 phases = {1, 1, 1};  // of the dilation
-  Index3 tiles = {1, 1, 1};   // of a box: depth (not tiled), rows, columns
-  Index3 boxes = {1, 1, 1};   // of the largest phase
+  Index3 all = {1, 1, 1};     // tiles of the largest phase: depth (not tiled), rows, columns
+  Index3 boxes = {1, 1, 1};   // that share them: their sizes differ by one at most
+  Index3 tiles = {1, 1, 1};   // of the largest box
   std::int64_t slices = 1;    // input slices of a box
   PanelTasks tasks;
   std::int64_t panels_at_once = 1;
@@ -112,6 +113,7 @@ struct WinogradLayout {
   std::int64_t chain(std::int64_t count) const { return divide_up(count, divide_up(count, block)); }
   std::int64_t plane() const { return tiles[1] * tiles[2]; }
   std::int64_t tile_count() const { return tiles[0] * plane(); }
+  std::int64_t first_tile(int a, std::int64_t box) const { return box * all[a] / boxes[a]; }
   std::int64_t box_count() const { return boxes[0] * boxes[1] * boxes[2]; }
   std::int64_t all_boxes(const Problem& p) const {
     return p.batch * p.groups * phases[1] * phases[2] * box_count();

@@ -42,18 +42,21 @@ bool are_whole_numbers(const T* row, std::int64_t count, std::int64_t step) {
 template <class T>
 WinogradPanel<T>::WinogradPanel(const Problem& problem, const WinogradLayout& layout,
                                 const PanelShape& shape, const KernelTable& kernels,
-                                const Weights& w, std::int64_t group, std::int64_t panel)
+                                const Weights& w, std::int64_t group, std::int64_t panel,
+                                std::int64_t first_lane, std::int64_t count)
     : problem_(problem),
       layout_(layout),
       kernels_(kernels),
       w_(w),
       group_(group),
       width_(shape.width(panel)),
-      channels_(shape.channels(panel)),
       lanes_(kernels.set<T>().lanes),
+      begin_(first_lane),
+      end_(std::min(first_lane + count, width_)),
+      channels_(std::min(shape.channels(panel), end_)),
       vectors_{shape.out_channels, lanes_, lanes_},
       first_vector_(panel * shape.panel / lanes_) {
-  std::fill_n(whole_, channels_, problem.algorithm == Algorithm::automatic);
+  std::fill_n(whole_, kMaxWidth, problem.algorithm == Algorithm::automatic);
 }
 
 template <class T>
@@ -67,7 +70,7 @@ void WinogradPanel<T>::transform(std::int64_t first, std::int64_t count,
   const std::int64_t taps = problem_.taps(), at_once = channels_at_once(problem_);
   for (std::int64_t c = 0; c < count; c += at_once) {
     const std::int64_t some = std::min(at_once, count - c);
-    for (std::int64_t lane = 0; lane < width_; lane += lanes_) {
+    for (std::int64_t lane = begin_; lane < end_; lane += lanes_) {
       pack_panel<T>(kernels_, problem_, w_, vectors_, group_, first_vector_ + lane / lanes_,
                     taps * (first + c), taps * some, rows);
       transform_rows(rows, c, some, frequency, u + lane, sums_ + sums_of(lane));
@@ -80,7 +83,7 @@ void WinogradPanel<T>::transform(std::int64_t first, std::int64_t count,
 template <class T>
 bool WinogradPanel<T>::suits() const {
   const double terms = static_cast<double>(problem_.terms());
-  for (std::int64_t k = 0; k < channels_; ++k) {
+  for (std::int64_t k = begin_; k < channels_; ++k) {
     const T* const sums = sums_ + sums_of(k) + k % lanes_;
     const Spread spread = {sums[0], sums[lanes_], terms, terms};
     if ((whole_[k] && sums[0] != 0) ||
@@ -137,14 +140,20 @@ bool pack_as(const Problem& problem, const WinogradLayout& layout, const PanelSh
   const std::int64_t each = WinogradPanel<T>::rows_elements(problem);
   const std::unique_ptr<T[]> buffer(new T[static_cast<std::size_t>(each * workers)]);
   std::atomic<bool> suitable{true};
-  parallel_for(
-      problem.groups * shape.panels(), workers, [&](std::int64_t index, int worker) noexcept {
-        WinogradPanel<T> panel(problem, layout, shape, kernels, w, index / shape.panels(),
-                               index % shape.panels());
-        panel.transform(0, problem.in_channels, layout.u_frequency.data(),
-                        buffer.get() + worker * each, static_cast<T*>(to) + index * layout.u_panel);
-        if (!panel.suits()) suitable.store(false, std::memory_order_relaxed);
-      });
+  // Vectors of a panel lie side by side, so that it is packed whole where there are enough.
+  const std::int64_t panels = problem.groups * shape.panels();
+  const std::int64_t lanes =
+      panels % workers == 0 || panels > 4 * workers ? shape.panel : kernels.set<T>().lanes;
+  const std::int64_t parts = divide_up(shape.panel, lanes);
+  parallel_for(panels * parts, workers, [&](std::int64_t index, int worker) noexcept {
+    const std::int64_t at = index / parts, first_lane = index % parts * lanes;
+    if (first_lane >= shape.width(at % shape.panels())) return;
+    WinogradPanel<T> panel(problem, layout, shape, kernels, w, at / shape.panels(),
+                           at % shape.panels(), first_lane, lanes);
+    panel.transform(0, problem.in_channels, layout.u_frequency.data(), buffer.get() + worker * each,
+                    static_cast<T*>(to) + at * layout.u_panel);
+    if (!panel.suits()) suitable.store(false, std::memory_order_relaxed);
+  });
   return suitable.load(std::memory_order_relaxed);
 }
 

@@ -42,13 +42,15 @@ inline constexpr double kMinEqualTerms = 32;
 bool pack_winograd(const Problem& problem, const WinogradLayout& layout, const PanelShape& shape,
                    const KernelTable& kernels, const Weights& w, void* to, int workers);
 
-// One panel of them, some channels at a time.
+// One panel of them, or `count` of its lanes (whole vectors), some channels at a time.
 template <class T>
 class WinogradPanel {
  public:
+  static constexpr std::int64_t kMaxWidth = 64;
+
   WinogradPanel(const Problem& problem, const WinogradLayout& layout, const PanelShape& shape,
                 const KernelTable& kernels, const Weights& w, std::int64_t group,
-                std::int64_t panel);
+                std::int64_t panel, std::int64_t first_lane = 0, std::int64_t count = kMaxWidth);
 
   // Of the buffer that weights go through.
   static std::int64_t rows_elements(const Problem& problem);
@@ -61,8 +63,6 @@ class WinogradPanel {
   bool suits() const;
 
  private:
-  static constexpr std::int64_t kMaxWidth = 64;
-
   void transform_rows(const T* rows, std::int64_t channel, std::int64_t count,
                       const std::int64_t* frequency, T* u, T* sums) const;
   std::int64_t sums_of(std::int64_t lane) const { return lane / lanes_ * 2 * lanes_; }
@@ -71,8 +71,10 @@ class WinogradPanel {
   const WinogradLayout& layout_;
   const KernelTable& kernels_;
   const Weights& w_;
-  const std::int64_t group_, width_, channels_, lanes_;
-  const PanelShape vectors_;  // of output channels
+  const std::int64_t group_, width_, lanes_;
+  const std::int64_t begin_, end_;  // lanes that are packed
+  const std::int64_t channels_;     // the last of them that has a channel, and one
+  const PanelShape vectors_;        // of output channels
   const std::int64_t first_vector_;
   T sums_[2 * kMaxWidth] = {};  // of each vector: of magnitudes, of squares
   bool whole_[kMaxWidth];       // numbers

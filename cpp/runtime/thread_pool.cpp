@@ -32,10 +32,13 @@ namespace {
 
 constexpr int kMostThreads = 1024;
 
-// A thread looks for work, or for the end of the work, this long before it sleeps. Waking a
-// sleeping thread costs some 50 microseconds on a virtual machine; layers of a network follow each
-// other faster than that.
-constexpr std::chrono::microseconds kSpin{25};
+// Waking a sleeping thread costs some 50 microseconds on a virtual machine, 15 of them the waker's.
+// So a worker looks for work this long after the end of a job, since the layers of a network follow
+// each other faster than that, and while others still work on one; a caller looks for the end of
+// its workers' last tasks. After kAlone they do so only if nobody else wants the CPU.
+constexpr std::chrono::microseconds kSpin{100};
+constexpr std::chrono::microseconds kMostSpin{2000};
+constexpr std::chrono::microseconds kAlone{25};
 
 // Threads that are kept off the caller's CPU when they wake, a microsecond each; of more, one that
 // is late is no great loss.
@@ -57,17 +60,22 @@ void relax() {
 #endif
 }
 
-// Spins until done() or the time is over; says whether it was done().
-template <class Done>
-bool spin_until(Done done) {
-  const auto end = std::chrono::steady_clock::now() + kSpin;
-  do {
+// Spins until done(), or until kSpin has passed since going_on(); says whether it was done().
+template <class Done, class GoingOn>
+bool spin_until(Done done, GoingOn going_on) {
+  using Clock = std::chrono::steady_clock;
+  const auto begin = Clock::now();
+  auto last = begin;
+  for (;;) {
     for (int i = 0; i < 32; ++i) {
       if (done()) return true;
       relax();
     }
-  } while (std::chrono::steady_clock::now() < end);
-  return false;
+    const auto now = Clock::now();
+    if (going_on()) last = now;
+    if (now - last > kSpin || now - begin > kMostSpin) return false;
+    if (now - begin > kAlone) std::this_thread::yield();
+  }
 }
 
 // Rounding and flushing modes are the caller's on every worker.
@@ -195,7 +203,7 @@ class Pool {
     while (!state_.compare_exchange_weak(state, state & ~(0xffffu * kOnePlace))) {
     }
     const auto left = [this] { return inside_of(state_.load()) == 0; };
-    if (left() || spin_until(left)) return;
+    if (left() || spin_until(left, [] { return true; })) return;
     std::unique_lock lock(mutex_);
     waiting_.store(true);
     done_.wait(lock, left);
@@ -207,7 +215,9 @@ class Pool {
   // The life of a thread of the pool.
   void serve() noexcept {
     for (;;) {
-      if (!places_open() && !spin_until([this] { return places_open(); })) sleep();
+      if (!places_open() && !spin_until([this] { return places_open(); },
+                                        [this] { return busy_.load(std::memory_order_relaxed); }))
+        sleep();
       enter();
     }
   }
