@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fastconv as fc
-from reference import absolute, conv, gamma
+from reference import absolute, conv, gamma, per_axis
 from test_accuracy import CHANCE, rms, sequential_fma
 
 UNIT = 2.0**-24
@@ -54,6 +54,16 @@ def test_against_the_reference(isa, size, dilation, padding, precision, layout, 
 
 
 KERNELS = [
+    ((2, 2), 1),
+    ((1, 2), 1),
+    ((2, 3), 1),
+    ((3, 3), 2),  # a block of one tap in each axis
+    ((3, 3), (1, 2)),
+    ((3, 2), (2, 1)),
+    ((1, 3), 2),
+    ((4, 4), 2),
+    ((5, 5), 2),  # three taps and two
+    ((3, 5), 2),
     ((3, 4), 1),
     ((4, 4), 1),
     ((5, 5), 1),
@@ -66,18 +76,26 @@ KERNELS = [
 ]
 
 
+def fewest_channels(kernel, stride):
+    """Of those that the algorithm takes."""
+    three = kernel[1] == 3 and per_axis(stride, 2)[1] == 1
+    terms = 288 if kernel[0] > 1 else 96 if three else 144
+    return -(-terms // (kernel[0] * kernel[1]))
+
+
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("precision", ["highest", "high"])
 @pytest.mark.parametrize(("kernel", "stride"), KERNELS)
 def test_other_kernels_are_sums_of_small_blocks(isa, kernel, stride, precision, layout):
-    x, w, bias = normal(1, 40, 23, 38), normal(21, 40, *kernel), normal(21)
+    channels = max(40, fewest_channels(kernel, stride))
+    x, w, bias = normal(1, channels, 23, 38), normal(21, channels, *kernel), normal(21)
     options = {"stride": stride, "padding": (1, 0)}
     given = x if layout == "NCHW" else np.ascontiguousarray(np.moveaxis(x, 1, -1))
     got = fc.conv2d(
         given, w, bias, algorithm="winograd", precision=precision, layout=layout, **options
     )
     got = got if layout == "NCHW" else np.moveaxis(got, -1, 1)
-    terms = 40 * kernel[0] * kernel[1]
+    terms = channels * kernel[0] * kernel[1]
     bound = gamma(terms + 2, UNIT) if precision == "highest" else 2.0**-15
     s = absolute(x, w, bias, **options)
     assert (np.abs(got - conv(x, w, bias, **options)) <= bound * s).all()
@@ -89,7 +107,8 @@ def test_other_kernels_are_sums_of_small_blocks(isa, kernel, stride, precision, 
 @pytest.mark.parametrize("relu", [False, True])
 @pytest.mark.parametrize(
     ("channels", "kernel", "stride"),
-    [(32, k, s) for k, s in KERNELS] + [(12, (5, 5), 1), (18, (4, 4), 1)],
+    [(max(32, fewest_channels(k, s)), k, s) for k, s in KERNELS]
+    + [(fewest_channels(k, s), k, s) for k, s in KERNELS],
 )
 def test_the_error_is_that_of_a_sum_in_order(channels, kernel, stride, relu):
     x, w = normal(1, channels, 34, 34), normal(16, channels, *kernel)
@@ -141,7 +160,8 @@ def test_other_types(dtype):
 @pytest.mark.parametrize(("kernel", "stride"), [((3, 3), 1), *KERNELS])
 def test_an_output_reads_no_more_than_its_window(isa, kernel, stride):
     """Where a window holds zeros alone the result is zero, whatever lies beside it."""
-    x, w = normal(1, 40, 30, 40), normal(9, 40, *kernel)
+    channels = max(40, fewest_channels(kernel, stride))
+    x, w = normal(1, channels, 30, 40), normal(9, channels, *kernel)
     x[:, :, :, 11:25] = 0
     x[:, :, 3:15] = 0
     got = fc.conv2d(x, w, stride=stride, padding=4, algorithm="winograd")
@@ -169,7 +189,8 @@ def test_heavy_layers_choose_it(no_tiles):
     x, w = normal(1, 64, 56, 56), normal(64, 64, 3, 3)
     assert chosen(x, w, padding=1) == "winograd"
     assert chosen(x, normal(64, 64, 5, 5), padding=2) == "winograd"
-    assert chosen(x, w, padding=1, stride=2) == "direct"
+    assert chosen(x, w, padding=1, stride=2) == "winograd"
+    assert chosen(x[..., :14, :14], w, padding=1, stride=2) == "direct"
     assert chosen(x.astype(np.int32), w.astype(np.int32), padding=1) == "direct"
     assert chosen(normal(1, 3, 56, 56), normal(64, 3, 3, 3)) == "direct"
 
@@ -177,15 +198,17 @@ def test_heavy_layers_choose_it(no_tiles):
 @pytest.mark.parametrize(
     ("x", "w", "options", "why"),
     [
-        ((1, 40, 9, 9), (8, 40, 1, 1), {}, "three taps"),
-        ((1, 40, 9, 9), (8, 40, 2, 3), {}, "three taps"),
-        ((1, 40, 9, 9), (8, 40, 3, 3), {"stride": 2}, "three taps"),
+        ((1, 40, 9, 9), (8, 40, 1, 1), {}, "two taps"),
+        ((1, 40, 9, 9), (8, 40, 2, 2), {"stride": 2}, "two taps"),
+        ((1, 40, 9, 9), (8, 40, 1, 3), {"stride": (1, 4)}, "stride"),
         ((1, 40, 9, 99), (8, 40, 1, 65), {}, "too long"),
         ((1, 40, 9, 9), (8, 40, 3, 3), {"stride": 3}, "stride"),
         ((1, 40, 9, 9), (8, 40, 5, 5), {"stride": 2, "dilation": 2}, "stride and dilation"),
         ((1, 40, 3, 9), (8, 40, 3, 3), {}, "one output"),
         ((1, 8, 9, 9), (8, 8, 3, 3), {}, "too few input channels"),
         ((1, 11, 9, 9), (8, 11, 5, 5), {}, "too few input channels"),
+        ((1, 31, 9, 9), (8, 31, 3, 3), {"stride": 2}, "too few input channels"),
+        ((1, 71, 9, 9), (8, 71, 1, 2), {}, "too few input channels"),
     ],
 )
 def test_what_it_cannot_compute_it_refuses(x, w, options, why):
@@ -241,7 +264,10 @@ HARD = {
 }
 
 
-@pytest.mark.parametrize(("kernel", "stride"), [((3, 3), 1), ((6, 6), 2), ((5, 5), 1), ((1, 3), 1)])
+@pytest.mark.parametrize(
+    ("kernel", "stride"),
+    [((3, 3), 1), ((3, 3), 2), ((6, 6), 2), ((5, 5), 1), ((5, 5), 2), ((1, 3), 1)],
+)
 @pytest.mark.parametrize("weights", sorted(HARD))
 @pytest.mark.parametrize("inputs", sorted(HARD))
 def test_the_bound_holds_whatever_the_magnitudes(inputs, weights, kernel, stride):

@@ -97,6 +97,8 @@ class WinogradRun {
   }
 
  private:
+  using InputKernel = void (*)(const WinogradInputArgs<T>&);
+
   struct Box {
     Tile tile;  // in outputs of the phase
     Index3 tiles = {1, 1, 1};
@@ -219,14 +221,14 @@ class WinogradRun {
       add_spread(sums, rows * lattice.count[2], spread);
       for_each_lattice(
           row, [&](std::int64_t q) { return q % step * l.split + q / step; },
-          [&](std::int64_t index, WinogradInputArgs<T>& args) {
+          [&](std::int64_t index, InputKernel kernel, WinogradInputArgs<T>& args) {
             args.blocks = divide_up(box.tiles[2] + l.columns.most_shift, kernels_.lanes);
             for (std::int64_t d = 0; d < lattice.count[0]; ++d) {
               for (std::int64_t h = 0; h < box.tiles[1] + l.rows.most_shift; ++h) {
                 args.x = pad.split + (d * lattice.count[1] + h * l.rows.step()) * row;
                 args.v = pad.v + index * l.lattice + (c * l.slices + d) * l.grid() +
                          h * l.grid_columns();
-                transforms_.input(args);
+                kernel(args);
               }
             }
           });
@@ -247,7 +249,7 @@ class WinogradRun {
     add_spread(sums, lattice.count[0] * lattice.count[1] * row, spread);
     for_each_lattice(
         row, [&](std::int64_t q) { return q * l.pitch; },
-        [&](std::int64_t index, WinogradInputArgs<T>& args) {
+        [&](std::int64_t index, InputKernel kernel, WinogradInputArgs<T>& args) {
           args.blocks = l.pitch / kernels_.lanes;
           for (std::int64_t d = 0; d < lattice.count[0]; ++d) {
             for (std::int64_t h = 0; h < box.tiles[1] + l.rows.most_shift; ++h) {
@@ -256,7 +258,7 @@ class WinogradRun {
                          w * l.columns.step() * l.pitch;
                 args.v =
                     pad.v + index * l.lattice + (d * l.grid() + h * l.grid_columns() + w) * l.pitch;
-                transforms_.input(args);
+                kernel(args);
               }
             }
           }
@@ -264,8 +266,8 @@ class WinogradRun {
     return spread;
   }
 
-  // Calls run(index, arguments) for each transformed input; `row` lies between two rows of the
-  // staged one, and column(q) is where its column q lies.
+  // Calls run(index, kernel, arguments) for each transformed input; `row` lies between two rows of
+  // the staged one, and column(q) is where its column q lies.
   template <class Column, class Run>
   void for_each_lattice(std::int64_t row, Column column, Run run) const {
     const WinogradAxis &rows = layout_.rows, &columns = layout_.columns;
@@ -274,11 +276,12 @@ class WinogradRun {
     args.row = row_at;
     args.column = column_at;
     args.frequency = layout_.frequency;
-    for (const std::int64_t h : rows.lattices) {
-      for (int i = 0; i < rows.tile.points; ++i) row_at[i] = (h + i * rows.stride) * row;
-      for (const std::int64_t w : columns.lattices) {
-        for (int j = 0; j < columns.tile.points; ++j) column_at[j] = column(w + j * columns.stride);
-        run(index++, args);
+    for (const WinogradLattice& h : rows.lattices) {
+      for (int i = 0; i < rows.reads(h); ++i) row_at[i] = (h.offset + i * rows.stride) * row;
+      for (const WinogradLattice& w : columns.lattices) {
+        for (int j = 0; j < columns.reads(w); ++j)
+          column_at[j] = column(w.offset + j * columns.stride);
+        run(index++, transforms_.input[h.narrow][w.narrow], args);
       }
     }
   }
@@ -358,8 +361,9 @@ class WinogradRun {
           d = end;
         }
         m += layout_.points() * layout_.m_frequency;
-        interrupt_.work_done(worker, layout_.terms[0].slice / problem_.in_channels * part.channels *
-                                         problem_.axis[0].kernel * shape_.width(p) * box.count());
+        interrupt_.work_done(worker, layout_.terms[layout_.kind(f)].slice / problem_.in_channels *
+                                         part.channels * problem_.axis[0].kernel * shape_.width(p) *
+                                         box.count());
       }
       if (interrupt_.stop_requested()) return;
     }
@@ -376,8 +380,6 @@ class WinogradRun {
     const bool all = part.channels == problem_.in_channels;
     const std::int64_t from = all ? slices.first * terms.slice : part.first_channel;
     const std::int64_t to = all ? slices.last * terms.slice : from + part.channels;
-    // No block has a product here.
-    if (from == to) return static_cast<void>(std::fill_n(m + first * width, count * width, T(0)));
     const std::int64_t step = layout_.chain(to - from);
     const T* const u = weights(pad, box.tile.group, panel, f) - (all ? 0 : from * width);
     for (std::int64_t t = from; t < to; t += step) {

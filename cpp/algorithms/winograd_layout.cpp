@@ -10,9 +10,10 @@
 namespace fastconv {
 namespace {
 
-// Products of an output, for each tap that a tile takes, below which a sum in order has the smaller
-// error, post-activation inputs included: 32 channels of 3 x 3, 12 of 5 x 5.
-constexpr std::int64_t kMinTermsPerTap = 32;
+// Products of an output below which a sum in order has the smaller error, post-activation inputs
+// included: 32 channels of 3 x 3, 12 of 5 x 5; of three taps in a row, and of others (20 channels
+// of five: 1.04 times the error).
+constexpr std::int64_t kMinTermsOfPlanes = 288, kMinTermsOfThree = 96, kMinTermsOfRows = 144;
 // Terms of one chain: the products of a transform weigh more than those of a plain sum, so chains
 // are shorter (7 x 7 after a ReLU, 16 channels: 0.85 of the error of a sum in order with chains of
 // 256, 0.55 with 64).
@@ -34,6 +35,13 @@ bool is_tiled(const Axis& axis) { return axis.kernel > 1; }
 // Of the positions phase, phase + stride, ... of a kernel.
 std::int64_t taps_of_phase(const Axis& axis, std::int64_t phase) {
   return divide_up(axis.kernel - phase, axis.stride);
+}
+
+// Whether each phase of the stride has the taps of a block, one of them those of a whole one.
+bool has_blocks(const Axis& axis, const WinogradAxisShape& tile) {
+  const std::int64_t phases = std::min(axis.stride, axis.kernel);
+  return taps_of_phase(axis, 0) >= tile.taps &&
+         taps_of_phase(axis, phases - 1) >= tile.taps - (tile.narrow < 0 ? 0 : 1);
 }
 
 // The share of products that a tile makes beyond the edge of the output, of which each phase of the
@@ -94,7 +102,7 @@ double cost_of(const Problem& problem, const Machine& machine, WinogradTile tile
   const WinogradShape& shape = shape_of(tile);
   for (const int a : {1, 2}) {
     const WinogradAxisShape& s = a == 1 ? shape.rows : shape.columns;
-    if ((s.outputs > 1) != is_tiled(axis[a])) return kNever;
+    if ((s.outputs > 1) != is_tiled(axis[a]) || !has_blocks(axis[a], s)) return kNever;
     if (a == 2 && axis[a].stride * s.outputs > kMostPhases) return kNever;
   }
   const WinogradAxis rows = WinogradAxis::make(axis[1], shape.rows);
@@ -105,14 +113,15 @@ double cost_of(const Problem& problem, const Machine& machine, WinogradTile tile
   const double taps = static_cast<double>(axis[1].kernel * axis[2].kernel);
   const double products = static_cast<double>(rows.products() * columns.products());
   const double blocks = static_cast<double>(rows.blocks.size() * columns.blocks.size());
-  const double lattices = static_cast<double>(rows.lattices.size() * columns.lattices.size());
+  const double weights_of_term = static_cast<double>(rows.weights() * columns.weights());
+  const double inputs = static_cast<double>(rows.inputs() * columns.inputs());
   const double vectors = static_cast<double>(divide_up(problem.out_channels, machine.lanes));
   const double terms = static_cast<double>(problem.in_channels * axis[0].kernel);
   const double multiply = 1.1 * idle(problem, machine, shape) * seen_slices(problem) * vectors *
                           products / (taps * area);
   const double staged = 3.0 * static_cast<double>(rows.step() * columns.step());
-  const double input = (staged + lattices * points * (fine ? 5.0 : 3.0)) / (taps * area) /
-                       machine.lanes * (axis[0].kernel > 1 ? 1.0 / 2 : 1.0);
+  const double input = (staged + inputs * (fine ? 5.0 : 3.0)) / (taps * area) / machine.lanes *
+                       (axis[0].kernel > 1 ? 1.0 / 2 : 1.0);
   const double output = points * 2.5 * vectors / (taps * area * terms);
   // Of one image: what is chosen must not depend on the batch.
   const double pixels = static_cast<double>(problem.out_pixels());
@@ -121,7 +130,7 @@ double cost_of(const Problem& problem, const Machine& machine, WinogradTile tile
       std::min(axis[1].dilation, axis[1].out) * std::min(axis[2].dilation, axis[2].out);
   const double pack = fine ? 11.0 : 7.0;
   // In units of L2; from further away products hide most of it.
-  const double bytes = points * blocks * terms * static_cast<double>(problem.out_channels) *
+  const double bytes = weights_of_term * terms * static_cast<double>(problem.out_channels) *
                        machine.element / static_cast<double>(machine.l2);
   double read = bytes <= 1 ? 0.5 : 1.0;
   // What a call packs by whole panels leaves L2 and comes back (512 -> 512, 3x3x3 on 2 x 7 x 7: 148
@@ -136,7 +145,7 @@ double cost_of(const Problem& problem, const Machine& machine, WinogradTile tile
   // by column_product).
   if (phases > 1) read = std::max(read, 5.0);
   const double each = (problem.keeps_weights ? 0.0 : pack) + read * static_cast<double>(phases);
-  const double weights = points * blocks * each * vectors / (taps * pixels);
+  const double weights = weights_of_term * each * vectors / (taps * pixels);
   const double cut = waste(axis[1], shape.rows) * waste(axis[2], shape.columns);
   // Calls for short rows of planes.
   const double calls = problem.channels_last || is_turned(problem, machine, shape)
@@ -177,7 +186,7 @@ class Builder {
     choose_box();
     deal_out();
     place_input();
-    for (int kind = 0; kind < WinogradLayout::kKinds; ++kind) list_terms(kind);
+    for (std::int64_t f = 0; f < layout_.points(); ++f) list_terms(layout_.kind(f));
     place_weights();
     return std::move(layout_);
   }
@@ -196,9 +205,9 @@ class Builder {
     const std::int64_t across = tiles[2] + l.columns.most_shift;
     const std::int64_t vectors = divide_up(problem_.out_channels, machine_.lanes);
     const std::int64_t products = l.rows.products() * l.columns.products() * kernel;
-    const std::int64_t inputs = channels * l.lattice_count() * slices * down * across;
+    const std::int64_t inputs = l.rows.inputs() * l.columns.inputs();
     const double stored =
-        real(channels * slices * l.lattice_count() * l.points() * down) *
+        real(channels * slices * inputs * down) *
         (l.channels_last ? real(across) / machine_.lanes : real(divide_up(across, machine_.lanes)));
     const double lines = real(channels * slices * l.rows.positions(tiles[1])) *
                          (real(l.columns.positions(tiles[2])) / real(line_) + 1);
@@ -207,7 +216,8 @@ class Builder {
     const bool stream =
         products * channels * problem_.out_channels * machine_.element > machine_.l2;
     const std::int64_t panels = std::min<std::int64_t>(panels_.panels(), 8) * panels_.panel;
-    const std::int64_t v = l.points() * inputs, m = l.points() * count * panels;
+    const std::int64_t v = channels * inputs * slices * down * across;
+    const std::int64_t m = l.points() * count * panels;
     const bool near = (v + m) * machine_.element <= machine_.l2 * 3 / 4;
     const double far = near ? 0.0 : 2.5 * real(v + m) / machine_.lanes;
     return 2 * stored + 3 * lines + multiply + (stream ? 6 : 1) * weights + far;
@@ -217,11 +227,11 @@ class Builder {
     const WinogradLayout& l = layout_;
     const std::int64_t count = tiles[0] * tiles[1] * tiles[2];
     if (count > kMaxTiles) return false;
-    const std::int64_t inputs =
-        problem_.in_channels * l.lattice_count() * (tiles[0] + problem_.axis[0].kernel - 1) *
-        (tiles[1] + l.rows.most_shift) * (tiles[2] + l.columns.most_shift) * machine_.element;
-    return count <= kMinTiles ||
-           (inputs <= machine_.l2 / 2 && inputs * l.points() <= kMaxInputBytes);
+    const std::int64_t each = problem_.in_channels * (tiles[0] + problem_.axis[0].kernel - 1) *
+                              (tiles[1] + l.rows.most_shift) * (tiles[2] + l.columns.most_shift) *
+                              machine_.element;
+    return count <= kMinTiles || (l.lattice_count() * each <= machine_.l2 / 2 &&
+                                  l.rows.inputs() * l.columns.inputs() * each <= kMaxInputBytes);
   }
 
   void choose_box() {
@@ -329,18 +339,20 @@ class Builder {
   }
 
   static bool has_no_product(const WinogradBlock& block, int point) {
-    return (point == 1 && block.zeros_before > 0) || (point == 2 && block.zeros_behind > 0);
+    return (point == 1 && block.zeros_before > 0) || (point == 2 && block.zeros_behind > 0) ||
+           (point == 3 && block.narrow);
   }
 
   void list_terms(int kind) {
     WinogradLayout& l = layout_;
     WinogradLayout::Terms& terms = l.terms[kind];
+    if (!terms.tap.empty()) return;  // of another frequency
     const std::int64_t unit = l.channels_last ? l.pitch : 1;
     std::int64_t rank = 0;
     std::vector<std::int64_t> used;  // where each block's input begins
     for (const WinogradBlock& r : l.rows.blocks) {
       for (const WinogradBlock& c : l.columns.blocks) {
-        const bool none = has_no_product(r, kind / 3) || has_no_product(c, kind % 3);
+        const bool none = has_no_product(r, kind / 4) || has_no_product(c, kind % 4);
         terms.rank.push_back(none ? -1 : rank++);
         if (none) continue;
         const std::int64_t lattice =
@@ -391,9 +403,26 @@ WinogradAxis WinogradAxis::make(const Axis& axis, const WinogradAxisShape& tile)
   WinogradAxis result;
   result.tile = tile;
   result.stride = axis.stride;
+  const auto add = [&](WinogradBlock block) {
+    block.shift = block.offset / result.step();
+    const WinogradLattice lattice = {block.offset % result.step(), block.narrow};
+    const auto found = std::find(result.lattices.begin(), result.lattices.end(), lattice);
+    block.lattice = found - result.lattices.begin();
+    if (found == result.lattices.end()) result.lattices.push_back(lattice);
+    result.most_shift = std::max(result.most_shift, block.shift);
+    result.blocks.push_back(block);
+  };
   for (std::int64_t phase = 0; phase < std::min(axis.stride, axis.kernel); ++phase) {
-    // As even as can be: 4 taps are 2 + 2.
     const std::int64_t taps = taps_of_phase(axis, phase);
+    if (taps < tile.taps) {
+      WinogradBlock block;
+      block.offset = phase;
+      block.narrow = true;
+      add(block);
+      result.narrow = tile.narrow;
+      continue;
+    }
+    // As even as can be: 4 taps are 2 + 2.
     std::int64_t first = 0;
     for (std::int64_t blocks = divide_up(taps, tile.taps); blocks > 0; --blocks) {
       const std::int64_t count = divide_up(taps - first, blocks);
@@ -402,13 +431,7 @@ WinogradAxis WinogradAxis::make(const Axis& axis, const WinogradAxisShape& tile)
       block.offset = phase + begin * axis.stride;
       block.zeros_before = first - begin;
       block.zeros_behind = tile.taps - block.zeros_before - count;
-      block.shift = block.offset / result.step();
-      const std::int64_t lattice = block.offset % result.step();
-      const auto found = std::find(result.lattices.begin(), result.lattices.end(), lattice);
-      block.lattice = found - result.lattices.begin();
-      if (found == result.lattices.end()) result.lattices.push_back(lattice);
-      result.most_shift = std::max(result.most_shift, block.shift);
-      result.blocks.push_back(block);
+      add(block);
       first += count;
     }
   }
@@ -416,15 +439,29 @@ WinogradAxis WinogradAxis::make(const Axis& axis, const WinogradAxisShape& tile)
 }
 
 std::int64_t WinogradAxis::products() const {
-  std::int64_t sum = 0;
+  std::int64_t sum = weights();
   for (const WinogradBlock& block : blocks)
-    sum += tile.points - (block.zeros_before > 0 ? 1 : 0) - (block.zeros_behind > 0 ? 1 : 0);
+    sum -= (block.zeros_before > 0 ? 1 : 0) + (block.zeros_behind > 0 ? 1 : 0);
+  return sum;
+}
+
+std::int64_t WinogradAxis::weights() const {
+  std::int64_t sum = 0;
+  for (const WinogradBlock& block : blocks) sum += tile.points - (block.narrow ? 1 : 0);
+  return sum;
+}
+
+std::int64_t WinogradAxis::inputs() const {
+  std::int64_t sum = 0;
+  for (const WinogradLattice& lattice : lattices) sum += reads(lattice);
   return sum;
 }
 
 std::int64_t WinogradAxis::positions(std::int64_t tiles) const {
-  return step() * (tiles + most_shift - 1) + *std::max_element(lattices.begin(), lattices.end()) +
-         stride * (tile.points - 1) + 1;
+  std::int64_t last = 0;  // of the first tile
+  for (const WinogradLattice& lattice : lattices)
+    last = std::max(last, lattice.offset + stride * (reads(lattice) - 1));
+  return step() * (tiles + most_shift - 1) + last + 1;
 }
 
 const char* winograd_accepts(const Problem& problem) {
@@ -434,15 +471,17 @@ const char* winograd_accepts(const Problem& problem) {
     if (axis[a].kernel > kMostTaps) return "the kernel is too long";
     if (axis[a].stride > 2) return "the stride is above 2";
     if (axis[a].stride > 1 && axis[a].dilation > 1) return "both stride and dilation";
-    if ((a == 2 || is_tiled(axis[a])) && taps_of_phase(axis[a], axis[a].stride - 1) < 3)
-      return "an axis has fewer than three taps of each phase of the stride";
+    if ((a == 2 || is_tiled(axis[a])) && axis[a].kernel <= axis[a].stride)
+      return "an axis has no phase of the stride with two taps";
     if (axis[a].interleave != 1) return "interleaved channels";
     if (is_tiled(axis[a]) && divide_up(axis[a].out, axis[a].dilation) < 2)
       return "one output along an axis";
   }
   if (axis[0].stride != 1 || axis[0].dilation != 1) return "stride or dilation along the depth";
-  const std::int64_t taps = is_tiled(axis[1]) ? 9 : 3;
-  if (problem.terms() < kMinTermsPerTap * taps)
+  const bool three = axis[2].kernel == 3 && axis[2].stride == 1;
+  if (problem.terms() < (is_tiled(axis[1]) ? kMinTermsOfPlanes
+                         : three           ? kMinTermsOfThree
+                                           : kMinTermsOfRows))
     return "too few input channels: the error would exceed that of a sum in order";
   return nullptr;
 }

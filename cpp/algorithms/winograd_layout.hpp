@@ -9,6 +9,11 @@
 // so a term of the sums is a channel and a block. A block that is filled up with a zero has no
 // product at the first or the last point: 5 x 5 taps make 49 products for four outputs, not 64. It
 // is filled up inside of the kernel, so that an output still reads nothing but its own window.
+// Where a phase of the stride has a tap less than a tile takes, its block is a narrow one, which
+// lacks a point between (kernels/winograd.hpp):
+//
+//   3 taps, stride 2    a b c        =   a c of the even positions (3 products of two outputs),
+//                                        b of the odd ones (2)
 #pragma once
 
 #include <cstdint>
@@ -28,22 +33,34 @@ struct WinogradBlock {
   std::int64_t offset = 0;
   std::int64_t zeros_before = 0;  // taps of the tile that other blocks have
   std::int64_t zeros_behind = 0;
+  bool narrow = false;
   std::int64_t lattice = 0;  // which transformed input it reads
   std::int64_t shift = 0;    // so many tiles further on
 };
 
+// A transformed input.
+struct WinogradLattice {
+  std::int64_t offset = 0;  // below step(): where its tiles begin
+  bool narrow = false;
+  bool operator==(const WinogradLattice&) const = default;
+};
+
 struct WinogradAxis {
-  WinogradAxisShape tile = {1, 1, 1};
+  WinogradAxisShape tile = kF11;
   std::int64_t stride = 1;
   std::vector<WinogradBlock> blocks;
-  // Offsets below step() at which the tiles of a transformed input begin.
-  std::vector<std::int64_t> lattices;
+  std::vector<WinogradLattice> lattices;
   std::int64_t most_shift = 0;
+  int narrow = -1;  // the point where some block has no product between the first and the last
 
   static WinogradAxis make(const Axis& axis, const WinogradAxisShape& tile);
 
   std::int64_t step() const { return stride * tile.outputs; }  // input positions between tiles
   std::int64_t products() const;                               // of a tile
+  std::int64_t weights() const;                                // transformed ones
+  std::int64_t inputs() const;                                 // transformed ones of a tile
+  // Input positions of a tile in a lattice.
+  int reads(const WinogradLattice& lattice) const { return tile.points - (lattice.narrow ? 1 : 0); }
   // Input positions that so many tiles need, shifted ones included.
   std::int64_t positions(std::int64_t tiles) const;
 };
@@ -79,14 +96,14 @@ struct WinogradLayout {
   std::int64_t m_elements = 0;
   std::int64_t acc_elements = 0;
 
-  // By the kind of a frequency: 0, or 1 and 2 for the first and last point of the columns, plus
-  // three times the same of the rows.
+  // By the kind of a frequency: 1 and 2 for the first and last point of the columns, 3 for that of
+  // narrow blocks, else 0, plus four times the same of the rows.
   struct Terms {
     std::vector<std::int32_t> tap;   // where each lies in V: [kernel slice][block][channel]
     std::int64_t slice = 0;          // terms of one kernel slice
     std::vector<std::int64_t> rank;  // of each block, rows x columns, or -1: no product
   };
-  static constexpr int kKinds = 9;
+  static constexpr int kKinds = 16;
   Terms terms[kKinds];
   std::vector<std::int64_t> u_frequency;  // where each begins in a panel of weights
   std::int64_t u_panel = 0;               // elements of a panel
@@ -98,11 +115,12 @@ struct WinogradLayout {
 
   std::int64_t points() const { return std::int64_t{rows.tile.points} * columns.tile.points; }
   int kind(std::int64_t frequency) const {
-    const auto of = [](std::int64_t point, int points) {
-      return points == 1 ? 0 : point == 0 ? 1 : point == points - 1 ? 2 : 0;
+    const auto of = [](std::int64_t point, const WinogradAxis& axis) {
+      if (axis.tile.points == 1) return 0;
+      return point == 0 ? 1 : point == axis.tile.points - 1 ? 2 : point == axis.narrow ? 3 : 0;
     };
-    return 3 * of(frequency / columns.tile.points, rows.tile.points) +
-           of(frequency % columns.tile.points, columns.tile.points);
+    return 4 * of(frequency / columns.tile.points, rows) +
+           of(frequency % columns.tile.points, columns);
   }
   std::int64_t grid_columns() const { return tiles[2] + columns.most_shift; }
   std::int64_t grid() const { return (tiles[1] + rows.most_shift) * grid_columns(); }

@@ -98,15 +98,16 @@ bool WinogradPanel<T>::suits() const {
 template <class T>
 void WinogradPanel<T>::transform_rows(const T* rows, std::int64_t channel, std::int64_t count,
                                       const std::int64_t* frequency, T* u, T* sums) const {
-  const auto kernel = kernels_.set<T>().winograd[static_cast<int>(layout_.tile)].weights;
+  const auto& kernel = kernels_.set<T>().winograd[static_cast<int>(layout_.tile)].weights;
   const Axis &height = problem_.axis[1], &across = problem_.axis[2];
-  const int down_taps = layout_.rows.tile.taps, across_taps = layout_.columns.tile.taps;
   std::int64_t tap[kMaxTaps];
   T* to[kMaxPoints];
   for (std::int64_t slice = 0; slice < problem_.axis[0].kernel; ++slice) {
     std::size_t block = 0;
     for (const WinogradBlock& r : layout_.rows.blocks) {
       for (const WinogradBlock& c : layout_.columns.blocks) {
+        const int down_taps = layout_.rows.tile.taps - (r.narrow ? 1 : 0);
+        const int across_taps = layout_.columns.tile.taps - (c.narrow ? 1 : 0);
         for (int i = 0; i < down_taps; ++i) {
           for (int j = 0; j < across_taps; ++j) {
             const std::int64_t kh = r.offset + i * height.stride, kw = c.offset + j * across.stride;
@@ -122,7 +123,7 @@ void WinogradPanel<T>::transform_rows(const T* rows, std::int64_t channel, std::
           const std::int64_t term = slice * terms.slice + rank * problem_.in_channels + channel;
           to[f] = rank < 0 ? nullptr : u + frequency[f] + term * width_;
         }
-        kernel({rows, tap, problem_.taps() * lanes_, count, to, width_, sums});
+        kernel[r.narrow][c.narrow]({rows, tap, problem_.taps() * lanes_, count, to, width_, sums});
         ++block;
       }
     }

@@ -322,8 +322,8 @@ struct PackArgs {
 template <class T>
 struct WinogradInputArgs {
   const T* x;
-  const std::int64_t* row;     // [points] offsets of the tile's rows
-  const std::int64_t* column;  // [points] and of its columns
+  const std::int64_t* row;     // [points, or one less: narrow] offsets of the tile's rows
+  const std::int64_t* column;  // [likewise] and of its columns
   std::int64_t blocks;         // vectors: writes whole ones, reads whole ones
   T* v;
   std::int64_t frequency;

@@ -19,15 +19,22 @@ namespace fastconv::FASTCONV_ISA_NAMESPACE {
 
 template <class F>
 constexpr bool is_shape(const WinogradAxisShape& shape) {
-  return shape.outputs == F::outputs && shape.taps == F::taps && shape.points == F::points;
+  return shape.outputs == F::outputs && shape.taps == F::taps && shape.points == F::points &&
+         shape.narrow == Narrow<F>::missing;
 }
 
 template <class V, WinogradTile Tile, class H, class W>
 constexpr void set_winograd(KernelSet<typename V::value_type>& set) {
   constexpr WinogradShape kShape = kWinogradShapes[static_cast<int>(Tile)];
   static_assert(is_shape<H>(kShape.rows) && is_shape<W>(kShape.columns));
-  set.winograd[static_cast<int>(Tile)] = {&winograd_input<V, H, W>, &winograd_output<V, H, W>,
-                                          &winograd_weights<V, H, W>};
+  using N = Narrow<H>;
+  using M = Narrow<W>;
+  set.winograd[static_cast<int>(Tile)] = {
+      {{&winograd_input<V, H, W>, &winograd_input<V, H, M>},
+       {&winograd_input<V, N, W>, &winograd_input<V, N, M>}},
+      &winograd_output<V, H, W>,
+      {{&winograd_weights<V, H, W>, &winograd_weights<V, H, M>},
+       {&winograd_weights<V, N, W>, &winograd_weights<V, N, M>}}};
 }
 
 template <class V, int Size>
@@ -81,8 +88,10 @@ constexpr KernelSet<typename V::value_type> make_set() {
   if constexpr (kIsFloat<V>) {
     set_winograd<V, WinogradTile::f23_f23, F23, F23>(set);
     set_winograd<V, WinogradTile::f43_f43, F43, F43>(set);
+    set_winograd<V, WinogradTile::f22_f22, F22, F22>(set);
     set_winograd<V, WinogradTile::f11_f23, F11, F23>(set);
     set_winograd<V, WinogradTile::f11_f43, F11, F43>(set);
+    set_winograd<V, WinogradTile::f11_f22, F11, F22>(set);
     set.column_product[0] = &column_product<V, kColumnVecs<V>[0]>;
     set.column_product[1] = &column_product<V, kColumnVecs<V>[1]>;
     set.column_vecs[0] = kColumnVecs<V>[0];

@@ -11,23 +11,26 @@ namespace fastconv {
 // The transforms of one kind of tile, rows x columns (kernels/winograd.hpp); null for integers.
 template <class T>
 struct WinogradKernels {
-  void (*input)(const WinogradInputArgs<T>&);
+  void (*input[2][2])(const WinogradInputArgs<T>&);  // [narrow rows][narrow columns]
   void (*output)(const WinogradOutputArgs<T>&);
-  void (*weights)(const WinogradWeightsArgs<T>&);
+  void (*weights[2][2])(const WinogradWeightsArgs<T>&);
 };
 
 // F<outputs><taps> of the rows, then of the columns.
-enum class WinogradTile : std::uint8_t { f23_f23, f43_f43, f11_f23, f11_f43 };
-inline constexpr int kWinogradTiles = 4;
+enum class WinogradTile : std::uint8_t { f23_f23, f43_f43, f22_f22, f11_f23, f11_f43, f11_f22 };
+inline constexpr int kWinogradTiles = 6;
 
 struct WinogradAxisShape {
   int outputs, taps, points;
+  int narrow;  // the point where a block of one tap less has no product; -1: there is no such block
 };
 struct WinogradShape {
   WinogradAxisShape rows, columns;
 };
+inline constexpr WinogradAxisShape kF11 = {1, 1, 1, -1}, kF22 = {2, 2, 3, 1}, kF23 = {2, 3, 4, 2},
+                                   kF43 = {4, 3, 6, -1};
 inline constexpr WinogradShape kWinogradShapes[kWinogradTiles] = {
-    {{2, 3, 4}, {2, 3, 4}}, {{4, 3, 6}, {4, 3, 6}}, {{1, 1, 1}, {2, 3, 4}}, {{1, 1, 1}, {4, 3, 6}}};
+    {kF23, kF23}, {kF43, kF43}, {kF22, kF22}, {kF11, kF23}, {kF11, kF43}, {kF11, kF22}};
 
 enum class PlaneKernel : std::uint8_t {
   any,          // of any size, stride and dilation

@@ -10,7 +10,7 @@
 // points named below and infinity, scaled so that B has only exact coefficients.
 //
 // The sum over channels is kernels/outer_product.hpp. Larger kernels, and those of a stride, are
-// sums of such blocks (algorithms/winograd_layout.hpp).
+// sums of such blocks (algorithms/winograd_layout.hpp), of which some take one tap less (Narrow).
 #pragma once
 
 #include <cstdint>
@@ -30,17 +30,32 @@ struct Matrix {
 
 // One axis of a tile: `outputs` outputs of a block of `taps` kernel taps. The first point is 0, the
 // last infinity: a block whose first or last weight is zero by construction has no product there.
+// A row of zeros belongs to a point without a product, `missing`, or -1.
 struct F11 {  // a plain multiplication
-  static constexpr int outputs = 1, taps = 1, points = 1;
+  static constexpr int outputs = 1, taps = 1, points = 1, missing = -1;
   static constexpr Matrix<1, 1> input = {{{1}}};
   static constexpr Matrix<1, 1> weights = {{{1}}};
   static constexpr Matrix<1, 1> output = {{{1}}};
 };
 
+// Points 0, 1. As with F23, an output reads no input but its own; with -1 for 1 it would, too, but
+// of inputs of one sign (after a ReLU) differences are smaller than sums.
+struct F22 {
+  static constexpr int outputs = 2, taps = 2, points = 3, missing = -1;
+  static constexpr Matrix<3, 3> input = {{{1, -1, 0},  //
+                                          {0, 1, 0},
+                                          {0, -1, 1}}};
+  static constexpr Matrix<3, 2> weights = {{{1, 0},  //
+                                            {1, 1},
+                                            {0, 1}}};
+  static constexpr Matrix<2, 3> output = {{{1, 1, 0},  //
+                                           {0, 1, 1}}};
+};
+
 // Points 0, 1, -1. Every output reads no input but its own three: rows 0 to 2 of the products see
 // d0 to d2, and rows 1 to 3 see d1 to d3. So where a window holds zeros alone, the result is zero.
 struct F23 {
-  static constexpr int outputs = 2, taps = 3, points = 4;
+  static constexpr int outputs = 2, taps = 3, points = 4, missing = -1;
   static constexpr Matrix<4, 4> input = {{{1, 0, -1, 0},  //
                                           {0, 1, 1, 0},
                                           {0, -1, 1, 0},
@@ -57,7 +72,7 @@ struct F23 {
 // A. Anderson, K. M. Soodhalter, D. Gregg, Error Analysis and Improving the Accuracy of Winograd
 // Convolution for Deep Neural Networks, 2020).
 struct F43 {
-  static constexpr int outputs = 4, taps = 3, points = 6;
+  static constexpr int outputs = 4, taps = 3, points = 6, missing = -1;
   static constexpr Matrix<6, 6> input = {{{1, -1.5, -2, 1.5, 1, 0},
                                           {0, -1, 0.5, 2.5, 1, 0},
                                           {0, 1, -2.5, 0.5, 1, 0},
@@ -75,6 +90,51 @@ struct F43 {
                                            {0, 1, 1, 0.25, 4, 0},
                                            {0, 1, -1, 0.125, -8, 1}}};
 };
+
+// A block of one tap less, whose products add up in the same tile: of F22 a single tap, which the
+// points 0 and infinity pass to one output each; of F23 the whole F22. The same as F where there
+// is none.
+template <class F>
+struct NarrowOf {
+  using type = F;
+};
+struct F22Narrow {
+  static constexpr int outputs = 2, taps = 1, points = 3, missing = 1;
+  static constexpr Matrix<3, 2> input = {{{1, 0},  //
+                                          {0, 0},
+                                          {0, 1}}};
+  static constexpr Matrix<3, 1> weights = {{{1},  //
+                                            {0},
+                                            {1}}};
+};
+struct F23Narrow {
+  static constexpr int outputs = 2, taps = 2, points = 4, missing = 2;
+  static constexpr Matrix<4, 3> input = {{{1, -1, 0},  //
+                                          {0, 1, 0},
+                                          {0, 0, 0},
+                                          {0, -1, 1}}};
+  static constexpr Matrix<4, 2> weights = {{{1, 0},  //
+                                            {1, 1},
+                                            {0, 0},
+                                            {0, 1}}};
+};
+template <>
+struct NarrowOf<F22> {
+  using type = F22Narrow;
+};
+template <>
+struct NarrowOf<F23> {
+  using type = F23Narrow;
+};
+template <class F>
+using Narrow = typename NarrowOf<F>::type;
+
+template <int Rows, int Cols>
+constexpr bool is_zero_row(const Matrix<Rows, Cols>& m, int row) {
+  for (int c = 0; c < Cols; ++c)
+    if (m.at[row][c] != 0) return false;
+  return true;
+}
 
 // The last column of a row whose coefficient is 1, or else the first that is not 0.
 template <int Rows, int Cols>
@@ -152,7 +212,10 @@ FASTCONV_INLINE void multiply_rows(const V* x, V* to) {
     to[(Row + 1) * ToStep] = V::sub(same, others);
     multiply_rows<V, M, Step, ToStep, Row + 2>(x, to);
   } else if constexpr (Row < M.rows) {
-    to[Row * ToStep] = dot_row<V, M, Row, Step>(x);
+    if constexpr (is_zero_row(M, Row))
+      to[Row * ToStep] = V::zero();
+    else
+      to[Row * ToStep] = dot_row<V, M, Row, Step>(x);
     multiply_rows<V, M, Step, ToStep, Row + 1>(x, to);
   }
 }
@@ -161,25 +224,27 @@ FASTCONV_INLINE void multiply_rows(const V* x, V* to) {
 template <class V, class H, class W>
 void winograd_input(const WinogradInputArgs<typename V::value_type>& a) {
   using T = typename V::value_type;
-  const T* column[W::points];
-  for (int j = 0; j < W::points; ++j) column[j] = a.x + a.column[j];
+  constexpr int kRows = H::input.cols, kColumns = W::input.cols;
+  const T* column[kColumns];
+  for (int j = 0; j < kColumns; ++j) column[j] = a.x + a.column[j];
   for (std::int64_t b = 0; b < a.blocks; ++b) {
     const std::int64_t at = b * V::lanes;
-    V half[H::points * W::points];
+    V half[H::points * kColumns];
     FASTCONV_UNROLL
-    for (int j = 0; j < W::points; ++j) {
-      V d[H::points];
+    for (int j = 0; j < kColumns; ++j) {
+      V d[kRows];
       FASTCONV_UNROLL
-      for (int i = 0; i < H::points; ++i) d[i] = V::load(column[j] + a.row[i] + at);
-      multiply_rows<V, H::input, 1, W::points>(d, half + j);
+      for (int i = 0; i < kRows; ++i) d[i] = V::load(column[j] + a.row[i] + at);
+      multiply_rows<V, H::input, 1, kColumns>(d, half + j);
     }
     T* to = a.v + at;
     FASTCONV_UNROLL
     for (int i = 0; i < H::points; ++i) {
       V v[W::points];
-      multiply_rows<V, W::input, 1, 1>(half + i * W::points, v);
+      multiply_rows<V, W::input, 1, 1>(half + i * kColumns, v);
       FASTCONV_UNROLL
-      for (int j = 0; j < W::points; ++j, to += a.frequency) v[j].store(to);
+      for (int j = 0; j < W::points; ++j, to += a.frequency)
+        if (i != H::missing && j != W::missing) v[j].store(to);
     }
   }
 }
@@ -239,6 +304,7 @@ void winograd_weights(const WinogradWeightsArgs<typename V::value_type>& a) {
       multiply_rows<V, W::weights, 1, 1>(half + i * W::taps, u);
       FASTCONV_UNROLL
       for (int j = 0; j < W::points; ++j) {
+        if (i == H::missing || j == W::missing) continue;
         T* const row = a.u[i * W::points + j];
         if (row != nullptr) u[j].store(row + to);
       }
