@@ -219,57 +219,68 @@ class WinogradRun {
       for (std::int64_t r = 0; r < rows; ++r)
         split({pad.rows[r], lattice.count[2], pad.split + r * row, l.split, sums});
       add_spread(sums, rows * lattice.count[2], spread);
-      for_each_lattice(
-          row, [&](std::int64_t q) { return q % step * l.split + q / step; },
-          [&](std::int64_t index, InputKernel kernel, WinogradInputArgs<T>& args) {
-            args.blocks = divide_up(box.tiles[2] + l.columns.most_shift, kernels_.lanes);
-            for (std::int64_t d = 0; d < lattice.count[0]; ++d) {
-              for (std::int64_t h = 0; h < box.tiles[1] + l.rows.most_shift; ++h) {
-                args.x = pad.split + (d * lattice.count[1] + h * l.rows.step()) * row;
-                args.v = pad.v + index * l.lattice + (c * l.slices + d) * l.grid() +
-                         h * l.grid_columns();
-                kernel(args);
-              }
-            }
-          });
+      for_each_lattice([&](std::int64_t q) { return q * row; },
+                       [&](std::int64_t q) { return q % step * l.split + q / step; },
+                       [&](std::int64_t index, InputKernel kernel, WinogradInputArgs<T>& args) {
+                         args.blocks =
+                             divide_up(box.tiles[2] + l.columns.most_shift, kernels_.lanes);
+                         for (std::int64_t d = 0; d < lattice.count[0]; ++d) {
+                           for (std::int64_t h = 0; h < box.tiles[1] + l.rows.most_shift; ++h) {
+                             args.x = pad.split + (d * lattice.count[1] + h * l.rows.step()) * row;
+                             args.v = pad.v + index * l.lattice + (c * l.slices + d) * l.grid() +
+                                      h * l.grid_columns();
+                             kernel(args);
+                           }
+                         }
+                       });
     }
     return spread;
   }
 
-  // Lanes are channels of one tile.
+  // Lanes are channels of one tile. No more rows are staged than a row of tiles reads, in a ring:
+  // all of a box would leave L2.
   Spread transform_channels_last(const Box& box, const Lattice& lattice, const Pad& pad) const {
     const WinogradLayout& l = layout_;
     Spread spread;
-    stage_lattice_channels_last<T>(table_, problem_, operands_.x, box.tile.image, box.tile.group,
-                                   lattice, l.pitch, pad.patch);
-    const std::int64_t row = lattice.count[2] * l.pitch;
+    const std::int64_t row = lattice.count[2] * l.pitch, ring = l.patch_rows;
     T sums[3 * kMaxLanes] = {};
-    for (std::int64_t r = 0; r < lattice.count[0] * lattice.count[1]; ++r)
-      kernels_.magnitudes({pad.patch + r * row, row, sums});
+    Lattice line = lattice;
+    line.count[0] = line.count[1] = 1;
+    for (std::int64_t d = 0; d < lattice.count[0]; ++d) {
+      line.first[0] = lattice.first[0] + d * lattice.step[0];
+      std::int64_t staged = 0;
+      for (std::int64_t h = 0; h < box.tiles[1] + l.rows.most_shift; ++h) {
+        const std::int64_t top = h * l.rows.step();
+        for (; staged < top + ring; ++staged) {
+          T* const to = pad.patch + staged % ring * row;
+          line.first[1] = lattice.first[1] + staged * lattice.step[1];
+          stage_lattice_channels_last<T>(table_, problem_, operands_.x, box.tile.image,
+                                         box.tile.group, line, l.pitch, to);
+          kernels_.magnitudes({to, row, sums});
+        }
+        for_each_lattice([&](std::int64_t q) { return (top + q) % ring * row; },
+                         [&](std::int64_t q) { return q * l.pitch; },
+                         [&](std::int64_t index, InputKernel kernel, WinogradInputArgs<T>& args) {
+                           args.blocks = l.pitch / kernels_.lanes;
+                           args.v = pad.v + index * l.lattice +
+                                    (d * l.grid() + h * l.grid_columns()) * l.pitch;
+                           args.x = pad.patch;
+                           for (std::int64_t w = 0; w < box.tiles[2] + l.columns.most_shift; ++w) {
+                             kernel(args);
+                             args.x += l.columns.step() * l.pitch;
+                             args.v += l.pitch;
+                           }
+                         });
+      }
+    }
     add_spread(sums, lattice.count[0] * lattice.count[1] * row, spread);
-    for_each_lattice(
-        row, [&](std::int64_t q) { return q * l.pitch; },
-        [&](std::int64_t index, InputKernel kernel, WinogradInputArgs<T>& args) {
-          args.blocks = l.pitch / kernels_.lanes;
-          for (std::int64_t d = 0; d < lattice.count[0]; ++d) {
-            for (std::int64_t h = 0; h < box.tiles[1] + l.rows.most_shift; ++h) {
-              for (std::int64_t w = 0; w < box.tiles[2] + l.columns.most_shift; ++w) {
-                args.x = pad.patch + (d * lattice.count[1] + h * l.rows.step()) * row +
-                         w * l.columns.step() * l.pitch;
-                args.v =
-                    pad.v + index * l.lattice + (d * l.grid() + h * l.grid_columns() + w) * l.pitch;
-                kernel(args);
-              }
-            }
-          }
-        });
     return spread;
   }
 
-  // Calls run(index, kernel, arguments) for each transformed input; `row` lies between two rows of
-  // the staged one, and column(q) is where its column q lies.
-  template <class Column, class Run>
-  void for_each_lattice(std::int64_t row, Column column, Run run) const {
+  // Calls run(index, kernel, arguments) for each transformed input; row(q) and column(q) are where
+  // row and column q of the staged one lie.
+  template <class Row, class Column, class Run>
+  void for_each_lattice(Row row, Column column, Run run) const {
     const WinogradAxis &rows = layout_.rows, &columns = layout_.columns;
     std::int64_t index = 0, row_at[kMaxPoints], column_at[kMaxPoints];
     WinogradInputArgs<T> args{};
@@ -277,7 +288,7 @@ class WinogradRun {
     args.column = column_at;
     args.frequency = layout_.frequency;
     for (const WinogradLattice& h : rows.lattices) {
-      for (int i = 0; i < rows.reads(h); ++i) row_at[i] = (h.offset + i * rows.stride) * row;
+      for (int i = 0; i < rows.reads(h); ++i) row_at[i] = row(h.offset + i * rows.stride);
       for (const WinogradLattice& w : columns.lattices) {
         for (int j = 0; j < columns.reads(w); ++j)
           column_at[j] = column(w.offset + j * columns.stride);

@@ -324,8 +324,9 @@ class Builder {
     std::int64_t patch = l.slices * l.patch_rows * l.patch_columns;
     std::int64_t lattice = l.slices * l.grid();
     if (l.channels_last) {
+      l.patch_rows = l.rows.positions(1 - l.rows.most_shift);
       l.pitch = round_up(problem_.in_channels, machine_.lanes);
-      patch *= l.pitch;
+      patch = l.patch_rows * l.patch_columns * l.pitch;
       lattice *= l.pitch;
     } else {
       const std::int64_t step = l.columns.step();

@@ -80,7 +80,7 @@ struct WinogradLayout {
   std::int64_t block = 1;  // terms of one kernel call, at most
 
   // Staged input. Planes: the columns of a row are split into step() phases, `split` apart.
-  // Channels last: `pitch` from one position to the next.
+  // Channels last: the rows that one row of tiles reads, `pitch` from one position to the next.
   std::int64_t pitch = 1;
   std::int64_t patch_rows = 0;
   std::int64_t patch_columns = 0;
