@@ -117,9 +117,17 @@ double cost_of(const Problem& problem, const Machine& machine, WinogradTile tile
   const double inputs = static_cast<double>(rows.inputs() * columns.inputs());
   const double vectors = static_cast<double>(divide_up(problem.out_channels, machine.lanes));
   const double terms = static_cast<double>(problem.in_channels * axis[0].kernel);
-  const double multiply = 1.1 * idle(problem, machine, shape) * seen_slices(problem) * vectors *
-                          products / (taps * area);
-  const double staged = 3.0 * static_cast<double>(rows.step() * columns.step());
+  // Where more than half of the products are left, or there are four inputs to an output, what
+  // products hide else counts: a tile of one vector, planes that are turned, and calls for each row
+  // of planes that are not.
+  const bool close = 2 * products > taps * area || axis[1].stride * axis[2].stride == 4;
+  const bool one = divide_up(problem.out_channels, machine.lanes) % machine.out_vecs == 1;
+  const double multiply = (1.1 * vectors + (close && one ? 0.3 : 0.0)) *
+                          idle(problem, machine, shape) * seen_slices(problem) * products /
+                          (taps * area);
+  const bool planes = !problem.channels_last && !is_turned(problem, machine, shape);
+  const double staged =
+      (close && !planes ? 14.0 : 3.0) * static_cast<double>(rows.step() * columns.step());
   const double input = (staged + inputs * (fine ? 5.0 : 3.0)) / (taps * area) / machine.lanes *
                        (axis[0].kernel > 1 ? 1.0 / 2 : 1.0);
   const double output = points * 2.5 * vectors / (taps * area * terms);
@@ -148,9 +156,10 @@ double cost_of(const Problem& problem, const Machine& machine, WinogradTile tile
   const double weights = weights_of_term * each * vectors / (taps * pixels);
   const double cut = waste(axis[1], shape.rows) * waste(axis[2], shape.columns);
   // Calls for short rows of planes.
-  const double calls = problem.channels_last || is_turned(problem, machine, shape)
-                           ? 0.0
-                           : 160.0 * rows_of_phases(problem, shape) / (taps * pixels);
+  const double lines =
+      rows_of_phases(problem, shape) +
+      (close ? static_cast<double>(axis[0].out * axis[1].out * axis[1].stride) : 0.0);
+  const double calls = planes ? 160.0 * lines / (taps * pixels) : 0.0;
   return reach(machine) * (cut * (multiply + input + output) + weights + calls);
 }
 
