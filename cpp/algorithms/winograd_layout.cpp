@@ -122,7 +122,7 @@ double cost_of(const Problem& problem, const Machine& machine, WinogradTile tile
   // of planes that are not.
   const bool close = 2 * products > taps * area || axis[1].stride * axis[2].stride == 4;
   const bool one = divide_up(problem.out_channels, machine.lanes) % machine.out_vecs == 1;
-  const double multiply = (1.1 * vectors + (close && one ? 0.3 : 0.0)) *
+  const double multiply = (1.1 * vectors + (close && one ? (machine.halved ? 0.3 : 0.5) : 0.0)) *
                           idle(problem, machine, shape) * seen_slices(problem) * products /
                           (taps * area);
   const bool planes = !problem.channels_last && !is_turned(problem, machine, shape);
