@@ -218,20 +218,23 @@ def test_what_it_cannot_compute_it_refuses(x, w, options, why):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("layer", [False, True])
-def test_values_that_are_not_finite_reach_no_more_than_their_windows(value, layer):
-    x, w = normal(3, 64, 30, 30), normal(64, 64, 3, 3)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_values_that_are_not_finite_reach_no_more_than_their_windows(value, layer, stride):
+    x, w = normal(3, 64, 30 * stride, 30 * stride), normal(64, 64, 3, 3)
     x[1, 5, 11, 12] = value
-    call = fc.Conv2d(w, padding=1) if layer else lambda x: fc.conv2d(x, w, padding=1)
+    options = {"padding": 1, "stride": stride}
+    call = fc.Conv2d(w, **options) if layer else lambda x: fc.conv2d(x, w, **options)
     got = call(x)
-    touched = np.zeros((30, 30), bool)
-    touched[10:13, 11:14] = True
+    spot = (~np.isfinite(x[1:2, 5:6])).astype(np.float32)
+    touched = conv(spot, np.ones((1, 1, 3, 3)), **options)[0, 0] > 0
+    assert touched.sum() == (9 if stride == 1 else 2)
     assert not np.isfinite(got[1][:, touched]).any()
     assert np.isfinite(got[1][:, ~touched]).all()
     assert np.isfinite(got[[0, 2]]).all()
-    direct = fc.conv2d(x[1:2], w, padding=1, algorithm="direct")
+    direct = fc.conv2d(x[1:2], w, algorithm="direct", **options)
     np.testing.assert_array_equal(got[1:2], direct)
     w[3, 2, 1, 1] = value
-    got = fc.conv2d(x[:1], w, padding=1)
+    got = fc.conv2d(x[:1], w, **options)
     assert np.isfinite(got[0, np.arange(64) != 3]).all()
 
 
@@ -284,13 +287,15 @@ def test_the_bound_holds_whatever_the_magnitudes(inputs, weights, kernel, stride
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("boxes", [1, 3])
-def test_weights_of_a_call_are_those_of_a_plan(isa, threads, boxes):
+@pytest.mark.parametrize("stride", [1, 2])
+def test_weights_of_a_call_are_those_of_a_plan(isa, threads, boxes, stride):
     """Large weights for few boxes are transformed a panel at a time, as they are multiplied."""
-    x, w = normal(1, 256, 14, 14 * boxes), normal(272, 256, 3, 3)
-    if chosen(x, w, padding=1) != "winograd":
+    x, w = normal(1, 256, 14 * stride, 14 * boxes * stride), normal(272, 256, 3, 3)
+    options = {"padding": 1, "stride": stride}
+    if chosen(x, w, **options) != "winograd":
         pytest.skip("this instruction set computes it directly")
     with fc.num_threads(threads):
-        np.testing.assert_array_equal(fc.conv2d(x, w, padding=1), fc.Conv2d(w, padding=1)(x))
+        np.testing.assert_array_equal(fc.conv2d(x, w, **options), fc.Conv2d(w, **options)(x))
 
 
 @pytest.mark.parametrize("threads", [1, 2])
