@@ -430,6 +430,96 @@ def test_medium_multiplies_a_border_where_a_weight_is_not_finite(isa, value):
         assert np.isfinite(np.delete(got, 5, axis=1)).all()
 
 
+# One box of outputs and many weights: a call packs them as it multiplies, some also a part of a
+# panel at a time (where L2 has 2 MiB or less).
+LATE = {
+    "3x3 on 7x7": ((1, 512, 7, 7), (70, 512, 3, 3), {"padding": 1}),
+    "3x3 on 7x7, by 2": ((1, 288, 7, 7), (64, 288, 3, 3), {"padding": 1, "stride": 2}),
+    "1x1 on 7x7": ((1, 2048, 7, 7), (96, 2048, 1, 1), {}),
+    "1x1 on 4x4": ((1, 9000, 4, 4), (40, 9000, 1, 1), {}),
+    "7x7 on 7x7": ((1, 200, 7, 7), (33, 200, 7, 7), {"padding": 3}),
+    "17x17 on 20x20": ((1, 40, 20, 20), (20, 40, 17, 17), {"padding": 2}),
+    "two groups": ((1, 640, 6, 7), (100, 320, 3, 3), {"padding": 1, "groups": 2}),
+    "3-D": ((1, 512, 2, 7, 7), (40, 512, 3, 3, 3), {"padding": 1}),
+}
+
+
+def late(layer, layout, call, x_type=np.float32, w_type=np.float32, more=None):
+    x_shape, w_shape, options = LATE[layer]
+    ending = 2**31 if np.issubdtype(x_type, np.integer) else 0
+    x = extreme(x_type, x_shape) if ending else normal(*x_shape, dtype=x_type)
+    w = extreme(w_type, w_shape) if ending else normal(*w_shape, dtype=w_type)
+    if layout == "NHWC":
+        x = np.ascontiguousarray(np.moveaxis(x, 1, -1))
+    bias = RNG.integers(-ending, ending, w_shape[0]).astype(np.int32) if ending else None
+    options = {**options, "layout": layout, **call}
+    if more is not None:
+        more(x, w)
+    rank = x.ndim - 2
+    with fc.num_threads(1):
+        plan = getattr(fc, f"Conv{rank}d")(w, bias, **options)(x)
+        results = [getattr(fc, f"conv{rank}d")(x, w, bias, **options)]
+        flipped = w[(...,) + (slice(None, None, -1),) * rank]
+        results.append(getattr(fc, f"conv{rank}d")(x, flipped, bias, flip=True, **options))
+        if ending == 0:
+            both = getattr(fc, f"conv{rank}d")(np.concatenate([x, x]), w, bias, **options)
+            results += list(both[:, None])
+    with fc.num_threads(2):
+        results.append(getattr(fc, f"conv{rank}d")(x, w, bias, **options))
+    return plan, results
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("precision", ["medium", "high"])
+@pytest.mark.parametrize("layer", LATE)
+def test_late_layers_in_one_call(layer, layout, precision):
+    if layer == "17x17 on 20x20" and precision == "high":
+        pytest.skip("seconds in plain loops")
+    plan, results = late(layer, layout, {"algorithm": "amx_split", "precision": precision})
+    for got in results:
+        np.testing.assert_array_equal(got, plan)
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("types", ["uint8 int8", "int8 int8", "int16 int16"])
+@pytest.mark.parametrize("layer", LATE)
+def test_late_layers_of_narrow_integers(isa, layer, types, layout):
+    x_type, w_type = types.split()
+    plan, results = late(layer, layout, {"dtype": np.int32}, np.dtype(x_type), np.dtype(w_type))
+    for got in results:
+        np.testing.assert_array_equal(got, plan)
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan, 1e-40, 2.0**-126 * (1 - 2.0**-20)])
+@pytest.mark.parametrize("where", [0, -1])
+@pytest.mark.parametrize("layer", ["3x3 on 7x7", "1x1 on 4x4", "3-D"])
+def test_late_layers_with_hard_weights(layer, where, value):
+    """In the first part of a panel or the last, beside panels that are as others."""
+
+    def put(x, w):
+        x[..., 0] = 0
+        w[35].reshape(-1)[where] = value
+
+    call = {"algorithm": "amx_split", "precision": "medium"}
+    plan, results = late(layer, "NCHW", call, more=put)
+    for got in results:
+        np.testing.assert_array_equal(got, plan)
+    assert np.isfinite(plan[0, :32]).all()
+
+
+@pytest.mark.parametrize("value", [np.inf, 1e-40])
+@pytest.mark.parametrize("argument", [0, 1])
+@pytest.mark.parametrize("precision", ["high", "highest"])
+def test_late_layers_of_which_a_part_does_not_suit(precision, argument, value):
+    def put(*arrays):
+        arrays[argument][-1].reshape(-1)[-1] = value
+
+    call = {"algorithm": "amx_split", "precision": precision}
+    plan, results = late("3x3 on 7x7", "NCHW", call, more=put)
+    for got in results:
+        np.testing.assert_array_equal(got, plan)
+
+
 @pytest.mark.parametrize("types", ["uint8 int8", "int8 int8"])
 @pytest.mark.parametrize(("low", "high"), [(0, 0), (0, -1), (-1, 0), (-1, -1)])
 def test_sums_of_nothing_but_extremes(isa, types, low, high):

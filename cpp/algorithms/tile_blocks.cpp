@@ -220,6 +220,18 @@ TileBlockList TileBlockLists::make(const Problem& problem, const Shape& shape,
       done += count;
     }
   }
+  // Steps of a block lie in the order of slabs.
+  const std::vector<TileBlock> whole = std::move(list.block);
+  list.block.clear();
+  for (std::int64_t first = 0; first < shape.slabs; first += shape.slabs_at_once) {
+    const std::int64_t some = std::min(shape.slabs_at_once, shape.slabs - first);
+    for (TileBlock block : whole) {
+      const auto each = static_cast<std::int32_t>(block.steps / shape.slabs);
+      block.order += each * static_cast<std::int32_t>(first);
+      block.steps = each * static_cast<std::int32_t>(some);
+      list.block.push_back(block);
+    }
+  }
   return list;
 }
 

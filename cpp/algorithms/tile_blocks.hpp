@@ -44,11 +44,12 @@ struct TileBlockList {
   std::vector<std::int32_t> place;  // of pixel (row, column), from the run's first
   std::vector<std::int32_t> pixel;
   std::vector<std::int32_t> order;
-  std::vector<TileBlock> block;
+  std::vector<TileBlock> block;                 // of each part of the slabs
   std::vector<std::vector<std::int32_t>> kind;  // taps of the blocks of a kind
 
-  TileBlocks view() const {
-    return {block.data(), static_cast<std::int64_t>(block.size()), pixel.data(), order.data()};
+  TileBlocks view(std::int64_t part, std::int64_t parts) const {
+    const auto each = static_cast<std::int64_t>(block.size()) / parts;
+    return {block.data() + part * each, each, pixel.data(), order.data()};
   }
 };
 
@@ -59,6 +60,7 @@ class TileBlockLists {
     std::int64_t rows, width;  // of a run
     std::int64_t row_pitch;    // positions
     std::int64_t slabs;
+    std::int64_t slabs_at_once;
     std::int64_t words;    // of all slabs, that are multiplied
     std::int64_t at_once;  // pixels of a block
     bool skips;            // leave out what sees only the border

@@ -221,6 +221,7 @@ class Builder {
     choose_boxes();
     lay_out_patch();
     list_steps();
+    choose_parts();
     list_blocks();
     finish();
     return std::move(layout_);
@@ -291,6 +292,33 @@ class Builder {
       });
   }
 
+  // Sums of integers may lie in the output, where none goes on (TileProductArgs), and half as many
+  // weights are near: those stay whole.
+  void choose_parts() {
+    const std::int64_t boxes = layout_.boxes[0] * layout_.boxes[1] * layout_.boxes[2];
+    const std::int64_t offset = tile_offset(problem_, layout_.product);
+    layout_.packs_as_it_runs =
+        !problem_.keeps_weights && problem_.batch * boxes == 1 && (offset == 0 || dots_);
+    const PanelShape shape = tile_panels(problem_);
+    const std::int64_t vectors = problem_.groups * shape.group_width() / kTileRows;
+    layout_.weights_are_near = static_cast<std::int64_t>(layout_.step.size()) *
+                                   layout_.scheme.parts * kTileBytes * vectors <=
+                               machine_.l2 / 4;
+    layout_.slabs_at_once = layout_.slabs;
+    if (is_integer(layout_.product)) return;
+    const std::int64_t width = std::min<std::int64_t>(round_up(problem_.out_channels, kTileRows),
+                                                      kTileVectors * kTileRows);
+    const std::int64_t packed = layout_.steps_of_slab() * layout_.scheme.parts * 64 * width;
+    const std::int64_t next =
+        layout_.packs_as_it_runs
+            ? layout_.steps_of_slab() * layout_.scheme.channels * width * size_of(problem_.w_type)
+            : packed;
+    const std::int64_t left =
+        std::max(machine_.l2 * 3 / 4 - layout_.slabs * layout_.slab_bytes(), machine_.l2 / 8);
+    const std::int64_t at_once = std::clamp<std::int64_t>(left / (packed + next), 1, layout_.slabs);
+    layout_.slabs_at_once = divide_up(layout_.slabs, divide_up(layout_.slabs, at_once));
+  }
+
   void list_blocks() {
     if (!layout_.run.packed) return;
     const bool has_offset = tile_offset(problem_, layout_.product) != 0;
@@ -300,6 +328,7 @@ class Builder {
         layout_.run.width,
         layout_.row_pitch(),
         layout_.slabs,
+        layout_.slabs_at_once,
         words_of(problem_.in_channels, layout_.product, true),
         at_once_,
         border_adds_nothing(problem_) && (!has_offset || problem_.in_channels >= kMinOffsets)};
@@ -417,12 +446,6 @@ double tile_cost(const Problem& problem, TileProduct product, const Machine& mac
   const double words = gathered
                            ? real(words_of(problem.terms(), product, dots))
                            : real(problem.taps() * words_of(problem.in_channels, product, dots));
-  // A panel's weights are read once for every few pixels: dot products wait for those that L2 does
-  // not hold beside the positions (512 -> 512, 3 x 3 x 3: 14 MB of weights take 1.7 times as long).
-  const double slabs = real(divide_up(problem.in_channels, scheme.channels));
-  const double held =
-      (positions * slabs + words / 16 * kTileVectors * kTileRows) * real(scheme.parts) * 64;
-  const bool far = dots && !is_integer(product) && held > static_cast<double>(machine.l2);
   for (int a = 0; a < 3; ++a) positions *= real(divide_up(problem.axis[a].out, box[a]));
   const std::int64_t pitch = box[2] + reach.axis[2].extent;
   const bool columns = positions_are_columns(problem, gathered, dots);
@@ -435,8 +458,7 @@ double tile_cost(const Problem& problem, TileProduct product, const Machine& mac
   const double rate = std::max(machine.tile_rate[static_cast<int>(product)], 0.01);
   const double made = packed ? border_adds_nothing(problem) ? share_seen(problem) : 1
                              : real(tiles * kTileRows) / pixels;
-  const double multiply =
-      vectors / rate * words * scheme.channels / 16 / terms * made * (far ? 1.7 : 1.0);
+  const double multiply = vectors / rate * words * scheme.channels / 16 / terms * made;
   const double element = is_integer(product) ? 0.3 : 1.0;
   // Where bytes do as well, pairs of int16 are not the cheaper for being fewer in a position.
   const bool bytes_do =
@@ -452,7 +474,9 @@ double tile_cost(const Problem& problem, TileProduct product, const Machine& mac
   const double last = dots ? kLanesPass : kOuterStore;
   const double each = problem.channels_last ? last : columns ? kLanesPass : kOuterTranspose;
   const double store = each * vectors / terms;
-  const double weights = problem.keeps_weights ? 0.0 : 14.0 * element * vectors / pixels;
+  // Rows of the caller's that are cut as they lie, or by way of panels.
+  const double packing = is_integer(product) || product == TileProduct::one ? 9 : 14;
+  const double weights = problem.keeps_weights ? 0.0 : packing * element * vectors / pixels;
   // All others widen narrow integers first.
   double widening = 0;
   if (is_integer(product) && size_of(problem.x_type) == staged_size(product)) {

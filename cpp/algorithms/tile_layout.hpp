@@ -62,13 +62,21 @@ struct TileLayout {
   std::int64_t words = 16;
   std::vector<std::int32_t> term;  // of gathered terms, where each lies in the patch
   PanelTasks tasks;
+  // Slabs that are multiplied at once, where a panel's weights would not stay in L2 beside the
+  // positions and what comes next.
+  std::int64_t slabs_at_once = 1;
+  // A call's weights serve one box: they are packed as they are multiplied.
+  bool packs_as_it_runs = false;
+  // All packed weights stay in L2: none need be asked for.
+  bool weights_are_near = false;
   // Of scattered pixels (run.packed): without what sees only a border of zeros, and with it, for
   // weights that are not finite.
   TileBlockLists blocks, all_taps;
   // What an offset of the input adds depends on the taps that a block sees (tile_packing.cpp).
   bool offset_by_taps = false;
 
-  // Scratch of one worker: patch | positions | sums | conversion | tiles | what sums begin with
+  // Scratch of one worker: patch | positions | sums (of all runs, if slabs go in several parts) |
+  // conversion | tiles | what sums begin with | weights, as they are packed
   std::int64_t patch_elements = 0;
   std::int64_t staged_bytes = 0;
   std::int64_t acc_elements = 0;
@@ -76,8 +84,12 @@ struct TileLayout {
   bool tiles_of_runs() const { return columns || gathered; }
   std::int64_t most_offsets() const { return most_tiles * (scattered ? kTileRows : 1); }
   std::int64_t most_begun() const {
-    return is_integer(product) ? blocks.most_kinds() * kTileVectors * kTileRows : 0;
+    return is_integer(product)
+               ? std::max<std::int64_t>(blocks.most_kinds(), 1) * kTileVectors * kTileRows
+               : 0;
   }
+  std::int64_t steps_of_slab() const { return static_cast<std::int64_t>(step.size()) / slabs; }
+  std::int64_t parts() const { return (slabs + slabs_at_once - 1) / slabs_at_once; }
 
   std::int64_t part_bytes() const { return places * (columns ? kTileBytes : 64); }
   std::int64_t slab_bytes() const { return part_bytes() * scheme.parts; }

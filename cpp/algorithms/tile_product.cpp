@@ -4,10 +4,13 @@
 //   for each task (image, group, box of pixels, range of panels)         in parallel
 //     for each slab of input channels
 //       stage its patch -> cut (and turn)                                positions of 64 bytes
-//     for each panel of 32 output channels                               its weights from L2
-//       for each run of rows
-//         multiply: for each tile of 32 pixels, each slab, each tap      sums in tile registers
-//         store
+//     for each panel of 32 output channels
+//       for each part of the slabs                                       mostly one: its weights in
+//       L2
+//         pack its weights, where a call uses them once
+//         for each run of rows
+//           multiply: for each tile of 32 pixels, each slab, each tap    sums in tile registers
+//           store, after the last part
 //
 // Accuracy (TileProduct::six). Cutting is exact; what the six products leave out is below 2^-21 of
 // each product, and every sum is rounded as one of float32 is, in shorter chains. That holds as
@@ -55,25 +58,17 @@ class TileRunner {
         shape_(tile_panels(problem)),
         kernels_(tile_form(table, layout)),
         operands_(operands),
-        panels_(packing.panels(operands)),
-        blocks_(is_integer(layout.product) || packing.finite(operands) ||
-                        !border_adds_nothing(problem)
-                    ? layout.blocks
-                    : layout.all_taps),
         scratch_(scratch),
-        scratch_each_(scratch_bytes(layout)),
+        scratch_each_(scratch_bytes(layout, packing)),
         interrupt_(interrupt),
-        staging_(problem, layout, table, operands.x, packing.allowed(operands)),
+        staging_(problem, layout, table, operands.x,
+                 packs() ? kAnyMagnitude : packing.allowed(operands)),
         packing_(packing),
         bias_(static_cast<const T*>(bias)),
         store_(problem, table, operands.y, bias) {}
 
-  static std::int64_t scratch_bytes(const TileLayout& l) {
-    return round_to_line(l.patch_elements * std::int64_t{sizeof(S)}) +
-           round_to_line(l.staged_bytes) +
-           2 * round_to_line(l.acc_elements * std::int64_t{sizeof(T)}) +
-           round_to_line(l.most_offsets() * std::int64_t{sizeof(std::int32_t)}) +
-           round_to_line(l.most_begun() * std::int64_t{sizeof(std::int32_t)});
+  static std::int64_t scratch_bytes(const TileLayout& l, const TilePacking& packing) {
+    return Pad(l, packing, nullptr).bytes;
   }
 
   void task(std::int64_t index, int worker) noexcept {
@@ -82,18 +77,23 @@ class TileRunner {
     const Tile tile = tile_of_box(problem_, layout_.box, layout_.boxes, task.box);
     std::atomic_ref<std::uint8_t> unsuitable(operands_.unsuitable[task.box]);
     if (unsuitable.load(std::memory_order_relaxed) != 0) return;
-    const Pad pad(layout_, scratch_ + worker * scratch_each_);
-    if (!staging_.stage(tile, pad.patch, pad.staged))
+    const Pad pad(layout_, packing_, scratch_ + worker * scratch_each_);
+    Extremes of_input;
+    if (!staging_.stage(tile, pad.patch, pad.staged, &of_input))
       return unsuitable.store(1, std::memory_order_relaxed);
     for (std::int64_t p = task.first_panel; p < task.last_panel; ++p) {
       const bool more = p + 1 < task.last_panel;
-      layout_.for_each_run(tile.size, [&](const Index3& at) {
-        if (!interrupt_.stop_requested()) make_run(tile, p, at, more, pad, worker);
-      });
+      if (!packs())
+        multiply_panel(tile, p, packing_.panel(operands_, tile.group, p), more, pad, worker);
+      else if (!pack_and_multiply(tile, p, of_input, more, pad, worker))
+        return unsuitable.store(1, std::memory_order_relaxed);
+      if (interrupt_.stop_requested()) return;
     }
   }
 
  private:
+  static constexpr Extremes kAnyMagnitude = {0, 0xffffffffu};
+
   struct Pad {
     S* patch;
     char* staged;
@@ -101,23 +101,103 @@ class TileRunner {
     T* convert;
     std::int32_t* tile;
     std::int32_t* begin;
+    // Of weights that are packed as they are multiplied.
+    char* weights;
+    float* room;
+    std::int32_t* offsets;
+    std::int64_t bytes = 0;
 
-    Pad(const TileLayout& l, char* at) {
+    Pad(const TileLayout& l, const TilePacking& packing, char* at) {
       const auto take = [&](auto*& to, std::int64_t count) {
-        to = reinterpret_cast<std::remove_reference_t<decltype(to)>>(at);
-        at += round_to_line(count * std::int64_t{sizeof *to});
+        to = reinterpret_cast<std::remove_reference_t<decltype(to)>>(
+            reinterpret_cast<std::uintptr_t>(at) + static_cast<std::uintptr_t>(bytes));
+        bytes += round_to_line(count * std::int64_t{sizeof *to});
       };
+      const bool packs = l.packs_as_it_runs;
       take(patch, l.patch_elements);
       take(staged, l.staged_bytes);
-      take(acc, l.acc_elements);
+      take(acc, l.acc_elements * (l.parts() > 1 ? l.run_count() : 1));
       take(convert, l.acc_elements);
       take(tile, l.most_offsets());
       take(begin, l.most_begun());
+      take(weights, packs ? l.slabs_at_once * l.steps_of_slab() * packing.panel_step(0) : 0);
+      take(room, packs ? packing.room() : 0);
+      take(offsets, packs ? packing.offset_taps() * kTileVectors * kTileRows : 0);
     }
   };
 
-  void make_run(const Tile& tile, std::int64_t panel, const Index3& at, bool more, const Pad& pad,
-                int worker) {
+  // Slabs [first, last) of a panel.
+  struct Part {
+    std::int64_t index, first, last;
+  };
+  Part part(std::int64_t index) const {
+    const std::int64_t first = index * layout_.slabs_at_once;
+    return {index, first, std::min(first + layout_.slabs_at_once, layout_.slabs)};
+  }
+
+  bool packs() const { return operands_.packed == nullptr; }
+
+  void multiply_panel(const Tile& tile, std::int64_t panel, const TilePanel& weights, bool more,
+                      const Pad& pad, int worker) {
+    for (std::int64_t i = 0; i < layout_.parts(); ++i)
+      multiply_part(tile, panel, part(i), weights, more, pad, worker);
+  }
+
+  void multiply_part(const Tile& tile, std::int64_t panel, const Part& slabs,
+                     const TilePanel& weights, bool more, const Pad& pad, int worker) {
+    layout_.for_each_run(tile.size, [&](const Index3& at) {
+      if (!interrupt_.stop_requested())
+        make_run(tile, panel, slabs, weights, at, more, pad, worker);
+    });
+  }
+
+  // False where the magnitudes of the input do not go with those of this panel.
+  bool pack_and_multiply(const Tile& tile, std::int64_t panel, const Extremes& of_input, bool more,
+                         const Pad& pad, int worker) {
+    const Weights& w = *operands_.weights;
+    const std::int64_t step = packing_.panel_step(panel);
+    Extremes of_weights, allowed;
+    bool finite = true;
+    for (std::int64_t i = 0; i < layout_.parts();) {
+      const Part slabs = part(i);
+      packing_.pack_slabs(w, tile.group, panel, slabs.first, slabs.last, pad.room, pad.weights,
+                          &of_weights);
+      if (tiles_look_at_magnitudes(problem_, layout_.product) &&
+          !(allow(of_weights, problem_.terms(), allowed) && within(of_input, allowed)))
+        return false;
+      if (finite && !is_integer(layout_.product) && !all_finite(of_weights)) {
+        // The parts before have left out taps that these weights may not leave out.
+        finite = false;
+        if (i > 0) {
+          i = 0;
+          continue;
+        }
+      }
+      if (packing_.offset_taps() > 0)
+        packing_.pack_offsets(w, tile.group, panel, pad.weights, pad.offsets);
+      const std::int64_t first = slabs.first * layout_.steps_of_slab();
+      multiply_part(
+          tile, panel, slabs,
+          {behind(pad.weights, first * step), pad.offsets, kTileVectors * kTileRows, finite}, more,
+          pad, worker);
+      if (interrupt_.stop_requested()) break;
+      ++i;
+    }
+    return true;
+  }
+
+  // Where the first step of a panel would lie. Kernels count from there, and read what is there.
+  static const char* behind(const char* at, std::int64_t bytes) {
+    return reinterpret_cast<const char*>(reinterpret_cast<std::uintptr_t>(at) -
+                                         static_cast<std::uintptr_t>(bytes));
+  }
+  static const char* ahead(const char* at, std::int64_t bytes) {
+    return reinterpret_cast<const char*>(reinterpret_cast<std::uintptr_t>(at) +
+                                         static_cast<std::uintptr_t>(bytes));
+  }
+
+  void make_run(const Tile& tile, std::int64_t panel, const Part& slabs, const TilePanel& weights,
+                const Index3& at, bool more, const Pad& pad, int worker) {
     const TileRun& run = layout_.run;
     Tile part = tile;
     part.size = layout_.size_of_run(tile.size, at);
@@ -132,73 +212,108 @@ class TileRunner {
     const std::int64_t channels = shape_.channels(panel), width = shape_.width(panel);
     TileBlocks blocks{};
     const TileBlockList* list = nullptr;
+    const std::int64_t each = layout_.steps_of_slab();
+    std::int64_t first = slabs.first * each, steps = (slabs.last - slabs.first) * each;
+    const bool last = slabs.last == layout_.slabs;
     if (run.packed) {
-      list = &blocks_.at(part.origin);
+      const bool all = !weights.finite && border_adds_nothing(problem_);
+      list = &(all ? layout_.all_taps : layout_.blocks).at(part.origin);
       x += 64 * (at[0] * layout_.slice_pitch() + at[1] * pitch + at[2]);
       places = list->place.data();
-      blocks = list->view();
+      // Those of this part say which of all steps they take.
+      blocks = list->view(slabs.index, layout_.parts());
+      first = 0;
+      steps = layout_.slabs * each;
     } else {
       place_tiles(part.size, at, count, pad.tile);
     }
-    const char* const w = weights(tile.group, panel);
-    // The weights that follow, a share of them with each run.
-    Upcoming next;
-    if (more) {
-      const std::int64_t bytes = panel_bytes(panel + 1);
-      const std::int64_t share = round_to_line(divide_up(bytes, layout_.run_count()));
-      const std::int64_t from = std::min(bytes, layout_.run_at(at) * share);
-      next.at = weights(tile.group, panel + 1) + from;
-      next.bytes = std::min(share, bytes - from);
-    }
+    T* const sums =
+        layout_.parts() > 1 ? pad.acc + layout_.run_at(at) * layout_.acc_elements : pad.acc;
     TileProductArgs product = {x,
                                layout_.part_bytes(),
                                places,
                                count,
                                pixels,
-                               layout_.step.data(),
-                               static_cast<std::int64_t>(layout_.step.size()),
-                               w,
+                               layout_.step.data() + first,
+                               steps,
+                               ahead(weights.steps, first * packing_.panel_step(panel)),
                                width / kTileRows,
-                               pad.acc,
-                               next,
-                               layout_.short_steps,
+                               sums,
+                               upcoming(tile.group, panel, slabs, weights, at, more),
+                               last || run.packed ? layout_.short_steps : 0,
                                layout_.words,
                                run.packed ? &blocks : nullptr};
+    product.accumulate = slabs.first > 0;
     const std::int64_t row = run.packed ? part.size[2]
                              : run.flat ? pitch
                                         : round_up(part.size[2], kTileRows);
-    const bool stored = store_by_kernel(part, channel, channels == width, row, product);
+    const bool stored = last && store_by_kernel(part, channel, channels == width, row, product);
     if constexpr (!std::is_same_v<T, float>) {
       const T* const bias = stored ? bias_ : nullptr;
-      if (list != nullptr && (layout_.offset_by_taps || bias != nullptr))
-        product.begin = begin_of(*list, channel, channels, width, bias, pad.begin);
+      const bool offset = layout_.offset_by_taps || (packs() && packing_.offset_taps() > 0);
+      if (offset || (list != nullptr && bias != nullptr))
+        product.begin =
+            begin_of(list, offset ? &weights : nullptr, channel, channels, width, bias, pad.begin);
       else if (bias != nullptr)
         product.begin = bias + channel;
     }
     kernels_.product(product);
-    if (!stored) {
-      BoxAccumulators<T> acc{pad.acc, width, 1, row, 0};
-      if (layout_.columns) acc = {pad.acc, 1, count * kTileRows, row, 0};
+    if (last && !stored) {
+      BoxAccumulators<T> acc{sums, width, 1, row, 0};
+      if (layout_.columns) acc = {sums, 1, count * kTileRows, row, 0};
       store_.store(part, channel, channels, acc, pad.convert);
     }
-    interrupt_.work_done(worker, count * kTileRows * width * problem_.terms());
+    interrupt_.work_done(worker, count * kTileRows * width * problem_.terms() *
+                                     (slabs.last - slabs.first) / layout_.slabs);
   }
 
-  // What sums of each kind of blocks begin with: what the offset of the input takes from them, and
-  // the bias if they are to be stored as they are.
-  const std::int32_t* begin_of(const TileBlockList& list, std::int64_t channel,
-                               std::int64_t channels, std::int64_t width, const void* bias,
-                               std::int32_t* to) const {
+  // A share of what is read after this part of a panel: packed weights, or rows of the caller's.
+  Upcoming upcoming(std::int64_t group, std::int64_t panel, const Part& slabs,
+                    const TilePanel& weights, const Index3& at, bool more) const {
+    const bool same = slabs.last < layout_.slabs;
+    if ((!same && !more) || (!packs() && layout_.weights_are_near)) return {};
+    const Part next = part(same ? slabs.index + 1 : 0);
+    if (!same) ++panel;
+    const std::int64_t run = layout_.run_at(at), runs = layout_.run_count();
+    if (packs()) {
+      const Weights& w = *operands_.weights;
+      if (!terms_are_runs(problem_, w)) return {};
+      const std::int64_t rows = shape_.channels(panel);
+      const std::int64_t begin = rows * run / runs, end = rows * (run + 1) / runs;
+      const std::int64_t row = group * problem_.out_channels + panel * shape_.panel + begin;
+      const std::int64_t slab = layout_.scheme.channels * layout_.steps_of_slab() * size_of(w.type);
+      const std::int64_t all = problem_.terms() * size_of(w.type);
+      return {w.data + row * w.out + next.first * slab, w.out,
+              std::min(next.last * slab, all) - next.first * slab, end - begin};
+    }
+    const TilePanel of = same ? weights : packing_.panel(operands_, group, panel);
+    const std::int64_t slab = layout_.steps_of_slab() * packing_.panel_step(panel);
+    const std::int64_t bytes = (next.last - next.first) * slab;
+    const std::int64_t share = round_to_line(divide_up(bytes, runs));
+    const std::int64_t from = std::min(bytes, run * share);
+    return {of.steps + next.first * slab + from, 0, std::min(share, bytes - from), 1};
+  }
+
+  // What sums of each kind of blocks begin with: what the offset of the input takes from them, if
+  // that is not in the bias, and the bias if they are to be stored as they are.
+  const std::int32_t* begin_of(const TileBlockList* list, const TilePanel* offsets,
+                               std::int64_t channel, std::int64_t channels, std::int64_t width,
+                               const void* bias, std::int32_t* to) const {
+    const auto add = [&](const std::int32_t* from) {
+      for (std::int64_t k = 0; k < channels; ++k)
+        to[k] = static_cast<std::int32_t>(static_cast<std::uint32_t>(to[k]) +
+                                          static_cast<std::uint32_t>(from[k]));
+    };
     const std::int32_t* const begin = to;
-    for (const std::vector<std::int32_t>& taps : list.kind) {
+    const std::size_t kinds = list == nullptr ? 1 : list->kind.size();
+    for (std::size_t kind = 0; kind < kinds; ++kind, to += width) {
       std::fill(to, to + width, 0);
-      if (layout_.offset_by_taps) packing_.add_offsets(operands_, taps, channel, channels, to);
-      if (bias != nullptr) {
-        const auto* const added = static_cast<const std::uint32_t*>(bias) + channel;
-        for (std::int64_t k = 0; k < channels; ++k)
-          to[k] = static_cast<std::int32_t>(static_cast<std::uint32_t>(to[k]) + added[k]);
-      }
-      to += width;
+      if (offsets != nullptr && layout_.offset_by_taps)
+        for (const std::int32_t tap : list->kind[kind])
+          add(offsets->offsets + tap * offsets->pitch);
+      else if (offsets != nullptr)
+        add(offsets->offsets);
+      if (bias != nullptr) add(static_cast<const std::int32_t*>(bias) + channel);
     }
     return begin;
   }
@@ -243,23 +358,11 @@ class TileRunner {
     for (; to != end; ++to) *to = to[-1];
   }
 
-  std::int64_t panel_bytes(std::int64_t panel) const {
-    return static_cast<std::int64_t>(layout_.step.size()) * layout_.scheme.parts *
-           (shape_.width(panel) / kTileRows) * kTileBytes;
-  }
-  const char* weights(std::int64_t group, std::int64_t panel) const {
-    const std::int64_t vector =
-        static_cast<std::int64_t>(layout_.step.size()) * layout_.scheme.parts * kTileBytes;
-    return panels_ + (group * shape_.group_width() + panel * shape_.panel) / kTileRows * vector;
-  }
-
   const Problem& problem_;
   const TileLayout& layout_;
   const PanelShape shape_;
   const TileForm& kernels_;
   const Operands& operands_;
-  const char* const panels_;
-  const TileBlockLists& blocks_;
   char* const scratch_;
   const std::int64_t scratch_each_;
   Interrupt& interrupt_;
@@ -295,18 +398,23 @@ class TileExecution final : public Execution {
            layout_.gathered == l.gathered && layout_.offset_by_taps == l.offset_by_taps;
   }
 
+  // Weights that serve one box are multiplied while they are near, a part of a panel at a time.
+  bool reads_in_place(const Weights& w) const override {
+    return layout_.packs_as_it_runs && packing_.packs_slabs(w);
+  }
+
   bool pack(const Weights& w, void* to, int workers) const override {
-    return packing_.pack(w, static_cast<char*>(to), workers);
+    return packing_.pack(w, to, workers);
   }
 
   std::int64_t scratch_bytes() const override {
     switch (layout_.product) {
       case TileProduct::bytes:
-        return TileRunner<std::uint8_t>::scratch_bytes(layout_);
+        return TileRunner<std::uint8_t>::scratch_bytes(layout_, packing_);
       case TileProduct::shorts:
-        return TileRunner<std::int16_t>::scratch_bytes(layout_);
+        return TileRunner<std::int16_t>::scratch_bytes(layout_, packing_);
       default:
-        return TileRunner<float>::scratch_bytes(layout_);
+        return TileRunner<float>::scratch_bytes(layout_, packing_);
     }
   }
 
@@ -316,7 +424,8 @@ class TileExecution final : public Execution {
       run_as<std::int16_t>(operands, operands.bias, scratch, workers, interrupt);
     } else if (layout_.product != TileProduct::bytes) {
       run_as<float>(operands, operands.bias, scratch, workers, interrupt);
-    } else if (tile_offset(problem_, layout_.product) == 0 || layout_.offset_by_taps) {
+    } else if (tile_offset(problem_, layout_.product) == 0 || layout_.offset_by_taps ||
+               operands.packed == nullptr) {
       run_as<std::uint8_t>(operands, operands.bias, scratch, workers, interrupt);
     } else {
       const std::vector<std::int32_t> bias = packing_.offset_bias(operands);

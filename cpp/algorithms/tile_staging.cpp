@@ -36,32 +36,30 @@ TileStaging<S>::TileStaging(const Problem& problem, const TileLayout& layout,
       reading_(choose_reading()) {}
 
 template <class S>
-bool TileStaging<S>::stage(const Tile& tile, S* room, char* to) const {
-  Extremes extremes;
+bool TileStaging<S>::stage(const Tile& tile, S* room, char* to, Extremes* extremes) const {
   Patch patch = layout_.patch;
   const std::int64_t channels = layout_.scheme.channels;
   for (std::int64_t s = 0; s < layout_.slabs; ++s, to += layout_.slab_bytes()) {
     if (layout_.gathered) {
       patch.channels = problem_.in_channels;
       if (s == 0) stage_patch<S>(table_, problem_, x_, patch, tile, room);
-      cut(tile, patch, room, s * channels, to, &extremes);
+      cut(tile, patch, room, s * channels, to, extremes);
     } else {
       patch.first_channel = s * channels;
       patch.channels = std::min<std::int64_t>(channels, problem_.in_channels - s * channels);
       if (reading_ == Reading::in_place) {
-        cut_in_place(tile, patch, to, &extremes);
+        cut_in_place(tile, patch, to, extremes);
       } else if (reading_ == Reading::rows) {
-        cut_rows(tile, patch, to, &extremes);
+        cut_rows(tile, patch, to, extremes);
       } else {
         // The last boxes do not fill their patch.
         if (tile.size != layout_.box)
           std::memset(room, 0, static_cast<std::size_t>(layout_.patch_elements) * sizeof(S));
         stage_patch<S>(table_, problem_, x_, patch, tile, room);
-        cut(tile, patch, room, 0, to, &extremes);
+        cut(tile, patch, room, 0, to, extremes);
       }
     }
-    if (tiles_look_at_magnitudes(problem_, layout_.product) &&
-        (extremes.least < allowed_.least || extremes.most > allowed_.most))
+    if (tiles_look_at_magnitudes(problem_, layout_.product) && !within(*extremes, allowed_))
       return false;
   }
   return true;

@@ -18,9 +18,9 @@ class TileStaging {
   TileStaging(const Problem& problem, const TileLayout& layout, const KernelTable& table,
               const Tensor& x, const Extremes& allowed);
 
-  // All slabs of a box, by way of room for a patch. False where an element is too large or too
-  // small to be cut.
-  bool stage(const Tile& tile, S* room, char* to) const;
+  // All slabs of a box, by way of room for a patch; widens the extremes. False where an element is
+  // too large or too small to be cut.
+  bool stage(const Tile& tile, S* room, char* to, Extremes* extremes) const;
 
  private:
   // Where positions are cut from: a patch, x itself, or x row by row with the border around it.

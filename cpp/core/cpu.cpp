@@ -26,7 +26,7 @@ namespace {
 struct Features {
   bool fma = false, f16c = false, avx = false, avx2 = false, avx_vnni = false;
   bool avx512f = false, avx512dq = false, avx512bw = false, avx512vl = false;
-  bool avx512_vnni = false, avx512_bf16 = false, avx512_fp16 = false;
+  bool avx512_vnni = false, avx512_vbmi = false, avx512_bf16 = false, avx512_fp16 = false;
   bool amx_tile = false, amx_bf16 = false, amx_int8 = false, amx_fp16 = false;
   bool neon = false;
 };
@@ -85,6 +85,7 @@ Features detect() {
     f.avx512bw = bit(seven.ebx, 30);
     f.avx512vl = bit(seven.ebx, 31);
     f.avx512_vnni = bit(seven.ecx, 11);
+    f.avx512_vbmi = bit(seven.ecx, 1);
     f.avx512_bf16 = bit(more.eax, 5);
     f.avx512_fp16 = bit(seven.edx, 23);
   }
@@ -232,6 +233,7 @@ bool cpu_supports(Isa isa) {
 
 bool has_avx_vnni() { return cpu_supports(Isa::avx2) && features().avx_vnni; }
 bool has_avx512_vnni() { return cpu_supports(Isa::avx512) && features().avx512_vnni; }
+bool has_avx512_vbmi() { return cpu_supports(Isa::avx512) && features().avx512_vbmi; }
 bool has_avx512_bf16() { return cpu_supports(Isa::avx512) && features().avx512_bf16; }
 bool has_amx_fp16() { return cpu_supports(Isa::amx) && features().amx_fp16; }
 
@@ -261,6 +263,7 @@ std::vector<std::pair<std::string, bool>> cpu_features() {
           {"avx512bw", f.avx512bw},
           {"avx512vl", f.avx512vl},
           {"avx512_vnni", f.avx512_vnni},
+          {"avx512_vbmi", f.avx512_vbmi},
           {"avx512_bf16", f.avx512_bf16},
           {"avx512_fp16", f.avx512_fp16},
           {"amx_tile", f.amx_tile},

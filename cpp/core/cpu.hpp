@@ -28,6 +28,8 @@ bool halves_512_bit_vectors();
 bool has_avx_vnni();
 bool has_avx512_vnni();
 bool has_avx512_bf16();
+// Bytes exchanged within two vectors of 64.
+bool has_avx512_vbmi();
 // Tiles of float16, beside those of bfloat16 and bytes.
 bool has_amx_fp16();
 

@@ -411,6 +411,8 @@ struct TileProductArgs {
   // blocks, or null.
   std::int64_t pitch = 0;
   const std::int32_t* begin = nullptr;
+  // Sums go on from what is in acc, not from zero; of floats alone.
+  bool accumulate = false;
 };
 
 // Magnitudes of what was cut into parts, as the bits of floats.
@@ -437,13 +439,15 @@ struct TilePositionsArgs {
 };
 
 // Weights of one slab for one panel: floats that lie as the panel does, [channels][taps][vectors]
-// [16], or int8 or int16 in rows of output channels, [rows][channels][taps].
+// [16], or int8 or int16 in rows of output channels, [rows][channels][taps]. TileForm::row_weights
+// takes rows of several slabs at once; extremes of floats are widened only if one is no zero and no
+// normal number.
 struct TileWeightsArgs {
   const void* from;
   std::int64_t channels, taps, vectors;  // one tap where positions are columns
   char* to;                              // [taps][parts][vectors][1024]
   Extremes* extremes;                    // of floats
-  std::int64_t rows = 0;                 // of integers: as many as there are,
+  std::int64_t rows = 0;                 // as many as there are,
   std::int64_t pitch = 0;                // from one to the next
 
   // The floats of a tap as positions are cut: output channels take their place.

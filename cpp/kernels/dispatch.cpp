@@ -32,6 +32,7 @@ void halve(KernelSet<T>& wide, const KernelSet<T>& narrow) {
     const TileForm& of = own.*form;
     if (of.positions != nullptr) into.positions = of.positions;
     if (of.weights != nullptr) into.weights = of.weights;
+    if (of.row_weights != nullptr) into.row_weights = of.row_weights;
     if (of.product != nullptr) {
       into.product = of.product;
       into.scattered = of.scattered;
@@ -40,6 +41,12 @@ void halve(KernelSet<T>& wide, const KernelSet<T>& narrow) {
   if (own.rate == 0) return;
   to.name = own.name;
   to.rate = own.rate;
+}
+
+// Rows of bytes take VBMI (tile_rows.hpp).
+[[maybe_unused]] void leave_out_vbmi(TileKernels& tiles) {
+  if (!has_avx512_vbmi())
+    tiles.product[static_cast<int>(TileProduct::bytes)].rows.row_weights = nullptr;
 }
 
 // Tables as this processor runs them best.
@@ -79,6 +86,7 @@ const KernelTable& avx512_kernels() {
     if (has_avx512_vnni())
       for (const TileProduct p : {TileProduct::bytes, TileProduct::shorts})
         take(tiles, tiles_avx512_dots, p);
+    leave_out_vbmi(tiles);
     // Where vectors are not halved, one of these products takes the time of two multiply-adds.
     if (has_avx512_bf16() && has_avx512_vnni() && halves_512_bit_vectors())
       for (const TileProduct p : {TileProduct::six, TileProduct::four, TileProduct::halves,
@@ -103,6 +111,7 @@ const KernelTable& amx_kernels() {
     };
     keep(TileProduct::shorts);
     if (!has_amx_fp16()) keep(TileProduct::halves);
+    leave_out_vbmi(tiles);
     table.tiles = &tiles;
     return table;
   }();

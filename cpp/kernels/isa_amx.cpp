@@ -5,6 +5,7 @@
 // The wrapper comes first: it includes the intrinsics.
 #include "kernels/tile_amx.hpp"
 #include "kernels/tile_cut.hpp"
+#include "kernels/tile_rows.hpp"
 
 namespace fastconv {
 namespace amx {
@@ -12,8 +13,10 @@ namespace amx {
 template <TileProduct P>
 constexpr TileKernels::Kernels kernels(double rate) {
   return {"AMX tiles",
-          {&tile_product<P, true>, &tile_positions<P, true>, &tile_weights<P, false>},
-          {&tile_product<P, false>, &tile_positions<P, false>, &tile_weights<P, true>},
+          {&tile_product<P, true>, &tile_positions<P, true>, &tile_weights<P, false>, 0,
+           row_weights_of<P, false>()},
+          {&tile_product<P, false>, &tile_positions<P, false>, &tile_weights<P, true>, 0,
+           row_weights_of<P, true>()},
           rate};
 }
 

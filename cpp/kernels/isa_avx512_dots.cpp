@@ -5,6 +5,7 @@
 // The wrapper comes first: the kernels are written in its terms.
 #include "kernels/tile_cut.hpp"
 #include "kernels/tile_dots.hpp"
+#include "kernels/tile_rows.hpp"
 
 namespace fastconv {
 namespace avx512_dots {
@@ -13,8 +14,9 @@ template <TileProduct P>
 constexpr TileKernels::Kernels kernels(const char* name, double rate) {
   return {name,
           {&dots_product<Dots, P, true>, &tile_positions<P, true>, &tile_weights<P, false>,
-           Dots::words},
-          {&dots_product<Dots, P, false>, &tile_positions<P, false>, &tile_weights<P, true>},
+           Dots::words, row_weights_of<P, false>()},
+          {&dots_product<Dots, P, false>, &tile_positions<P, false>, &tile_weights<P, true>, 0,
+           row_weights_of<P, true>()},
           rate};
 }
 // With an emulated product (dispatch.cpp).

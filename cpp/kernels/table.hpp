@@ -126,9 +126,10 @@ constexpr bool is_integer(TileProduct p) {
   return p == TileProduct::bytes || p == TileProduct::shorts;
 }
 
-inline constexpr int kTileRows = 16;     // pixels, and output channels, of a tile
-inline constexpr int kTileVectors = 2;   // of sixteen output channels, in a panel
-inline constexpr int kTileBytes = 1024;  // sixteen rows of 64
+inline constexpr int kTileRows = 16;          // pixels, and output channels, of a tile
+inline constexpr int kTileVectors = 2;        // of sixteen output channels, in a panel
+inline constexpr int kTileBytes = 1024;       // sixteen rows of 64
+inline constexpr int kMostTileRowTaps = 256;  // TileForm::row_weights
 
 // Which operand of a tile product positions are: its rows, where a tap is a shift by a row, or its
 // columns, where neither planes of input nor of output are turned, but there can be one tap only.
@@ -138,6 +139,8 @@ struct TileForm {
   void (*weights)(const TileWeightsArgs&);
   // Rows: pixels of a block, where each may lie anywhere (dot products broadcast it), or 0.
   int scattered = 0;
+  // Rows of output channels, of at most kMostTileRowTaps taps, as callers have them; or null.
+  void (*row_weights)(const TileWeightsArgs&) = nullptr;
 };
 
 struct TileKernels {

@@ -11,6 +11,7 @@
 
 #include <cstdint>
 
+#include "kernels/lines_ahead.hpp"
 #include "kernels/table.hpp"
 #include "simd/vec_avx512.hpp"
 
@@ -137,24 +138,10 @@ FASTCONV_INLINE void tile_turn(const TileOperands& o) {
 #undef FASTCONV_TILE_PRODUCT
 #undef FASTCONV_TILE_FP16
 
-// Asks for a share of the next call's weights, so that they are in L2 when it begins.
-struct TilePrefetcher {
-  const char* at;
-  const char* end;
-  std::int64_t share;
-
-  FASTCONV_INLINE TilePrefetcher(const Upcoming& upcoming, std::int64_t turns)
-      : at(upcoming.at), end(at + upcoming.bytes), share((upcoming.bytes / turns + 63) / 64 * 64) {}
-  FASTCONV_INLINE void turn() {
-    const char* const to = end - at < share ? end : at + share;
-    for (; at < to; at += 64) FASTCONV_PREFETCH_L2(at);
-  }
-};
-
 // One tile of pixels or two, one vector of output channels or two; `acc` has `pitch` bytes a row.
 template <TileProduct P, bool Rows, bool TwoTiles, bool TwoVectors>
 FASTCONV_INLINE void tile_block(const TileProductArgs& a, std::int64_t t, char* acc,
-                                std::int64_t pitch, TilePrefetcher& prefetcher) {
+                                std::int64_t pitch, LinesAhead& ahead) {
   constexpr TileScheme kScheme = kTileSchemes[static_cast<int>(P)];
   constexpr std::int64_t kPart = (TwoVectors ? 2 : 1) * kTileBytes;
   constexpr std::int64_t kUnit = Rows ? 64 : kTileBytes;
@@ -163,16 +150,23 @@ FASTCONV_INLINE void tile_block(const TileProductArgs& a, std::int64_t t, char* 
   const char* const x0 = a.x + kUnit * a.tile[t];
   const char* const x1 = TwoTiles ? a.x + kUnit * a.tile[t + 1] : x0;
   const char* w = a.w;
-  _tile_zero(0);
-  _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
+  if (a.accumulate) {
+    _tile_loadd(0, acc, pitch);
+    if constexpr (kTwoColumns) _tile_loadd(1, acc + 64, pitch);
+    if constexpr (kTwoRows) _tile_loadd(2, acc + kTileRows * pitch, pitch);
+    if constexpr (kTwoRows && kTwoColumns) _tile_loadd(3, acc + kTileRows * pitch + 64, pitch);
+  } else {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+  }
   for (std::int64_t s = 0; s < a.steps; ++s, w += kScheme.parts * kPart) {
     const std::int64_t at = kUnit * a.step[s];
     TileOperands o = {x0 + at, x1 + at, a.x_part, w, w + kTileBytes, kPart};
     if constexpr (!Rows) o = {w, w + kTileBytes, kPart, x0 + at, x1 + at, a.x_part};
     tile_turn<P, Rows, 0, kTwoRows, kTwoColumns>(o);
-    prefetcher.turn();
+    ahead.turn();
   }
   _tile_stored(0, acc, pitch);
   if constexpr (kTwoColumns) _tile_stored(1, acc + 64, pitch);
@@ -185,11 +179,11 @@ FASTCONV_INLINE void tile_blocks(const TileProductArgs& a) {
   char* acc = static_cast<char*>(a.acc);
   const std::int64_t pitch = Rows ? (TwoVectors ? 128 : 64) : a.tiles * 64;
   const std::int64_t next = Rows ? kTileRows * pitch : 64;  // from tile to tile
-  TilePrefetcher prefetcher(a.upcoming, (a.tiles + 1) / 2 * a.steps);
+  LinesAhead ahead(a.upcoming, (a.tiles + 1) / 2 * a.steps);
   std::int64_t t = 0;
   for (; t + 2 <= a.tiles; t += 2, acc += 2 * next)
-    tile_block<P, Rows, true, TwoVectors>(a, t, acc, pitch, prefetcher);
-  if (t < a.tiles) tile_block<P, Rows, false, TwoVectors>(a, t, acc, pitch, prefetcher);
+    tile_block<P, Rows, true, TwoVectors>(a, t, acc, pitch, ahead);
+  if (t < a.tiles) tile_block<P, Rows, false, TwoVectors>(a, t, acc, pitch, ahead);
 }
 
 template <TileProduct P, bool Rows>

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "kernels/lines_ahead.hpp"
 #include "kernels/table.hpp"
 #include "simd/inline.hpp"
 
@@ -30,6 +31,21 @@ FASTCONV_INLINE void add_dots(V& acc, V x, V w) {
     V::add_bf16(acc, x, w);
 }
 
+// What is asked, and what is asked for beside it.
+struct DotsCall : TileProductArgs {
+  mutable LinesAhead ahead;
+
+  // `turns`: steps of all blocks or, where positions are columns, blocks.
+  FASTCONV_INLINE DotsCall(const TileProductArgs& a, std::int64_t turns)
+      : TileProductArgs(a), ahead(a.upcoming, turns) {}
+};
+
+// Passes over the weights that a block takes: by two vectors, where one is a vector.
+template <class V>
+FASTCONV_INLINE std::int64_t dots_passes(std::int64_t vectors) {
+  return V::bytes == 64 ? (vectors + 1) / 2 : vectors;
+}
+
 // The steps of a block: those of `order`, or all.
 struct DotsSteps {
   const std::int32_t* order;
@@ -43,9 +59,8 @@ struct DotsSteps {
 // Words x Tiles of sixteen sums. `place`: where each of the words' pixels lies, or of the lanes'
 // each tile; x is read from there, w from one place on. The sums of word k go to row[k].
 template <class V, TileProduct P, bool Rows, int Words, int Tiles>
-FASTCONV_NOINLINE void dots_block(const TileProductArgs& a, DotsSteps steps,
-                                  const std::int32_t* place, const char* w, char* to,
-                                  std::int64_t pitch, const std::int32_t* begin,
+FASTCONV_NOINLINE void dots_block(const DotsCall& a, DotsSteps steps, const std::int32_t* place,
+                                  const char* w, char* to, std::int64_t pitch, const char* begin,
                                   const std::int32_t* row) {
   constexpr int kParts = 64 / V::bytes, kVectors = Tiles * kParts;  // of a tile's row; of all
   constexpr int kPlaces = Rows ? Words : Tiles;
@@ -53,6 +68,9 @@ FASTCONV_NOINLINE void dots_block(const TileProductArgs& a, DotsSteps steps,
   const char* x[kPlaces];
   FASTCONV_UNROLL
   for (int i = 0; i < kPlaces; ++i) x[i] = a.x + kUnit * place[Rows ? row[i] : i];
+  // Offsets for sums that go on are made for these alone: kept for the stores they cost more.
+  std::int64_t before = pitch;
+  FASTCONV_OPAQUE_POINTER(before);
   V acc[Words][kVectors];
   FASTCONV_UNROLL
   for (int k = 0; k < Words; ++k) {
@@ -60,16 +78,20 @@ FASTCONV_NOINLINE void dots_block(const TileProductArgs& a, DotsSteps steps,
     for (int v = 0; v < kVectors; ++v) {
       if (begin == nullptr)
         acc[k][v] = V::zero();
+      else if constexpr (!is_integer(P))
+        acc[k][v] = V::load(begin + (Rows ? row[k] : k) * before + v * V::bytes);
+      else if constexpr (Rows)
+        acc[k][v] = V::load(begin + v * V::bytes);
       else
-        acc[k][v] = Rows ? V::load(reinterpret_cast<const char*>(begin) + v * V::bytes)
-                         : V::broadcast(begin[k]);
+        acc[k][v] = V::broadcast(reinterpret_cast<const std::int32_t*>(begin)[k]);
     }
   }
   // Read anew for each step: GCC keeps what the inner loop leaves no registers for in those of
   // vectors, and moves it back and forth. (Of one vector, whose steps are short, that is faster.)
-  const TileProductArgs* all = &a;
+  const DotsCall* all = &a;
   for (std::int64_t i = 0; i < steps.count; ++i) {
     if constexpr (Tiles == 2) FASTCONV_OPAQUE_POINTER(all);
+    if constexpr (Rows) all->ahead.turn();
     const std::int64_t s = Rows ? steps[i] : i;
     const char* const filters = w + s * all->vectors * kTileBytes;
     const std::int64_t at = kUnit * all->step[s];
@@ -113,19 +135,29 @@ struct DotsPixels {
   const std::int32_t* begin;
 };
 
+// What sums begin with: of integers what is given for output channel `k`, of floats those that are
+// there. One pointer for both, since more leaves sums no registers.
+template <TileProduct P>
+FASTCONV_INLINE const char* begin_of(const TileProductArgs& a, const std::int32_t* begin,
+                                     std::int64_t k, const char* sums) {
+  if constexpr (is_integer(P))
+    return begin == nullptr ? nullptr : reinterpret_cast<const char*>(begin + k);
+  return a.accumulate ? sums : nullptr;
+}
+
 // In the narrowest tile that holds them; sixteen output channels from vector `v` on, or more.
 template <class V, TileProduct P, int Tiles, int Words = V::words>
-FASTCONV_INLINE void dots_of_pixels(const TileProductArgs& a, const DotsPixels& p, std::int64_t v) {
+FASTCONV_INLINE void dots_of_pixels(const DotsCall& a, const DotsPixels& p, std::int64_t v) {
   if constexpr (Words > V::words / 2)
     if (p.count < Words) return dots_of_pixels<V, P, Tiles, Words - 1>(a, p, v);
-  dots_block<V, P, true, Words, Tiles>(
-      a, p.steps, a.tile, a.w + v * kTileBytes, static_cast<char*>(a.acc) + v * 64, p.pitch,
-      p.begin == nullptr ? nullptr : p.begin + v * kTileRows, p.pixel);
+  char* const to = static_cast<char*>(a.acc) + v * 64;
+  dots_block<V, P, true, Words, Tiles>(a, p.steps, a.tile, a.w + v * kTileBytes, to, p.pitch,
+                                       begin_of<P>(a, p.begin, v * kTileRows, to), p.pixel);
 }
 
 // Vectors of output channels go by two where one is a vector.
 template <class V, TileProduct P>
-FASTCONV_INLINE void dots_of_panel(const TileProductArgs& a, const DotsPixels& p) {
+FASTCONV_INLINE void dots_of_panel(const DotsCall& a, const DotsPixels& p) {
   std::int64_t v = 0;
   if constexpr (V::bytes == 64)
     for (; v + 2 <= a.vectors; v += 2) dots_of_pixels<V, P, 2>(a, p, v);
@@ -133,10 +165,13 @@ FASTCONV_INLINE void dots_of_panel(const TileProductArgs& a, const DotsPixels& p
 }
 
 template <class V, TileProduct P>
-FASTCONV_INLINE void dots_by_rows(const TileProductArgs& a) {
-  const std::int64_t pitch = a.pitch != 0 ? a.pitch : 64 * a.vectors;
-  if (a.blocks != nullptr) {
-    const TileBlocks& all = *a.blocks;
+FASTCONV_INLINE void dots_by_rows(const TileProductArgs& args) {
+  const std::int64_t pitch = args.pitch != 0 ? args.pitch : 64 * args.vectors;
+  if (args.blocks != nullptr) {
+    const TileBlocks& all = *args.blocks;
+    std::int64_t turns = 0;
+    for (std::int64_t i = 0; i < all.count; ++i) turns += all.block[i].steps;
+    const DotsCall a(args, turns * dots_passes<V>(args.vectors));
     for (std::int64_t i = 0; i < all.count; ++i) {
       const TileBlock& block = all.block[i];
       const std::int64_t begin = block.kind * a.vectors * kTileRows;
@@ -149,6 +184,8 @@ FASTCONV_INLINE void dots_by_rows(const TileProductArgs& a) {
     }
     return;
   }
+  const DotsCall a(
+      args, (args.pixels + V::words - 1) / V::words * args.steps * dots_passes<V>(args.vectors));
   for (std::int64_t p = 0; p < a.pixels; p += V::words) {
     std::int32_t pixel[V::words];
     for (std::int64_t k = 0; k < V::words; ++k)
@@ -159,16 +196,17 @@ FASTCONV_INLINE void dots_by_rows(const TileProductArgs& a) {
 
 // Sixteen output channels, of vector `v`, by one or two tiles of pixels from `t` on.
 template <class V, TileProduct P, int Tiles>
-FASTCONV_INLINE void dots_of_tile(const TileProductArgs& a, std::int64_t t, std::int64_t v) {
+FASTCONV_INLINE void dots_of_tile(const DotsCall& a, std::int64_t t, std::int64_t v) {
   constexpr int kWhole = kTileRows / V::words * V::words, kRest = kTileRows - kWhole;
   const std::int64_t pitch = a.pitch != 0 ? a.pitch : 64 * a.tiles;
   const DotsSteps steps = {nullptr, a.steps};
   const char* const w = a.w + v * kTileBytes;
   char* const to = static_cast<char*>(a.acc) + v * kTileRows * pitch + t * 64;
+  a.ahead.turn();
   const auto block = [&](auto words, int k) {
     dots_block<V, P, false, decltype(words)::value, Tiles>(
         a, steps, a.tile + t, w + k * 64, to + k * pitch, pitch,
-        a.begin == nullptr ? nullptr : a.begin + v * kTileRows + k, nullptr);
+        begin_of<P>(a, a.begin, v * kTileRows + k, to + k * pitch), nullptr);
   };
   for (int k = 0; k < kWhole; k += V::words) block(std::integral_constant<int, V::words>(), k);
   if constexpr (kRest > 0) block(std::integral_constant<int, kRest>(), kWhole);
@@ -176,7 +214,8 @@ FASTCONV_INLINE void dots_of_tile(const TileProductArgs& a, std::int64_t t, std:
 
 // Tiles of pixels go by two where one is a vector.
 template <class V, TileProduct P>
-FASTCONV_INLINE void dots_by_columns(const TileProductArgs& a) {
+FASTCONV_INLINE void dots_by_columns(const TileProductArgs& args) {
+  const DotsCall a(args, dots_passes<V>(args.tiles) * args.vectors);
   std::int64_t t = 0;
   if constexpr (V::bytes == 64)
     for (; t + 2 <= a.tiles; t += 2)

@@ -194,6 +194,10 @@ void tile_product(const TileProductArgs& a) {
   for (std::int64_t t = 0; t < a.tiles; ++t) {
     for (std::int64_t v = 0; v < a.vectors; ++v) {
       Element<P> sum[kTileRows * kTileRows] = {};
+      const std::int64_t row = Rows ? t : v, column = Rows ? v : t;
+      Element<P>* const to = acc + row * kTileRows * pitch + column * kTileRows;
+      for (int m = 0; a.accumulate && m < kTileRows; ++m)
+        std::memcpy(sum + m * kTileRows, to + m * pitch, kTileRows * sizeof *sum);
       for (std::int64_t s = 0; s < a.steps; ++s) {
         const char* const x = a.x + kUnit * (a.tile[t] + a.step[s]);
         const char* const w = a.w + (s * kScheme.parts * a.vectors + v) * kTileBytes;
@@ -206,10 +210,8 @@ void tile_product(const TileProductArgs& a) {
             add_product<P>(Rows ? px : pw, Rows ? pw : px, sum);
         }
       }
-      const std::int64_t row = Rows ? t : v, column = Rows ? v : t;
       for (int m = 0; m < kTileRows; ++m)
-        std::memcpy(acc + (row * kTileRows + m) * pitch + column * kTileRows, sum + m * kTileRows,
-                    kTileRows * sizeof *sum);
+        std::memcpy(to + m * pitch, sum + m * kTileRows, kTileRows * sizeof *sum);
     }
   }
 }

@@ -162,26 +162,29 @@ struct Filters {
           .weights({w.data(), channels, taps, vectors, c.bytes.data(), &c.extremes});
       return c;
     }
-    // In rows, the last of which are not there.
+    return cut_rows((kernels[product].*form).weights);
+  }
+  // In rows, the last of which are not there.
+  Cut cut_rows(void (*weights)(const TileWeightsArgs&)) const {
+    Cut c{std::vector<char>(
+              static_cast<std::size_t>(taps * scheme_of(product).parts * vectors * kTileBytes)),
+          {}};
     std::vector<float> rows;
     for (std::int64_t k = 0; k < count(); ++k)
       for (std::int64_t term = 0; term < channels * taps; ++term)
         rows.push_back(at(term / taps, term % taps, k));
     const std::vector<char> from = stored(product, rows);
-    (kernels[product].*form)
-        .weights({from.data(), channels, taps, vectors, c.bytes.data(), nullptr, count(),
-                  channels * taps});
+    weights({from.data(), channels, taps, vectors, c.bytes.data(), &c.extremes, count(),
+             channels * taps});
     return c;
   }
-  std::int64_t count() const {
-    return is_integer(product) ? vectors * kTileRows - 3 : vectors * kTileRows;
-  }
+  std::int64_t count() const { return vectors * kTileRows - 3; }
 };
 
 std::vector<float> multiply(const TileKernels& kernels, TileProduct p, const Input& input,
                             const Cut& x, const Cut& w, const std::vector<std::int32_t>& tiles,
                             const std::vector<std::int32_t>& steps, std::int64_t vectors,
-                            Form form = kRows, std::int64_t words = 16) {
+                            Form form = kRows, std::int64_t words = 16, std::int64_t first = 0) {
   std::vector<float> acc(tiles.size() * kTileRows * static_cast<std::size_t>(vectors) * kTileRows,
                          std::nanf(""));
   // Where pixels may lie anywhere, each says where it does.
@@ -191,20 +194,31 @@ std::vector<float> multiply(const TileKernels& kernels, TileProduct p, const Inp
     for (const std::int32_t t : tiles)
       for (int i = 0; i < kTileRows; ++i) places.push_back(t + i);
   }
-  (kernels[p].*form)
-      .product({x.bytes.data(),
-                input.part(),
-                places.data(),
-                static_cast<std::int64_t>(tiles.size()),
-                static_cast<std::int64_t>(tiles.size()) * kTileRows,
-                steps.data(),
-                static_cast<std::int64_t>(steps.size()),
-                w.bytes.data(),
-                vectors,
-                acc.data(),
-                {w.bytes.data(), 0, static_cast<std::int64_t>(w.bytes.size()), 1},
-                words < 16 ? static_cast<std::int64_t>(steps.size()) : 0,
-                words});
+  TileProductArgs args = {x.bytes.data(),
+                          input.part(),
+                          places.data(),
+                          static_cast<std::int64_t>(tiles.size()),
+                          static_cast<std::int64_t>(tiles.size()) * kTileRows,
+                          steps.data(),
+                          static_cast<std::int64_t>(steps.size()),
+                          w.bytes.data(),
+                          vectors,
+                          acc.data(),
+                          {w.bytes.data(), 0, static_cast<std::int64_t>(w.bytes.size()), 1},
+                          words < 16 ? static_cast<std::int64_t>(steps.size()) : 0,
+                          words};
+  // In two calls: the first steps, then the others.
+  if (first > 0) {
+    args.steps = first;
+    args.short_steps = std::min(args.short_steps, first);
+    (kernels[p].*form).product(args);
+    args.accumulate = true;
+    args.step += first;
+    args.w += first * scheme_of(p).parts * vectors * kTileBytes;
+    args.steps = static_cast<std::int64_t>(steps.size()) - first;
+    args.short_steps = std::min(args.short_steps, args.steps);
+  }
+  (kernels[p].*form).product(args);
   return acc;
 }
 
@@ -407,13 +421,36 @@ void test_columns() {
   }
 }
 
+// Rows of several slabs are cut as each of them is.
+void compare_slabs(const TileKernels& kernels, TileProduct p, Form form) {
+  const auto cut = (kernels[p].*form).row_weights;
+  if (cut == nullptr) return;
+  const std::int64_t each = scheme_of(p).channels, channels = pick(1, 20 * each);
+  const std::int64_t taps = form == kColumns ? 1 : pick(1, 20), vectors = pick(1, 2);
+  const std::int64_t rows = pick(1, vectors * kTileRows), pitch = channels * taps;
+  const std::vector<char> w = stored(p, random_elements(p, rows * pitch, pick(0, 1) == 0));
+  const std::int64_t element = p == TileProduct::bytes ? 1 : 4;
+  const std::int64_t slab = taps * scheme_of(p).parts * vectors * kTileBytes;
+  const std::int64_t slabs = (channels + each - 1) / each;
+  std::vector<char> whole(static_cast<std::size_t>(slabs * slab)), apart = whole;
+  Extremes extremes;
+  cut({w.data(), channels, taps, vectors, whole.data(), &extremes, rows, pitch});
+  for (std::int64_t s = 0; s < slabs; ++s)
+    cut({w.data() + s * each * taps * element, std::min(each, channels - s * each), taps, vectors,
+         apart.data() + s * slab, &extremes, rows, pitch});
+  CHECK(whole == apart);
+}
+
 // What a processor has, or its emulation, against the plain loops: the same parts and extremes and
 // sums, whatever the numbers (infinities, NaN, denormals); bf16 dot products, which round in
 // another order, within their bound.
 void compare_with_portable(const TileKernels& kernels, bool same_sums, Form form, int round,
                            TileProduct p) {
   const std::int64_t channels = pick(1, scheme_of(p).channels), vectors = pick(1, 2);
-  const std::int64_t taps = form == kColumns ? 1 : round % 8 == 7 ? pick(6, 70) : pick(1, 5);
+  const std::int64_t taps = form == kColumns  ? 1
+                            : round % 16 == 7 ? pick(70, kMostTileRowTaps)
+                            : round % 8 == 7  ? pick(6, 70)
+                                              : pick(1, 5);
   const bool any = round % 3 == 0;
   const bool last = form == kRows && channels > 1 && pick(0, 1) == 1;
   const Input input(p, channels, pick(1, 90), last, any);
@@ -433,6 +470,11 @@ void compare_with_portable(const TileKernels& kernels, bool same_sums, Form form
             input.cut(tiles_portable, offset, form, &term));
   }
   if (of.weights != nullptr) CHECK(filters.cut(kernels, form) == w);
+  if (of.row_weights != nullptr) {
+    const Cut rows = filters.cut_rows(of.row_weights);
+    CHECK(rows.bytes == w.bytes);
+    CHECK((rows.extremes.most >= 0x7f800000u) == (w.extremes.most >= 0x7f800000u));
+  }
   if (of.product == nullptr) return;
   const std::int64_t places =
       form == kRows ? input.positions : (input.positions + kTileRows - 1) / kTileRows;
@@ -446,6 +488,13 @@ void compare_with_portable(const TileKernels& kernels, bool same_sums, Form form
   const std::int64_t words = pick(0, 1) == 0 && !any ? (channels + side - 1) / side : 16;
   const auto expected = multiply(tiles_portable, p, input, x, w, tiles, steps, vectors, form);
   const auto got = multiply(kernels, p, input, x, w, tiles, steps, vectors, form, words);
+  if (taps > 1 && !is_integer(p)) {
+    const auto parts =
+        multiply(kernels, p, input, x, w, tiles, steps, vectors, form, words, pick(1, taps - 1));
+    for (std::size_t i = 0; i < got.size(); ++i)
+      CHECK(std::memcmp(&got[i], &parts[i], sizeof(float)) == 0 ||
+            (std::isnan(got[i]) && std::isnan(parts[i])));
+  }
   for (std::size_t i = 0; i < got.size(); ++i) {
     if (same_sums || is_integer(p)) {
       // Which NaN is the processor's own affair.
@@ -462,6 +511,9 @@ void compare_with_portable(const TileKernels& kernels, bool same_sums) {
     for (const TileProduct p : kProducts)
       for (const Form form : {kRows, kColumns})
         compare_with_portable(kernels, same_sums, form, round, p);
+  for (int round = 0; round < 30; ++round)
+    for (const TileProduct p : {TileProduct::one, TileProduct::bytes})
+      for (const Form form : {kRows, kColumns}) compare_slabs(kernels, p, form);
 }
 
 #ifdef FASTCONV_TEST_EMULATED_TILES

@@ -370,6 +370,11 @@ inline __m512i _mm512_cvtepu16_epi32(__m256i v) {
   for (int i = 0; i < 16; ++i) r[i] = from[i];
   return r.vector();
 }
+inline __m512i _mm512_permutex2var_epi16(__m512i a, __m512i index, __m512i b) {
+  emu512::Elements<std::uint16_t, __m512i> r, x(a), y(b), at(index);
+  for (int i = 0; i < 32; ++i) r[i] = at[i] & 32 ? y[at[i] & 31] : x[at[i] & 31];
+  return r.vector();
+}
 using __m512bh = __m512i;
 inline __m512 _mm512_dpbf16_ps(__m512 acc, __m512bh a, __m512bh b) {
   const auto* const x = reinterpret_cast<std::uint16_t*>(&a);
