@@ -51,3 +51,12 @@ def test_mirrored(isa, mode):
     for stride in (2, 3, 5):
         options = {"padding": 2, "stride": stride, "padding_mode": mode}
         np.testing.assert_array_equal(fc.conv3d(x, w, **options), conv(x, w, **options))
+
+
+@pytest.mark.parametrize("size", [15, 17, 26])
+def test_more_slices_than_are_found_at_once(isa, size):
+    """Rows staged of one channel may reach into the next, which must not be there before."""
+    x, w = integers((1, 3, size, size, 16), "float32"), integers((18, 3, 3, 3, 3), "float32")
+    for filters in (2, 18):
+        y = fc.conv3d(x, w[:filters], stride=3)
+        np.testing.assert_array_equal(y, conv(x, w[:filters], stride=3))

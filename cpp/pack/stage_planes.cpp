@@ -27,7 +27,8 @@ struct PlaneRows {
 };
 
 // Calls stage(rows, first element of x, first element of the patch), in the order of the patch for
-// each channel. Where rows lie is the same for all channels, found once for so many slices.
+// each channel: what is staged may overwrite what follows. Where rows lie is the same for all
+// channels, found once for up to so many slices.
 template <class T, class Stage>
 void for_each_plane(const Problem& problem, const Tensor& x, const Patch& patch, const Tile& tile,
                     T* to, Stage stage) {
@@ -40,8 +41,8 @@ void for_each_plane(const Problem& problem, const Tensor& x, const Patch& patch,
   const char* const image = x.data + tile.image * x.batch;
   std::array<PlaneRows, 32> planes;
   std::size_t count = 0;
-  const auto stage_all = [&] {
-    for (std::int64_t c = 0; c < patch.channels; ++c) {
+  const auto stage_all = [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t c = begin; c < end; ++c) {
       const char* const channel = image + x.channel_offset(first + c);
       T* const at = to + c * layout.channel;
       for (std::size_t i = 0; i < count; ++i)
@@ -49,26 +50,32 @@ void for_each_plane(const Problem& problem, const Tensor& x, const Patch& patch,
     }
     count = 0;
   };
-  std::int64_t block = 0;
-  for (std::int64_t fd = 0; fd < pd.phases; ++fd) {
-    for (std::int64_t fh = 0; fh < ph.phases; ++fh, block += pw.phases * layout.phase) {
-      const std::int64_t row = ph.begin(tile.origin[1]) + ph.residue(fh) - height.lo;
-      const auto rows_to = [&](std::int64_t bound) {
-        return bound <= row ? 0 : std::min((bound - row - 1) / ph.stride + 1, rows);
-      };
-      const std::int64_t top = rows_to(0), bottom = rows_to(height.in);
-      std::int64_t slice = pd.begin(tile.origin[0]) + pd.residue(fd) - depth.lo;
-      for (std::int64_t d = 0; d < slices; ++d, slice += pd.stride) {
-        const std::int64_t at = block + d * layout.axis[0];
-        planes[count] = {0, at, 0, 0};
-        if (slice >= 0 && slice < depth.in)
-          planes[count] = {slice * x.axis[0] + (row + top * ph.stride) * x.axis[1], at, top,
-                           bottom};
-        if (++count == planes.size()) stage_all();
+  const auto stage_channels = [&](std::int64_t begin, std::int64_t end) {
+    std::int64_t block = 0;
+    for (std::int64_t fd = 0; fd < pd.phases; ++fd) {
+      for (std::int64_t fh = 0; fh < ph.phases; ++fh, block += pw.phases * layout.phase) {
+        const std::int64_t row = ph.begin(tile.origin[1]) + ph.residue(fh) - height.lo;
+        const auto rows_to = [&](std::int64_t bound) {
+          return bound <= row ? 0 : std::min((bound - row - 1) / ph.stride + 1, rows);
+        };
+        const std::int64_t top = rows_to(0), bottom = rows_to(height.in);
+        std::int64_t slice = pd.begin(tile.origin[0]) + pd.residue(fd) - depth.lo;
+        for (std::int64_t d = 0; d < slices; ++d, slice += pd.stride) {
+          const std::int64_t at = block + d * layout.axis[0];
+          planes[count] = {0, at, 0, 0};
+          if (slice >= 0 && slice < depth.in)
+            planes[count] = {slice * x.axis[0] + (row + top * ph.stride) * x.axis[1], at, top,
+                             bottom};
+          if (++count == planes.size()) stage_all(begin, end);
+        }
       }
     }
-  }
-  stage_all();
+    stage_all(begin, end);
+  };
+  // The end of a channel is overwritten by the next one, which must not be there before.
+  const std::int64_t each = pd.phases * ph.phases * slices;
+  if (each <= static_cast<std::int64_t>(planes.size())) return stage_channels(0, patch.channels);
+  for (std::int64_t c = 0; c < patch.channels; ++c) stage_channels(c, c + 1);
 }
 
 // Padded columns from `base` on, of which [inside, beyond) are in x.
