@@ -1,4 +1,5 @@
-"""Small padded pictures, where taps that lie in the border are left out (tap_product)."""
+"""Small padded pictures, where taps that lie in the border are left out (tap_product, plane), and
+kernels of which no output sees a part (plan/seen_kernel.hpp)."""
 
 from __future__ import annotations
 
@@ -26,6 +27,18 @@ CALLS = {
     "few, 3-D": ((1, 9, 4, 5, 6), (13, 9, 3, 3, 3), {"padding": 3, "dilation": 3}),
     "1-D": ((2, 50, 12), (40, 50, 3), {"padding": 8, "dilation": 8}),
     "3-D": ((1, 24, 2, 5, 6), (20, 24, 3, 3, 3), {"padding": 1}),
+    "depthwise": ((2, 20, 6, 7), (20, 1, 6, 5), {"padding": 3, "groups": 20}),
+    "depthwise, few": ((2, 5, 7, 6), (5, 1, 6, 6), {"padding": 3, "groups": 5}),
+    "depthwise, 1-D": ((2, 17, 12), (17, 1, 9), {"padding": 8, "dilation": 2, "groups": 17}),
+    "depthwise, 3-D": ((1, 18, 5, 6, 7), (18, 1, 7, 7, 7), {"padding": 3, "groups": 18}),
+    "slices": ((2, 2, 9, 9, 40), (2, 1, 9, 7, 7), {"padding": 4, "groups": 2}),
+    "wide": ((1, 3, 5, 420), (3, 1, 5, 9), {"padding": (2, 40), "dilation": (1, 10), "groups": 3}),
+    "multiplied": ((3, 18, 3, 3), (54, 1, 3, 3), {"padding": 1, "groups": 18}),
+    "by eight": ((1, 16, 2, 2), (128, 1, 2, 2), {"padding": 1, "groups": 16}),
+    "pairs": ((2, 36, 4, 4), (18, 2, 4, 4), {"padding": 2, "groups": 18}),
+    "one pixel": ((2, 12, 1, 1), (9, 12, 7, 7), {"padding": 3}),
+    "few seen": ((1, 20, 2, 3), (30, 20, 5, 5), {"padding": 6, "dilation": 3}),
+    "inputs unseen": ((2, 6, 3, 3, 3), (5, 6, 4, 4, 4), {"padding": 4, "stride": 2, "dilation": 3}),
 }
 LAYOUTS = ("channels_first", "channels_last")
 

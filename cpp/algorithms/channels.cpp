@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "algorithms/tap_layout.hpp"
 #include "core/border.hpp"
 #include "core/rounding.hpp"
 #include "runtime/thread_pool.hpp"
@@ -11,7 +12,8 @@ namespace {
 
 constexpr std::int64_t kTaskMacs = 128 << 10;
 constexpr std::int64_t kMostVecs = 4;
-constexpr std::int64_t kMostTerms = 256;             // of one chain
+constexpr std::int64_t kMostChain = 256;             // terms of one
+constexpr std::int64_t kMostTerms = 4096;            // whose weights L2 holds
 constexpr std::int64_t kMostTableColumns = 1 << 16;  // of the table
 
 template <class T>
@@ -29,6 +31,7 @@ class ChannelRun {
         operands_(operands),
         scratch_(scratch),
         scratch_each_(scratch_each),
+        leaves_out_(channels_leave_out_border(problem)),
         layout_(problem, kMostVecs * kernels_.lanes, sizeof(T)),
         interrupt_(interrupt),
         w_(problem, operands) {}
@@ -53,9 +56,14 @@ class ChannelRun {
       const std::int64_t vecs = divide_up(problem_.groups - c, lanes);
       args.vecs = vecs >= kernels_.channel_vecs ? kernels_.channel_vecs : vecs >= 2 ? 2 : 1;
       while (args.vecs * lanes > problem_.groups) args.vecs /= 2;
+      // Weights of many terms stay near.
+      if (problem_.terms() > kMostChain) args.vecs = 1;
       const std::int64_t width = args.vecs * lanes;
       const std::int64_t first = std::min(c, problem_.groups - width);
       kernels_.pack({w_.row(first), w_.pitch, width, problem_.terms(), pad.weights, width});
+      const bool leaves_out = leaves_out_ && are_finite(pad.weights, problem_.terms() * width);
+      args.seen = width_.lo;
+      args.seen_end = leaves_out ? width_.lo + width_.in : kAllColumns;
       if (operands_.bias != nullptr) args.bias = static_cast<const T*>(operands_.bias) + first;
       args.x = reinterpret_cast<const T*>(x.data + image * x.batch) + first;
       for (std::int64_t r = first_row; r < end_row; ++r) {
@@ -64,7 +72,7 @@ class ChannelRun {
         list_rows(problem_, x.axis[0] / kElement, x.axis[1] / kElement, d, h, pad.row);
         args.out =
             reinterpret_cast<T*>(y.data + image * y.batch + d * y.axis[0] + h * y.axis[1]) + first;
-        kernels_.channel_lanes(args);
+        filter_channels(problem_, kernels_, pad, args, leaves_out);
         interrupt_.work_done(worker, width_.out * width * problem_.terms());
       }
       c = first + width;
@@ -83,6 +91,7 @@ class ChannelRun {
   const Operands& operands_;
   char* const scratch_;
   const std::int64_t scratch_each_;
+  const bool leaves_out_;
   const ChannelScratch layout_;
   Interrupt& interrupt_;
   const WeightRows<T> w_;
@@ -90,14 +99,24 @@ class ChannelRun {
 
 }  // namespace
 
-bool suits_channel_lanes(const Problem& problem, std::int64_t most_columns,
-                         const Machine& machine) {
+bool suits_channel_lanes(const Problem& problem, std::int64_t most_columns) {
   // Integers are activated when they are converted, which needs another way out.
   const bool finished = is_float(problem.compute) || problem.activation == Activation::none;
-  return problem.in_channels == 1 && problem.out_channels == 1 && problem.groups >= machine.lanes &&
-         problem.terms() <= kMostTerms && finished && problem.axis[2].interleave == 1 &&
-         padded_columns(problem.axis[2]) <= most_columns &&
+  return problem.axis[2].kernel <= kMostChain && problem.terms() <= kMostTerms && finished &&
+         problem.axis[2].interleave == 1 && padded_columns(problem.axis[2]) <= most_columns &&
          same_storage(problem.y_type, problem.compute);
+}
+
+bool channels_leave_out_border(const Problem& problem) {
+  const auto& [depth, height, width] = problem.axis;
+  const bool rolls = depth.kernel * height.kernel == 3 && width.kernel == 3;
+  return !rolls && leaves_out_border(problem);
+}
+
+std::int64_t rows_of_run(const Problem& problem) {
+  const std::int64_t rows = problem.axis[0].kernel * problem.axis[1].kernel;
+  const std::int64_t most = std::max<std::int64_t>(kMostChain / problem.axis[2].kernel, 1);
+  return divide_up(rows, divide_up(rows, most));
 }
 
 std::int64_t padded_columns(const Axis& width) {
@@ -137,7 +156,8 @@ bool channels_lie_side_by_side(const Problem& problem, DType type, const Tensor&
 
 ChannelTiling channel_tiling(const Problem& problem, const Tensor& x, const Machine& machine) {
   ChannelTiling tiling;
-  if (!suits_channel_lanes(problem, kMostTableColumns, machine) ||
+  if (problem.in_channels != 1 || problem.out_channels != 1 || problem.groups < machine.lanes ||
+      !suits_channel_lanes(problem, kMostTableColumns) ||
       !channels_lie_side_by_side(problem, problem.x_type, x))
     return tiling;
   const std::int64_t all_rows = problem.axis[0].out * problem.axis[1].out;
@@ -166,7 +186,9 @@ ChannelScratch::ChannelScratch(const Problem& problem, std::int64_t width, std::
   fill = weights + round_to_line(problem.terms() * width * element);
   column = fill + round_to_line(width * element);
   row = column + round_to_line(padded_columns(problem.axis[2]) * kOffset);
-  end = row + round_to_line(problem.axis[0].kernel * problem.axis[1].kernel * kOffset);
+  const std::int64_t rows = problem.axis[0].kernel * problem.axis[1].kernel;
+  order = row + round_to_line(rows * kOffset);
+  end = order + round_to_line(rows * std::int64_t{sizeof(std::int32_t)});
 }
 
 template <class T>

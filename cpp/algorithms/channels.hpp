@@ -7,6 +7,7 @@
 // A task has all channels, since the last block overlaps the one before it.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "algorithms/plane_layout.hpp"
@@ -19,16 +20,16 @@ namespace fastconv {
 
 // Whether the kernels can filter the layer with channels in the lanes, at most so many padded
 // columns listed, however x and y lie.
-bool suits_channel_lanes(const Problem& problem, std::int64_t most_columns, const Machine& machine);
+bool suits_channel_lanes(const Problem& problem, std::int64_t most_columns);
 
 // tasks == 0: x does not lie so.
 ChannelTiling channel_tiling(const Problem& problem, const Tensor& x, const Machine& machine);
 std::int64_t channel_scratch_bytes(const Problem& problem, const Machine& machine);
 
 // Scratch for calls of the kernel, from byte `at` of a worker's on: weights of a block of so many
-// channels | its fill values | tables of columns and rows.
+// channels | its fill values | tables of columns and rows, and which kernel row each of these is.
 struct ChannelScratch {
-  std::int64_t weights, fill, column, row, end;
+  std::int64_t weights, fill, column, row, order, end;
 
   ChannelScratch(const Problem& problem, std::int64_t width, std::int64_t element,
                  std::int64_t at = 0);
@@ -40,12 +41,14 @@ struct ChannelPad {
   T* fill;
   std::int64_t* column;
   std::int64_t* row;
+  std::int32_t* order;
 
   ChannelPad(const ChannelScratch& layout, char* scratch)
       : weights(reinterpret_cast<T*>(scratch + layout.weights)),
         fill(reinterpret_cast<T*>(scratch + layout.fill)),
         column(reinterpret_cast<std::int64_t*>(scratch + layout.column)),
-        row(reinterpret_cast<std::int64_t*>(scratch + layout.row)) {}
+        row(reinterpret_cast<std::int64_t*>(scratch + layout.row)),
+        order(reinterpret_cast<std::int32_t*>(scratch + layout.order)) {}
 };
 
 // Whether the output, which is known last, lies so as well.
@@ -57,6 +60,13 @@ std::int64_t padded_columns(const Axis& width);
 void list_columns(const Problem& problem, std::int64_t pitch, std::int64_t* column);
 void list_rows(const Problem& problem, std::int64_t slice_pitch, std::int64_t row_pitch,
                std::int64_t d, std::int64_t h, std::int64_t* row);
+
+// Whether products with zeros of the border are left out where the weights are finite: not by
+// kernels that roll.
+bool channels_leave_out_border(const Problem& problem);
+
+// Of kernel rows whose terms one chain may have.
+std::int64_t rows_of_run(const Problem& problem);
 
 // What kernel calls share, whatever is read and written.
 template <class T>
@@ -71,11 +81,41 @@ ChannelArgs<T> channel_args(const Problem& problem, const ChannelPad<T>& pad) {
   args.stride = width.stride;
   args.inside = width.lo;
   args.inside_end = width.lo + width.in;
+  args.seen_end = kAllColumns;
   args.fill = pad.fill;
   args.w = pad.weights;
   args.activation = is_float(problem.compute) ? problem.activation : Activation::none;
   args.pixels = width.out;
   return args;
+}
+
+// One output row, from the rows that are listed. Longer sums than one chain may have are made in
+// runs of kernel rows, which add up in the output; `all` has the rows of one input channel. Leaves
+// out what sees nothing but the border, or not.
+template <class T>
+void filter_channels(const Problem& problem, const KernelSet<T>& kernels, const ChannelPad<T>& pad,
+                     const ChannelArgs<T>& all, bool leaves_out) {
+  const std::int64_t rows = all.kernel_rows, each = rows_of_run(problem);
+  if (!leaves_out && each >= rows) return kernels.channel_lanes(all);
+  ChannelArgs<T> args = all;
+  for (std::int64_t first = 0; first < rows; first += each) {
+    const std::int64_t end = std::min(first + each, rows);
+    std::int64_t kept = 0;
+    for (std::int64_t u = first; u < end; ++u) {
+      if (leaves_out && pad.row[u] == kFillRow) continue;
+      pad.row[first + kept] = pad.row[u];
+      pad.order[first + kept++] = static_cast<std::int32_t>(u - first);
+    }
+    if (kept == 0 && end < rows) continue;
+    args.row = pad.row + first;
+    args.order = kept < end - first ? pad.order + first : nullptr;
+    args.kernel_rows = kept;
+    args.w = all.w + first * all.kernel_columns * all.vecs * kernels.lanes;
+    args.bias = end < rows ? nullptr : all.bias;
+    args.activation = end < rows ? Activation::none : all.activation;
+    kernels.channel_lanes(args);
+    args.accumulate = true;
+  }
 }
 
 template <class T>

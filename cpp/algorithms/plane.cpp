@@ -8,7 +8,6 @@
 //         for each span: filter, add bias, activate, store
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <type_traits>
 
@@ -17,6 +16,7 @@
 #include "algorithms/plane_layout.hpp"
 #include "algorithms/plane_rows.hpp"
 #include "algorithms/rolling.hpp"
+#include "algorithms/tap_layout.hpp"
 #include "algorithms/turned.hpp"
 #include "core/rounding.hpp"
 #include "pack/convert.hpp"
@@ -40,7 +40,7 @@ const char* accepts(const Problem& problem) {
   // row_stencil stages fewer rows twice.
   if (problem.terms() > kMostPlaneTerms && problem.axis[0].kernel == 1)
     return "the sum of all channels is too long for one chain";
-  if (problem.out_channels > kMostFilters) return "a group has more than four output channels";
+  if (problem.out_channels > kMostTurned) return "a group has more than eight output channels";
   const Axis& height = problem.axis[1];
   const Axis& width = problem.axis[2];
   if (width.lo > kMostBorder || width.hi > kMostBorder) return "the border is too wide";
@@ -61,8 +61,9 @@ double cost(const Problem& problem, const Machine& machine) {
   const double filters = static_cast<double>(problem.out_channels);
   const bool one_plane = is_single(problem) && problem.in_channels == 1;
   const bool rolls = roll_tiling(problem, machine).planes > 0;
-  if (one_plane || rolls || (can_turn(problem, machine) && turning_pays(problem, false, machine)))
+  if (one_plane || rolls || (can_turn(problem) && turning_pays(problem, false, machine)))
     return filters / machine.lanes;
+  if (problem.out_channels > kMostFilters) return std::numeric_limits<double>::infinity();
   // Output rows share loads, but filters do not.
   const double row = problem.out_channels > 1 ? 1.8 : rows_share_loads(problem) ? 1.1 : 1.65;
   return row * width_waste(problem, machine) * filters / machine.lanes +
@@ -92,7 +93,7 @@ Tiling tile(const Problem& problem, const Tensor& x, const Machine& machine) {
   plane.channels = channel_tiling(problem, x, machine);
   if (plane.channels.tasks > 0)
     scratch = std::max(scratch, channel_scratch_bytes(problem, machine));
-  if (can_turn(problem, machine) && turning_pays(problem, roll.planes > 0, machine))
+  if (can_turn(problem) && turning_pays(problem, roll.planes > 0, machine))
     plane.turned = turned_tiling(problem, x, machine);
   if (plane.turned.tasks > 0)
     scratch = std::max(scratch, turned_scratch_bytes(problem, plane.turned, machine));
@@ -123,7 +124,7 @@ class PlaneRun {
         interrupt_(interrupt),
         w_(problem, operands),
         plain_output_(output_is_plain()),
-        fill_(scalar_as<T>(problem.fill[0])),
+        leaves_out_(leaves_out_border(problem)),
         kernel_(choose_kernel()) {}
 
   void task(std::int64_t index, int worker) noexcept {
@@ -158,7 +159,10 @@ class PlaneRun {
     std::int64_t image = first / depth_.out / problem_.groups;
     PlaneArgs<T> args = common_args();
     for (std::int64_t p = first; p < end; ++p) {
-      if (p == first || depth == 0) rows_.begin_plane(t);
+      if (p == first || depth == 0) {
+        rows_.begin_plane(t);
+        t.finite = finite_filters(group);
+      }
       run_plane(t, args, image, group, depth);
       if (++depth == depth_.out) {
         depth = 0;
@@ -207,7 +211,7 @@ class PlaneRun {
     args.slice_rows = tiling_.slots;
     args.kernel_rows = height_.kernel;
     const Axis& width = problem_.axis[2];
-    args.kernel_columns = width.kernel;
+    args.kernel_columns = args.w_row = width.kernel;
     args.neighbours = width.stride == 1 && width.dilation == 1 && width.interleave == 1;
     args.activation = is_float(problem_.compute) ? problem_.activation : Activation::none;
     return args;
@@ -217,31 +221,26 @@ class PlaneRun {
     std::int64_t first, end;
   };
 
-  // Slices of the kernel that do not lie in a border of zeros, where none that does has a weight
-  // that is infinite or not a number: its products would not be zero.
-  SliceRange slices_seen(std::int64_t depth, const T* w) const {
-    const SliceRange all = {0, slices_};
+  // Slices of the kernel that do not lie in the border.
+  SliceRange slices_seen(std::int64_t depth) const {
     // Kernels of one slice do not count slices.
-    if (!has_depth_border_ || slices_ == 1 || problem_.border != Border::constant ||
-        fill_ != T(0) || problem_.in_channels != 1)
-      return all;
+    if (!has_depth_border_ || slices_ == 1 || problem_.in_channels != 1) return {0, slices_};
     const std::int64_t start = depth * depth_.stride - depth_.lo, dilation = depth_.dilation;
     SliceRange seen;
     seen.first = start < 0 ? std::min(divide_up(-start, dilation), slices_) : 0;
     seen.end = start < depth_.in ? std::min((depth_.in - 1 - start) / dilation + 1, slices_) : 0;
     if (start >= depth_.in || seen.end < seen.first) seen.end = seen.first = 0;
-    const std::int64_t taps = height_.kernel * problem_.axis[2].kernel;
-    const bool finite = are_finite(w, seen.first * taps) &&
-                        are_finite(w + seen.end * taps, (slices_ - seen.end) * taps);
-    return finite ? seen : all;
+    return seen;
   }
 
-  static bool are_finite(const T* w, std::int64_t count) {
-    if constexpr (!std::is_floating_point_v<T>) return true;
-    bool bad = false;
-    for (std::int64_t i = 0; i < count; ++i)
-      bad |= !(std::abs(w[i]) <= std::numeric_limits<T>::max());
-    return !bad;
+  // Which filters of a group have finite weights alone, so that their products with the border may
+  // be left out. Asked for once a plane.
+  std::uint32_t finite_filters(std::int64_t group) const {
+    std::uint32_t finite = 0;
+    for (std::int64_t k = 0; leaves_out_ && k < problem_.out_channels; ++k)
+      if (are_finite(w_.row(group * problem_.out_channels + k), problem_.terms()))
+        finite |= std::uint32_t{1} << k;
+    return finite;
   }
 
   void run_plane(const PlaneTask<T>& t, PlaneArgs<T>& args, std::int64_t image, std::int64_t group,
@@ -251,8 +250,10 @@ class PlaneRun {
     for (std::int64_t k = 0; k < problem_.out_channels; ++k) {
       const std::int64_t channel = group * problem_.out_channels + k;
       args.w = w_.row(channel);
-      const SliceRange range = slices_seen(depth, args.w);
-      args.w += range.first * height_.kernel * problem_.axis[2].kernel;
+      const bool leaves_out = (t.finite >> k & 1) != 0;
+      const SliceRange range = leaves_out ? slices_seen(depth) : SliceRange{0, slices_};
+      args.nothing = leaves_out ? t.fill : nullptr;
+      args.w += range.first * height_.kernel * args.w_row;
       if (operands_.bias != nullptr) args.bias = static_cast<const T*>(operands_.bias) + channel;
       filter(t, args, range,
              y.data + image * y.batch + y.channel_offset(channel) + depth * y.axis[0] +
@@ -294,15 +295,23 @@ class PlaneRun {
       const PlaneSpan& span = t.spans[s];
       args.row = rows_.rows_of(t, s, 0) + row * height_.stride;
       args.column = span.column.data();
+      const T* const w = args.w;
+      args.kernel_columns = args.w_row;
+      if (args.nothing != nullptr && kernel_ == PlaneKernel::any) {
+        args.column += span.seen;
+        args.w += span.seen;
+        args.kernel_columns = span.seen_end - span.seen;
+      }
       args.out = out + (span.first - t.first_column);
       args.pixels = span.pixels;
       if (slices_of_run_ < slices_) {
         filter_runs(t, args, range, span.first - t.first_column);
-        continue;
+      } else {
+        args.row += range.first * args.slice_rows;
+        args.slices = range.end - range.first;
+        kernel(args);
       }
-      args.row += range.first * args.slice_rows;
-      args.slices = range.end - range.first;
-      kernel(args);
+      args.w = w;
     }
     if (plain_output_) return;
     for (std::int64_t r = 0; r < rows; ++r)
@@ -334,7 +343,7 @@ class PlaneRun {
       const std::int64_t end = std::min((slice / slices_of_run_ + 1) * slices_of_run_, range.end);
       args.slices = end - slice;
       args.row = all.row + slice * args.slice_rows;
-      args.w = all.w + (slice - range.first) * args.kernel_rows * args.kernel_columns;
+      args.w = all.w + (slice - range.first) * args.kernel_rows * args.w_row;
       const bool first = slice == range.first;
       args.out = first ? sums : t.sums[1] + column;
       kernels_.plane[static_cast<int>(kernel_)](args);
@@ -368,7 +377,7 @@ class PlaneRun {
   Interrupt& interrupt_;
   const WeightRows<T> w_;
   const bool plain_output_;
-  const T fill_;
+  const bool leaves_out_;
   const PlaneKernel kernel_;
 };
 

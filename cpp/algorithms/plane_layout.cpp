@@ -126,7 +126,7 @@ class Builder {
         span.column.push_back(static_cast<std::int32_t>(v * width_.dilation));
       tiling_.fill_elements =
           std::max(tiling_.fill_elements, span.pixels + (width_.kernel - 1) * width_.dilation);
-      tiling_.spans.push_back(std::move(span));
+      push(std::move(span));
       if (right < end) add_staged(end - machine_.lanes, machine_.lanes);
     } else {
       add_staged(first, end - first);
@@ -162,6 +162,19 @@ class Builder {
     span.slice_pitch = tiling_.slots * span.pitch;
     stage_elements_ += staged_slices_ * span.slice_pitch;
     tiling_.fill_elements = std::max(tiling_.fill_elements, span.pitch);
+    push(std::move(span));
+  }
+
+  void push(PlaneSpan&& span) {
+    const std::int64_t first = span.first * width_.stride - width_.lo;
+    const std::int64_t last = first + (span.pixels - 1) * width_.stride;
+    const auto sees = [&](std::int64_t v) {
+      return last + v * width_.dilation >= 0 && first + v * width_.dilation < width_.in;
+    };
+    while (span.seen < width_.kernel && !sees(span.seen)) ++span.seen;
+    span.seen_end = span.seen;
+    while (span.seen_end < width_.kernel && sees(span.seen_end)) ++span.seen_end;
+    if (span.seen == span.seen_end) span.seen = span.seen_end = 0;
     tiling_.spans.push_back(std::move(span));
   }
 

@@ -24,6 +24,8 @@ struct PlaneSpan {
   std::int64_t pixels = 0;  // output columns
   bool in_place = false;
   std::vector<std::int32_t> column;  // offset of each kernel column in a row
+  // Kernel columns [seen, seen_end) see the input from one of the pixels, others the border alone.
+  std::int64_t seen = 0, seen_end = 0;
 
   // Staged: position p, in padded columns from the span's first, lies at
   // p % stride * phase_pitch + p / stride of its row.
@@ -59,6 +61,8 @@ struct ChannelTiling {
 
 // Filters of one channel or group: more had better share their loads.
 inline constexpr std::int64_t kMostFilters = 4;
+// Channels and filters of a group where they are turned: each is a plane of its own.
+inline constexpr std::int64_t kMostTurned = 8;
 
 // Small planes, turned (turned.hpp).
 struct TurnedTiling {

@@ -29,9 +29,10 @@ struct PlaneTask {
   T* stage;
   T* output;
   T* sums[2];
-  const T** table;       // [span][slice][slot]
-  std::int64_t* source;  // input row of each slot, -1: the fill value
-  std::int64_t* held;    // [span][staged slice] padded slice that is staged there
+  const T** table;           // [span][slice][slot]
+  std::uint32_t finite = 0;  // filters of the group, as bits, that leave out zeros of the border
+  std::int64_t* source;      // input row of each slot, -1: the fill value
+  std::int64_t* held;        // [span][staged slice] padded slice that is staged there
 };
 
 template <class T>

@@ -11,6 +11,7 @@ constexpr std::int64_t kMostPixels = 512;  // of a box, as elsewhere (tiling.cpp
 constexpr std::int64_t kMostListed = std::int64_t{1} << 20;
 // Products left out below which the sums in runs of one tap are not worth it.
 constexpr double kMostSeen = 0.97;
+constexpr double kMostSeenOfPlanes = 0.95;
 // Of few channels calls are many and short, which takes more to be worth it.
 constexpr std::int64_t kFewChannels = 16;
 constexpr double kMostSeenOfFew = 0.9;
@@ -180,6 +181,10 @@ double seen_share(const Problem& problem) {
   double share = 1;
   for (const Axis& axis : problem.axis) share *= share_of(axis);
   return share;
+}
+
+bool leaves_out_border(const Problem& problem) {
+  return problem.padded() && has_zero_border(problem) && seen_share(problem) < kMostSeenOfPlanes;
 }
 
 double seen_slices(const Problem& problem) {

@@ -41,6 +41,8 @@ bool has_zero_border(const Problem& problem);
 double seen_share(const Problem& problem);
 double seen_slices(const Problem& problem);  // along the depth alone, where the border is of zeros
 double seen_taps(const Problem& problem);
+// Whether so much is with zeros of the border that leaving it out is worth a look at the weights.
+bool leaves_out_border(const Problem& problem);
 
 // One tap in a box: its pixels in the lists of the layout.
 struct TapPixels {

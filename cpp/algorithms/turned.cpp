@@ -1,8 +1,10 @@
 #include "algorithms/turned.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 #include "algorithms/channels.hpp"
+#include "algorithms/tap_layout.hpp"
 #include "core/border.hpp"
 #include "core/rounding.hpp"
 #include "runtime/thread_pool.hpp"
@@ -19,6 +21,19 @@ std::int64_t in_pixels(const Problem& problem) {
   return problem.axis[0].in * problem.axis[1].in * problem.axis[2].in;
 }
 
+// Pixels from one turned row to the next. With columns of the border beside them, tiles know where
+// all of theirs are without a look at the table; 3 x 3 kernels that roll look up few.
+std::int64_t turned_pitch(const Problem& problem) {
+  const Axis& width = problem.axis[2];
+  const std::int64_t rows = problem.axis[0].kernel * problem.axis[1].kernel;
+  if ((rows == 3 && width.kernel == 3) || (width.lo == 0 && width.hi == 0)) return width.in;
+  return std::max(padded_columns(width) - 1, width.lo + width.in);
+}
+
+std::int64_t turned_pixels(const Problem& problem) {
+  return problem.axis[0].in * problem.axis[1].in * turned_pitch(problem);
+}
+
 // Rows and slices without gaps.
 bool is_dense_plane(const Tensor& tensor, const Index3& size, std::int64_t element) {
   std::int64_t pitch = element;
@@ -29,16 +44,23 @@ bool is_dense_plane(const Tensor& tensor, const Index3& size, std::int64_t eleme
   return tensor.part == 0 && tensor.channel % element == 0 && tensor.batch % element == 0;
 }
 
-// Scratch of one worker: turned input | sums | what the kernel needs besides.
+// Channels of a block that has so many lanes: the last block overlaps the one before it, and of
+// fewer channels than lanes some lanes are idle.
+std::int64_t channels_of_block(const Problem& problem, std::int64_t width) {
+  return std::min(problem.groups, width);
+}
+
+// Scratch of one worker: turned input | sums | biases | what the kernel needs besides.
 struct TurnedScratch {
-  std::int64_t input, sums;
+  std::int64_t input, each_input, sums, bias;
   ChannelScratch channels;
 
   TurnedScratch(const Problem& problem, std::int64_t width, std::int64_t element)
       : input(0),
-        sums(input + round_to_line(in_pixels(problem) * width * element)),
-        channels(problem, width, element,
-                 sums + round_to_line(problem.out_pixels() * width * element)) {}
+        each_input(round_to_line(turned_pixels(problem) * width * element)),
+        sums(input + problem.in_channels * each_input),
+        bias(sums + round_to_line(problem.out_pixels() * width * element)),
+        channels(problem, width, element, bias + round_to_line(width * element)) {}
 };
 
 template <class T>
@@ -55,15 +77,16 @@ class TurnedRun {
         scratch_each_(scratch_each),
         layout_(problem, tiling.vecs * kernels_.lanes, sizeof(T)),
         width_(tiling.vecs * kernels_.lanes),
+        channels_(channels_of_block(problem, width_)),
+        pitch_(turned_pitch(problem)),
+        leaves_out_(channels_leave_out_border(problem)),
         interrupt_(interrupt),
         w_(problem, operands) {}
 
   void task(std::int64_t index, int worker) noexcept {
     char* const at = scratch_ + worker * scratch_each_;
     T* const input = reinterpret_cast<T*>(at + layout_.input);
-    T* const sums = reinterpret_cast<T*>(at + layout_.sums);
     const ChannelPad<T> pad(layout_.channels, at);
-    const auto& [depth, height, width] = problem_.axis;
     list_columns(problem_, width_, pad.column);
     std::fill_n(pad.fill, width_, scalar_as<T>(problem_.fill[0]));
     ChannelArgs<T> args = channel_args<T>(problem_, pad);
@@ -71,48 +94,130 @@ class TurnedRun {
     args.column_pitch = width_;
     args.vecs = tiling_.vecs;
     args.out_pixel = width_;
+    args.seen = problem_.axis[2].lo;
+    if (is_padded()) {
+      for (std::int64_t i = 0; i < pitch_; ++i) pad.column[i] = i * width_;
+      args.inside = 0;
+      args.inside_end = pitch_;
+    }
 
-    const Tensor& x = operands_.x;
-    const Tensor& y = operands_.y;
-    const std::int64_t blocks = divide_up(problem_.groups, width_);
+    const std::int64_t blocks = divide_up(problem_.groups, width_), filters = problem_.out_channels;
     const std::int64_t end = std::min((index + 1) * tiling_.units, blocks * problem_.batch);
+    T* const sums = reinterpret_cast<T*>(at + layout_.sums);
     std::int64_t packed = -1;
+    bool leaves_out = false;
     for (std::int64_t unit = index * tiling_.units; unit < end; ++unit) {
       if (interrupt_.stop_requested()) return;
       const std::int64_t block = unit / problem_.batch, image = unit % problem_.batch;
       // The last block overlaps the one before it, within a task and between two: see below.
-      const std::int64_t first = std::min(block * width_, problem_.groups - width_);
-      const std::int64_t fresh = block * width_ - first;
-      if (block != packed) {
-        kernels_.pack({w_.row(first), w_.pitch, width_, problem_.terms(), pad.weights, width_});
-        packed = block;
-      }
-      if (operands_.bias != nullptr) args.bias = static_cast<const T*>(operands_.bias) + first;
-      kernels_.pack({reinterpret_cast<const T*>(x.data + image * x.batch + first * x.channel),
-                     x.channel / kElement, width_, in_pixels(problem_), input, width_});
-      args.out = sums;
-      for (std::int64_t d = 0; d < depth.out; ++d) {
-        for (std::int64_t h = 0; h < height.out; ++h, args.out += width.out * width_) {
-          list_rows(problem_, height.in * width.in * width_, width.in * width_, d, h, pad.row);
-          kernels_.channel_lanes(args);
+      const std::int64_t first = std::min(block * width_, problem_.groups - channels_);
+      turn(image, first, input);
+      for (std::int64_t k = 0; k < filters; ++k) {
+        if (filters > 1 || block != packed) {
+          kernels_.pack({w_.row(first * filters + k), filters * w_.pitch, channels_,
+                         problem_.terms(), pad.weights, width_});
+          leaves_out = leaves_out_ && are_finite(pad.weights, problem_.terms() * width_);
+          packed = block;
         }
+        args.seen_end = leaves_out ? args.seen + problem_.axis[2].in : kAllColumns;
+        args.bias = biases(first, k, reinterpret_cast<T*>(at + layout_.bias));
+        filter(args, pad, leaves_out, sums);
+        store(image, first, block * width_ - first, k, sums);
+        interrupt_.work_done(worker, problem_.out_pixels() * width_ * problem_.terms());
       }
-      // Only those channels that the block before has not: another thread may write them.
-      StoreArgs<T> store{};
-      store.acc = sums + fresh;
-      store.acc_pixel = width_;
-      store.acc_channel = 1;
-      store.pixels = problem_.out_pixels();
-      store.channels = width_ - fresh;
-      store.out = reinterpret_cast<T*>(y.data + image * y.batch + (first + fresh) * y.channel);
-      store.out_pixel = 1;
-      store.out_channel = y.channel / kElement;
-      kernels_.store(store);
-      interrupt_.work_done(worker, problem_.out_pixels() * width_ * problem_.terms());
     }
   }
 
  private:
+  bool is_padded() const { return pitch_ != problem_.axis[2].in; }
+
+  // Rows that lie one after the other get their borders, the last row first.
+  void spread(T* input) const {
+    const auto& [depth, height, width] = problem_.axis;
+    const std::size_t bytes = static_cast<std::size_t>(width.in * width_) * sizeof(T);
+    const T fill = scalar_as<T>(problem_.fill[0]);
+    for (std::int64_t r = depth.in * height.in - 1; r >= 0; --r) {
+      T* const row = input + r * pitch_ * width_;
+      T* const inside = row + width.lo * width_;
+      std::memmove(inside, input + r * width.in * width_, bytes);
+      const auto border = [&](std::int64_t from, std::int64_t to) {
+        for (std::int64_t i = from; i < to; ++i) {
+          const std::int64_t source = source_index(problem_.border, width, i - width.lo);
+          if (source < 0) {
+            std::fill_n(row + i * width_, width_, fill);
+          } else {
+            std::copy_n(inside + source * width_, width_, row + i * width_);
+          }
+        }
+      };
+      border(0, width.lo);
+      border(width.lo + width.in, pitch_);
+    }
+  }
+
+  // The input of a block, one channel of its groups after the other.
+  void turn(std::int64_t image, std::int64_t first, T* to) const {
+    const Tensor& x = operands_.x;
+    const std::int64_t in = problem_.in_channels;
+    for (std::int64_t c = 0; c < in; ++c, to += layout_.each_input / kElement) {
+      kernels_.pack(
+          {reinterpret_cast<const T*>(x.data + image * x.batch + (first * in + c) * x.channel),
+           in * x.channel / kElement, channels_, in_pixels(problem_), to, width_});
+      if (is_padded()) spread(to);
+    }
+  }
+
+  // Of filter k of each group.
+  const T* biases(std::int64_t first, std::int64_t k, T* to) const {
+    if (operands_.bias == nullptr) return nullptr;
+    const std::int64_t filters = problem_.out_channels;
+    const T* const from = static_cast<const T*>(operands_.bias) + first * filters + k;
+    if (filters == 1 && channels_ == width_) return from;
+    for (std::int64_t i = 0; i < width_; ++i) to[i] = i < channels_ ? from[i * filters] : T(0);
+    return to;
+  }
+
+  // Sums over the channels of a group add up in scratch.
+  void filter(ChannelArgs<T> args, const ChannelPad<T>& pad, bool leaves_out, T* sums) const {
+    const auto& [depth, height, width] = problem_.axis;
+    const std::int64_t row = pitch_ * width_;
+    const T* const bias = args.bias;
+    const Activation activation = args.activation;
+    for (std::int64_t c = 0; c < problem_.in_channels; ++c) {
+      const bool last = c + 1 == problem_.in_channels;
+      args.accumulate = c > 0;
+      args.bias = last ? bias : nullptr;
+      args.activation = last ? activation : Activation::none;
+      args.out = sums;
+      for (std::int64_t d = 0; d < depth.out; ++d) {
+        for (std::int64_t h = 0; h < height.out; ++h, args.out += width.out * width_) {
+          list_rows(problem_, height.in * row, row, d, h, pad.row);
+          filter_channels(problem_, kernels_, pad, args, leaves_out);
+        }
+      }
+      args.x += layout_.each_input / kElement;
+      args.w += problem_.taps() * width_;
+    }
+  }
+
+  // Only those channels that the block before has not: another thread may write them.
+  void store(std::int64_t image, std::int64_t first, std::int64_t fresh, std::int64_t k,
+             const T* sums) const {
+    const Tensor& y = operands_.y;
+    const std::int64_t filters = problem_.out_channels;
+    StoreArgs<T> store{};
+    store.acc = sums + fresh;
+    store.acc_pixel = width_;
+    store.acc_channel = 1;
+    store.pixels = problem_.out_pixels();
+    store.channels = channels_ - fresh;
+    store.out = reinterpret_cast<T*>(y.data + image * y.batch +
+                                     ((first + fresh) * filters + k) * y.channel);
+    store.out_pixel = 1;
+    store.out_channel = filters * y.channel / kElement;
+    kernels_.store(store);
+  }
+
   static constexpr std::int64_t kElement = sizeof(T);
 
   const Problem& problem_;
@@ -122,40 +227,93 @@ class TurnedRun {
   char* const scratch_;
   const std::int64_t scratch_each_;
   const TurnedScratch layout_;
-  const std::int64_t width_;  // channels of a block
+  const std::int64_t width_;     // lanes of a block
+  const std::int64_t channels_;  // in as many of them
+  const std::int64_t pitch_;     // pixels from one turned row to the next
+  const bool leaves_out_;
   Interrupt& interrupt_;
   const WeightRows<T> w_;
 };
 
 }  // namespace
 
-// Cycles of one plane on Zen 4, AVX-512, measured over 75 layers of 64 channels (docs/tuning.md).
+namespace {
+
+// Cycles of one group of an image on Zen 4, AVX-512, fitted to some 3000 random layers of up to 130
+// groups: half of the estimates are within a fifth (docs/tuning.md).
+class GroupCycles {
+ public:
+  GroupCycles(const Problem& problem, const Machine& machine)
+      : lanes_(machine.lanes),
+        in_(static_cast<double>(problem.in_channels)),
+        filters_(static_cast<double>(problem.out_channels)),
+        slices_(static_cast<double>(problem.axis[0].out)),
+        inputs_(in_ * static_cast<double>(in_pixels(problem))),
+        outputs_(filters_ * static_cast<double>(problem.out_pixels())),
+        weights_(filters_ * in_ * static_cast<double>(problem.taps())),
+        kernel_rows_(static_cast<double>(problem.axis[0].kernel * problem.axis[1].kernel)) {
+    const auto& [depth, height, width] = problem.axis;
+    rows_ = slices_ * static_cast<double>(height.out) * filters_ * in_;
+    // Products of vectors of pixels.
+    vectors_ =
+        slices_ * static_cast<double>(height.out * divide_up(width.out, machine.lanes)) * weights_;
+    if (leaves_out_border(problem)) {
+      seen_ = seen_share(problem);
+      Problem rows = problem;
+      rows.axis[2] = Axis{};
+      seen_rows_ = seen_share(rows);
+    }
+    // Slices that several outputs see stay staged.
+    const std::int64_t staged = depth.out > 1 ? std::min(depth.kernel, depth.stride) : depth.kernel;
+    staged_rows_ = slices_ * in_ * static_cast<double>(height.in * staged);
+    dealt_ = width.stride > 2 ? static_cast<double>(width.in) : 0;
+    strided_ = depth.stride > 1 || height.stride > 1 || width.stride > 1;
+  }
+
+  double turned() const {
+    const double in_blocks = rows_ * (31 + 11 * kernel_rows_) +
+                             1.8 * seen_ * outputs_ / filters_ * weights_ + 108 * filters_ * in_;
+    return 0.24 * inputs_ + 0.86 * outputs_ + 0.45 * weights_ + in_blocks / lanes_;
+  }
+  double by_planes() const {
+    return slices_ * (100 + 135 * filters_) + staged_rows_ * (16 + 0.42 * dealt_) +
+           2.7 * seen_rows_ * vectors_;
+  }
+  double rolling() const { return 136 * slices_ * filters_ + 7 * staged_rows_ + 1.6 * vectors_; }
+  double otherwise() const {
+    return 373 + (strided_ ? 2.3 : 1.7) * inputs_ + 0.28 * outputs_ +
+           0.38 * outputs_ / filters_ * weights_ / lanes_ + 0.77 * vectors_;
+  }
+
+ private:
+  double lanes_, in_, filters_, slices_, inputs_, outputs_, weights_, kernel_rows_;
+  double rows_, vectors_, staged_rows_, dealt_;
+  double seen_ = 1, seen_rows_ = 1;
+  bool strided_;
+};
+
+}  // namespace
+
 bool turning_pays(const Problem& problem, bool rolling, const Machine& machine) {
-  const auto& [depth, height, width] = problem.axis;
-  const std::int64_t pixels = in_pixels(problem) + problem.out_pixels();
-  if (pixels * machine.lanes * machine.element > machine.l2 / 4) return false;
+  const std::int64_t pixels = problem.in_channels * turned_pixels(problem) + problem.out_pixels();
+  if (4 * pixels * machine.lanes * machine.element > 3 * machine.l2) return false;
   // The last block overlaps the one before it.
   const double waste = static_cast<double>(round_up(problem.groups, machine.lanes)) /
                        static_cast<double>(problem.groups);
-  if (rolling && height.out * width.out > kMostRolled) return false;
-  if (rolling) return waste < 1.3;
-  const double lanes = machine.lanes, taps = static_cast<double>(problem.terms());
-  const double turned = 0.55 * static_cast<double>(pixels) +
-                        2.0 * static_cast<double>(problem.out_pixels()) * taps / lanes;
-  // A call, staged rows, and products. With a stride of three or more columns are dealt out.
-  const double vectors_in = static_cast<double>(divide_up(width.in, machine.lanes));
-  const double row = 10 + 8 * vectors_in + (width.stride > 2 ? static_cast<double>(width.in) : 0);
-  const double vectors = static_cast<double>(height.out * divide_up(width.out, machine.lanes));
-  // Slices that several outputs see stay staged.
-  const std::int64_t staged = depth.out > 1 ? std::min(depth.kernel, depth.stride) : depth.kernel;
-  const double slice = 250 + static_cast<double>(height.in * staged) * row +
-                       (depth.kernel > 1 ? 1.5 : 1.3) * vectors * taps;
-  return waste * turned < 0.95 * static_cast<double>(depth.out) * slice;
+  const auto& [depth, height, width] = problem.axis;
+  if (rolling && depth.kernel == 1) return height.out * width.out <= kMostRolled && waste < 1.3;
+  const GroupCycles cycles(problem, machine);
+  double best = rolling ? cycles.rolling() : cycles.otherwise();
+  // Single planes by plane.cpp, of some filters by it or another.
+  if (!rolling && problem.out_channels == 1) best = cycles.by_planes();
+  if (!rolling && problem.out_channels > 1 && problem.out_channels <= kMostFilters)
+    best = 0.5 * (std::min(best, cycles.by_planes()) + cycles.by_planes());
+  return waste * cycles.turned() < 0.95 * best;
 }
 
-bool can_turn(const Problem& problem, const Machine& machine) {
-  return suits_channel_lanes(problem, kMostPadded, machine) &&
-         same_storage(problem.x_type, problem.compute);
+bool can_turn(const Problem& problem) {
+  return problem.in_channels <= kMostTurned && problem.out_channels <= kMostTurned &&
+         suits_channel_lanes(problem, kMostPadded) && same_storage(problem.x_type, problem.compute);
 }
 
 bool takes_turned(const Problem& problem, const Tensor& y) {
@@ -167,7 +325,7 @@ TurnedTiling turned_tiling(const Problem& problem, const Tensor& x, const Machin
   TurnedTiling tiling;
   const auto& axis = problem.axis;
   if (!is_dense_plane(x, {axis[0].in, axis[1].in, axis[2].in}, machine.element)) return tiling;
-  const std::int64_t pixels = in_pixels(problem) + problem.out_pixels();
+  const std::int64_t pixels = turned_pixels(problem) + problem.out_pixels();
   tiling.vecs = machine.out_vecs >= 4 ? 4 : 2;
   const auto is_wide = [&] {
     const std::int64_t width = tiling.vecs * machine.lanes;
@@ -181,7 +339,8 @@ TurnedTiling turned_tiling(const Problem& problem, const Tensor& x, const Machin
   const std::int64_t enough = machine.threads > 1 ? 4 * machine.threads : 1;
   const std::int64_t each = std::max<std::int64_t>(units / enough, 1);
   tiling.units = std::clamp<std::int64_t>(
-      4 * kTaskMacs / (width * problem.out_pixels() * problem.terms()), 1, each);
+      4 * kTaskMacs / (width * problem.out_pixels() * problem.out_channels * problem.terms()), 1,
+      each);
   tiling.tasks = divide_up(units, tiling.units);
   return tiling;
 }

@@ -24,7 +24,7 @@
 namespace fastconv {
 
 // Whether the problem suits, if x and y lie so;
-bool can_turn(const Problem& problem, const Machine& machine);
+bool can_turn(const Problem& problem);
 // whether this is faster than plane by plane, `rolling` (rolling.hpp) or not.
 bool turning_pays(const Problem& problem, bool rolling, const Machine& machine);
 // tasks == 0: x does not lie so.

@@ -114,6 +114,7 @@ struct PlaneArgs {
   // lies that of the next output row. With several phases (of a vertical stride) the kernel rows
   // phase, phase + phases, ... are taken together, from row[phase * phase_step] on.
   const T* const* row;
+  const T* nothing;  // a row in the table that need not be multiplied: zeros of the border; or null
   std::int64_t row_step;
   std::int64_t advance;
   std::int64_t phases;
@@ -126,7 +127,8 @@ struct PlaneArgs {
   std::int64_t kernel_columns;
   const std::int32_t* column;  // offset of each kernel column
   bool neighbours;             // each column lies beside the one before it
-  const T* w;                  // [slices][kernel_rows][kernel_columns]
+  const T* w;                  // [slices][kernel_rows][w_row], kernel_columns of each row
+  std::int64_t w_row;          // the same but of PlaneKernel::any
   const T* bias;               // one value, or null
   Activation activation;
   T* out;
@@ -190,6 +192,9 @@ struct RollArgs {
   std::int64_t out_plane;
 };
 
+// Of ChannelArgs::seen_end: no column is left out.
+inline constexpr std::int64_t kAllColumns = INT64_MAX;
+
 // One row of output pixels of a depthwise layer with channels last; lanes are channels
 // (kernels/channel_lanes.hpp).
 template <class T>
@@ -197,17 +202,20 @@ struct ChannelArgs {
   const T* x;                  // of the first channel
   const std::int64_t* row;     // offset of the input row of each kernel row, or kFillRow
   std::int64_t kernel_rows;    // of all kernel slices
+  const std::int32_t* order;   // which kernel row each is, where some are left out, or null
   const std::int64_t* column;  // offset of each padded column, or kFillRow
   std::int64_t kernel_columns;
   std::int64_t dilation;
   std::int64_t stride;
   std::int64_t inside, inside_end;  // padded columns that are not of the border:
   std::int64_t column_pitch;        // these lie so far apart
+  std::int64_t seen, seen_end;      // those that are input: of others products may be left out
   const T* fill;                    // as many fill values as there are channels
   const T* w;                       // [kernel_rows][kernel_columns][channels]
   const T* bias;                    // [channels] or null
   std::int64_t vecs;                // channels, in vectors: 1, 2 or 4
   Activation activation;
+  bool accumulate;  // add to out, or overwrite it
   T* out;
   std::int64_t out_pixel;
   std::int64_t pixels;

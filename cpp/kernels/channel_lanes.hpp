@@ -6,7 +6,12 @@
 //   pixel 1    acc[1][0]  acc[1][1]     each += w times what the tap sees of this pixel
 //
 // Tables of rows and columns say where a pixel lies, or that it is of the border: they know
-// strides, dilation and every kind of border.
+// strides, dilation and every kind of border. Rows that see nothing but zeros of the border need
+// not be listed, and a tile may leave out the columns of which it sees nothing else:
+//
+//   0 0 0 x x x x 0 0 0      kernel columns of the first two pixels
+//   . - - -                  . 0, which both see in the border
+//     . - - -                - those that one of them or both see in the picture
 #pragma once
 
 #include <cstdint>
@@ -20,13 +25,22 @@ namespace fastconv::FASTCONV_ISA_NAMESPACE {
 
 template <class V>
 inline constexpr int kChannelVecs = V::registers == 32 ? 4 : 2;
-template <class V>
-inline constexpr int kChannelPixels = V::registers == 32 || V::product_registers == 0 ? 6 : 4;
+// Of one vector a tile has more: large kernels, whose weights come from L2, are read as often as
+// there are tiles.
+template <class V, int Vecs>
+inline constexpr int kChannelPixels = V::registers == 32 && Vecs == 1                   ? 12
+                                      : V::registers == 32 || V::product_registers == 0 ? 6
+                                                                                        : 4;
 
 template <class V, int Vecs>
 FASTCONV_INLINE void channel_store(const ChannelArgs<typename V::value_type>& a, std::int64_t pixel,
                                    V (&sum)[Vecs]) {
   using T = typename V::value_type;
+  T* const out = a.out + pixel * a.out_pixel;
+  if (a.accumulate) {
+    FASTCONV_UNROLL
+    for (int i = 0; i < Vecs; ++i) sum[i] = V::add(V::load(out + i * V::lanes), sum[i]);
+  }
   if (a.bias != nullptr) {
     FASTCONV_UNROLL
     for (int i = 0; i < Vecs; ++i) sum[i] = V::add(sum[i], V::load(a.bias + i * V::lanes));
@@ -41,9 +55,25 @@ FASTCONV_INLINE void channel_store(const ChannelArgs<typename V::value_type>& a,
       }
     }
   }
-  T* const out = a.out + pixel * a.out_pixel;
   FASTCONV_UNROLL
   for (int i = 0; i < Vecs; ++i) sum[i].store(out + i * V::lanes);
+}
+
+// Kernel columns [first, end) of a tile: all, or those that one of its pixels sees in the picture.
+struct ChannelColumns {
+  std::int64_t first, end;
+};
+
+template <int Pixels, class T>
+FASTCONV_INLINE ChannelColumns channel_columns(const ChannelArgs<T>& a, std::int64_t first) {
+  ChannelColumns c = {0, a.kernel_columns};
+  if (a.seen_end == kAllColumns) return c;
+  const std::int64_t before = a.seen - (first + Pixels - 1) * a.stride;
+  const std::int64_t left = a.seen_end - first * a.stride;
+  if (before > 0) c.first = (before + a.dilation - 1) / a.dilation;
+  if (left < c.end * a.dilation) c.end = left > 0 ? (left + a.dilation - 1) / a.dilation : 0;
+  if (c.first >= c.end) c = {0, 0};
+  return c;
 }
 
 // Inside: no pixel sees a border column.
@@ -58,10 +88,13 @@ FASTCONV_NOINLINE void channel_tile(const ChannelArgs<typename V::value_type>& a
     FASTCONV_UNROLL
     for (int i = 0; i < Vecs; ++i) acc[p][i] = V::zero();
   }
-  const T* w = a.w;
+  const ChannelColumns columns = channel_columns<Pixels>(a, first);
+  const std::int64_t w_row = a.kernel_columns * Vecs * V::lanes;
   for (std::int64_t u = 0; u < a.kernel_rows; ++u) {
     const std::int64_t row = a.row[u];
-    const std::int64_t* column = a.column + first * a.stride;
+    const T* w = a.w + (a.order != nullptr ? a.order[u] : u) * w_row;
+    w += columns.first * Vecs * V::lanes;
+    const std::int64_t* column = a.column + first * a.stride + columns.first * a.dilation;
     const T* line = row == kFillRow ? a.fill : a.x + row;
     std::int64_t pixel = 0, step = 0;
     if (Inside && row != kFillRow) {
@@ -70,7 +103,7 @@ FASTCONV_NOINLINE void channel_tile(const ChannelArgs<typename V::value_type>& a
       step = a.dilation * a.column_pitch;
     }
     FASTCONV_NO_UNROLL
-    for (std::int64_t v = 0; v < a.kernel_columns; ++v) {
+    for (std::int64_t v = columns.first; v < columns.end; ++v) {
       const T* x[Pixels];
       FASTCONV_UNROLL
       for (int p = 0; p < Pixels; ++p) {
@@ -183,7 +216,7 @@ FASTCONV_INLINE void channel_pixels(const ChannelArgs<typename V::value_type>& a
 // The pixels in tiles of about the same size.
 template <class V, int Vecs>
 FASTCONV_INLINE void channel_row(const ChannelArgs<typename V::value_type>& a) {
-  constexpr int kMost = kChannelPixels<V>;
+  constexpr int kMost = kChannelPixels<V, Vecs>;
   std::int64_t tiles = (a.pixels + kMost - 1) / kMost;
   for (std::int64_t first = 0; first < a.pixels; --tiles) {
     const std::int64_t taken = (a.pixels - first + tiles - 1) / tiles;
@@ -207,7 +240,8 @@ template <class V>
 void channel_lanes(const ChannelArgs<typename V::value_type>& a) {
   bool done = false;
   if constexpr (kIsFloat<V> && V::registers == 32) {
-    done = a.kernel_rows == 3 && a.kernel_columns == 3 && a.dilation == 1 && a.stride <= 2;
+    done = a.kernel_rows == 3 && a.kernel_columns == 3 && a.dilation == 1 && a.stride <= 2 &&
+           a.order == nullptr;
     if (done && a.vecs == 1) {
       channel_roll_block<V, 1>(a);
     } else if (done) {

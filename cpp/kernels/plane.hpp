@@ -127,8 +127,13 @@ FASTCONV_INLINE void plane_band_row(V (&acc)[Rows][Bands], const typename V::val
                                     const PlaneArgs<typename V::value_type>& a) {
   w -= Lo * w_pitch;
   const typename V::value_type* x[Bands];
+  bool nothing = true;
   FASTCONV_UNROLL
-  for (int i = 0; i < Bands; ++i) x[i] = row[(i < Bands - 1 ? i * Rows : end) * a.advance];
+  for (int i = 0; i < Bands; ++i) {
+    x[i] = row[(i < Bands - 1 ? i * Rows : end) * a.advance];
+    nothing &= x[i] == a.nothing;
+  }
+  if (nothing) return;
   FASTCONV_NO_UNROLL
   for (std::int64_t v = 0; v < a.kernel_columns; ++v) {
     const std::int64_t at = a.column[v];
@@ -155,15 +160,16 @@ FASTCONV_INLINE void plane_sum(V (&acc)[Rows][Vecs], std::int64_t first, std::in
                                const typename V::value_type* weights,
                                const PlaneArgs<typename V::value_type>& a) {
   static_assert(Rows <= 4, "the cases below are those of four rows");
-  const std::int64_t w_pitch = a.phases * a.kernel_columns;
+  const std::int64_t w_pitch = a.phases * a.w_row;
   for (std::int64_t phase = 0; phase < a.phases && phase < a.kernel_rows; ++phase) {
     // A division takes as long as a row of a small kernel.
     const std::int64_t last =
         a.phases == 1 ? a.kernel_rows - 1 : (a.kernel_rows - 1 - phase) / a.phases;
     const typename V::value_type* const* row = rows + phase * a.phase_step;
-    const typename V::value_type* w = weights + phase * a.kernel_columns;
+    const typename V::value_type* w = weights + phase * a.w_row;
     FASTCONV_NO_UNROLL
     for (std::int64_t i = 0; i <= last + Rows - 1; ++i, row += a.row_step, w += w_pitch) {
+      if (Form == PlaneForm::columns && *row == a.nothing) continue;
       const typename V::value_type* const x = *row + first;
       const std::int64_t lo = i > last ? i - last : 0;
       const std::int64_t hi = i < Rows - 1 ? i : Rows - 1;
@@ -231,7 +237,7 @@ FASTCONV_NOINLINE void plane_tile(const PlaneArgs<typename V::value_type>& a, st
     for (std::int64_t slice = 0; slice < a.slices; ++slice) {
       plane_sum<V, Rows, Vecs, Form>(acc, first, end, row, w, a);
       row += a.slice_rows;
-      w += a.kernel_rows * a.kernel_columns;
+      w += a.kernel_rows * a.w_row;
     }
   } else {
     constexpr int kSize = Kernel == PlaneKernel::square5   ? 5
@@ -355,6 +361,39 @@ FASTCONV_INLINE void plane_rows(const PlaneArgs<typename V::value_type>& a) {
   }
 }
 
+// One tap: rows of four vectors and more times a number, which takes no tiles.
+template <class V>
+FASTCONV_INLINE void plane_scale(const PlaneArgs<typename V::value_type>& a) {
+  using T = typename V::value_type;
+  const V w = V::load_broadcast(a.w), zero = V::zero();
+  const V bias = a.bias != nullptr ? V::load_broadcast(a.bias) : zero;
+  const bool has_bias = a.bias != nullptr;
+  const bool relu = a.activation == Activation::relu || a.activation == Activation::relu6;
+  const bool relu6 = a.activation == Activation::relu6;
+  const auto scale = [&](const V& x) {
+    V y = V::fma(w, x, zero);
+    if (has_bias) y = V::add(y, bias);
+    if (relu) y = activate(y, Activation::relu);
+    if (relu6) y = V::min(y, V::broadcast(T(6)));
+    return y;
+  };
+  for (std::int64_t r = 0; r < a.rows; ++r) {
+    const T* const x = a.row[r * a.advance] + a.column[0];
+    T* const out = a.out + r * a.out_pitch;
+    std::int64_t i = 0;
+    FASTCONV_NO_UNROLL
+    for (; i + 4 * V::lanes <= a.pixels; i += 4 * V::lanes) {
+      FASTCONV_UNROLL
+      for (int j = 0; j < 4; ++j)
+        scale(V::load(x + i + j * V::lanes)).store(out + i + j * V::lanes);
+    }
+    for (; i < a.pixels; i += V::lanes) {
+      const std::int64_t at = i + V::lanes <= a.pixels ? i : a.pixels - V::lanes;
+      scale(V::load(x + at)).store(out + at);
+    }
+  }
+}
+
 // The output rows in fours, then two or one.
 template <class V, PlaneKernel Kernel>
 void plane_filter(const PlaneArgs<typename V::value_type>& given) {
@@ -366,6 +405,11 @@ void plane_filter(const PlaneArgs<typename V::value_type>& given) {
     a.rows -= rows;
   };
   if constexpr (Kernel == PlaneKernel::any) {
+    const bool one_tap = a.slices == 1 && a.kernel_rows == 1 && a.kernel_columns == 1;
+    if (one_tap && a.pixels >= 4 * V::lanes) {
+      plane_scale<V>(a);
+      a.rows = 0;
+    }
     constexpr int kBands = kPlaneVecs<V, 4, Kernel>;
     while (a.pixels <= V::lanes && a.rows > 4) {
       // 13 to 16 rows: twice two bands.

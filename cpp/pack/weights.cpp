@@ -142,10 +142,9 @@ void gather_weights(const KernelTable& kernels, const Problem& problem, const We
   RowGatherer<T>(kernels, problem, w).gather(channel, first, count, to);
 }
 
-template void gather_weights<std::int32_t>(const KernelTable&, const Problem&, const Weights&,
-                                           std::int64_t, std::int64_t, std::int64_t, std::int32_t*);
-
 #define FASTCONV_INSTANTIATE(T)                                                                   \
+  template void gather_weights<T>(const KernelTable&, const Problem&, const Weights&,             \
+                                  std::int64_t, std::int64_t, std::int64_t, T*);                  \
   template void pack_panel<T>(const KernelTable&, const Problem&, const Weights&,                 \
                               const PanelShape&, std::int64_t, std::int64_t, std::int64_t,        \
                               std::int64_t, T*);                                                  \

@@ -128,7 +128,11 @@ void pack_all(const Problem& problem, const KernelTable& kernels, const PanelSha
 }  // namespace
 
 Plan::Plan(const Problem& problem, const Tensor& x, const KernelTable& kernels, int threads)
-    : Plan(problem, x, kernels, threads, first_of_row(problem, x)) {}
+    : Plan(problem, x, kernels, threads, first_of_row(problem, x)) {
+  seen_kernel_ = seen_kernel(problem);
+  if (seen_kernel_)
+    seen_ = std::make_unique<const Plan>(seen_kernel_->problem, x, kernels, threads);
+}
 
 Plan::Plan(const Problem& problem, const Tensor& x, const KernelTable& kernels, int threads,
            int row)
@@ -155,6 +159,14 @@ Plan::Plan(const Problem& problem, const Tensor& x, const KernelTable& kernels, 
 }
 
 bool Plan::packs_like(const Plan& other) const {
+  if (seen_ != nullptr || other.seen_ != nullptr) {
+    if (seen_ == nullptr || other.seen_ == nullptr) return false;
+    for (int a = 0; a < 3; ++a)
+      if (seen_kernel_->first[a] != other.seen_kernel_->first[a] ||
+          seen_->problem_.axis[a].kernel != other.seen_->problem_.axis[a].kernel)
+        return false;
+    return seen_->packs_like(*other.seen_);
+  }
   if (execution_ != nullptr || other.execution_ != nullptr)
     return chosen_ == other.chosen_ && kernels_ == other.kernels_ &&
            problem_.compute == other.problem_.compute &&
@@ -170,11 +182,18 @@ PanelShape Plan::panels() const {
 }
 
 std::int64_t Plan::packed_bytes() const {
+  if (seen_ != nullptr) return seen_->packed_bytes();
   if (execution_ != nullptr) return execution_->packed_bytes();
   return packed_elements(problem_, panels()) * machine_.element;
 }
 
 bool Plan::pack(const Weights& w, void* to) const {
+  if (seen_ != nullptr) {
+    const Scratch gathered =
+        Scratch::acquire(static_cast<std::size_t>(seen_kernel_->weight_bytes()));
+    return seen_kernel_->gather(*kernels_, given_, w, gathered.data()) &&
+           seen_->pack(seen_kernel_->weights(gathered.data()), to);
+  }
   const int workers = packed_bytes() < (1 << 18) ? 1 : workers_;
   if (execution_ != nullptr) return execution_->pack(w, to, workers);
   const PanelShape shape = panels();
@@ -195,13 +214,19 @@ bool Plan::packs_as_it_runs(const Weights& w) const {
 }
 
 std::int64_t Plan::scratch_bytes_per_worker() const {
+  if (seen_ != nullptr) return seen_->scratch_bytes_per_worker();
   if (execution_ != nullptr) return execution_->scratch_bytes();
   return chosen_->tile == nullptr ? 0 : fastconv::scratch_bytes(tiling_, machine_.element);
 }
 
-std::int64_t Plan::scratch_bytes() const { return scratch_bytes_per_worker() * workers_; }
+std::int64_t Plan::scratch_bytes() const { return scratch_bytes_per_worker() * workers(); }
 
 bool Plan::run(const Operands& given, char* scratch, Interrupt& interrupt) const {
+  if (seen_ != nullptr) {
+    Operands seen = given;
+    seen.x = seen_kernel_->input(given.x);
+    return seen_->run(seen, scratch, interrupt);
+  }
   if (row_ == 2) return run_as_planned(given, scratch, interrupt);
   if (!is_one_row(given_, given.y, row_)) return run_apart(given, interrupt);
   Operands operands = given;
@@ -240,6 +265,16 @@ bool Plan::run_apart(const Operands& operands, Interrupt& interrupt) const {
 
 bool Plan::pack_and_run(Operands operands, Interrupt& interrupt) const {
   operands.packed = nullptr;
+  if (seen_ != nullptr) {
+    const Scratch gathered =
+        Scratch::acquire(static_cast<std::size_t>(seen_kernel_->weight_bytes()));
+    if (!seen_kernel_->gather(*kernels_, given_, *operands.weights, gathered.data()))
+      return in_order().pack_and_run(operands, interrupt);
+    const Weights weights = seen_kernel_->weights(gathered.data());
+    operands.weights = &weights;
+    operands.x = seen_kernel_->input(operands.x);
+    return seen_->pack_and_run(operands, interrupt);
+  }
   if (packs_as_it_runs(*operands.weights)) {
     const Scratch scratch = Scratch::acquire(static_cast<std::size_t>(scratch_bytes()));
     return run(operands, scratch.data(), interrupt);
@@ -257,7 +292,7 @@ bool Plan::pack_and_run(Operands operands, Interrupt& interrupt) const {
 Plan Plan::in_order() const {
   Problem problem = given_;
   problem.algorithm = Algorithm::direct;
-  return Plan(problem, given_x_, *kernels_, machine_.threads);
+  return Plan(problem, given_x_, *kernels_, machine_.threads, row_);
 }
 
 // Whether tasks can be left out that touch no box of such a grid.
@@ -306,6 +341,7 @@ bool Plan::run_unsuitable(const Operands& operands, char* own_scratch, Interrupt
 }
 
 std::vector<Verdict> Plan::verdicts() const {
+  if (seen_ != nullptr) return seen_->verdicts();
   std::vector<Verdict> verdicts;
   for (const Candidate* candidate : kCandidates) {
     Verdict v{candidate->name, candidate->kernel, candidate == chosen_, ""};

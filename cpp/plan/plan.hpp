@@ -3,12 +3,14 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "algorithms/candidates.hpp"
 #include "core/problem.hpp"
 #include "kernels/table.hpp"
+#include "plan/seen_kernel.hpp"
 #include "runtime/interrupt.hpp"
 
 namespace fastconv {
@@ -27,16 +29,17 @@ class Plan {
   Plan(const Problem& problem, const Tensor& x, const KernelTable& kernels, int threads);
 
   const Problem& problem() const { return problem_; }
-  const Candidate& chosen() const { return *chosen_; }
+  const Candidate& chosen() const { return seen_ ? seen_->chosen() : *chosen_; }
   const KernelTable& kernels() const { return *kernels_; }
-  int workers() const { return workers_; }
+  int workers() const { return seen_ ? seen_->workers() : workers_; }
 
   // Weights in the order this plan reads them. For two plans of the same weights and options
   // packs_like says whether they can share them.
   bool packs_like(const Plan& other) const;
   std::int64_t packed_bytes() const;
-  // False where the algorithm would not be accurate with these weights: `to` is then of no use, and
-  // in_order() is the plan to take, which adds products one by one.
+  // False where the plan does not suit these weights, as its algorithm would not be accurate or
+  // what it leaves out is not finite: `to` is then of no use, and in_order() is the plan to take,
+  // which adds products one by one.
   bool pack(const Weights& w, void* to) const;
   Plan in_order() const;
   // Better not packed for one call: so few boxes use a weight that each packs it anew, a block at a
@@ -74,6 +77,9 @@ class Plan {
   Tiling tiling_;                               // of algorithms that share the loop nest
   std::unique_ptr<const Execution> execution_;  // of one that has its own
   int workers_ = 1;
+  // Where much of the kernel sees nothing: the layer without that part, and its plan.
+  std::optional<SeenKernel> seen_kernel_;
+  std::unique_ptr<const Plan> seen_;
 };
 
 }  // namespace fastconv
