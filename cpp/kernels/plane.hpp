@@ -169,7 +169,9 @@ FASTCONV_INLINE void plane_sum(V (&acc)[Rows][Vecs], std::int64_t first, std::in
     const typename V::value_type* w = weights + phase * a.w_row;
     FASTCONV_NO_UNROLL
     for (std::int64_t i = 0; i <= last + Rows - 1; ++i, row += a.row_step, w += w_pitch) {
-      if (Form == PlaneForm::columns && *row == a.nothing) continue;
+      // Not of single rows: 31 taps of one took a fifth longer.
+      if constexpr (Form == PlaneForm::columns && Rows > 1)
+        if (*row == a.nothing) continue;
       const typename V::value_type* const x = *row + first;
       const std::int64_t lo = i > last ? i - last : 0;
       const std::int64_t hi = i < Rows - 1 ? i : Rows - 1;
