@@ -447,10 +447,11 @@ double cost(const Problem& problem, const Machine& machine) {
   const double groups =
       problem.groups == 1 ? 0.0 : kGroup / pixels / static_cast<double>(problem.terms());
   const bool counted = tap_product_accepts(problem) == nullptr;
-  // Dot products read each weight once, where it lies. A border is staged row by row: 106 -> 2 by
-  // 4 x 4 x 4 on 3 x 3 x 3 24 us, most of it for that, by tap_product 3.
+  // Dot products read each weight once, where it lies. A border is staged row by row: a plan of
+  // 106 -> 2 by 4 x 4 x 4 on 3 x 3 x 3 20 us, most of it for that, by tap_product 5.
   if (dots && panels.is_tiny()) {
-    const double rows = counted ? 30.0 / static_cast<double>(problem.axis[2].kernel) : 0.0;
+    const bool others = counted && problem.keeps_weights;
+    const double rows = others ? 30.0 / static_cast<double>(problem.axis[2].kernel) : 0.0;
     return 0.5 * multiply + groups + rows;
   }
   // What others spend on packing, where their estimate leaves it out. Of one image: what is chosen,

@@ -259,17 +259,18 @@ class GroupCycles {
         slices_ * static_cast<double>(height.out * divide_up(width.out, machine.lanes)) * weights_;
     if (leaves_out_border(problem)) {
       seen_ = seen_share(problem);
-      Problem rows = problem;
-      rows.axis[2] = Axis{};
-      seen_rows_ = seen_share(rows);
+      Problem one_column = problem;
+      one_column.axis[2] = Axis{};
+      seen_rows_ = seen_share(one_column);
     }
     // Slices that several outputs see stay staged.
     const std::int64_t staged = depth.out > 1 ? std::min(depth.kernel, depth.stride) : depth.kernel;
-    staged_rows_ = slices_ * in_ * static_cast<double>(height.in * staged);
+    const std::int64_t rows = height.kernel == 1 ? height.out : height.in;
+    staged_rows_ = slices_ * in_ * static_cast<double>(rows * staged);
     // Rows of one vector load a weight for each product; in long ones most is the products.
     const double in_row = static_cast<double>(divide_up(width.out, machine.lanes));
     product_ = in_row == 1 ? 2.7 : 1.2 + 0.8 / in_row;
-    dealt_ = width.stride > 2 ? static_cast<double>(width.in) : 0;
+    dealt_ = width.stride > 2 ? static_cast<double>(width.kernel == 1 ? width.out : width.in) : 0;
     strided_ = depth.stride > 1 || height.stride > 1 || width.stride > 1;
   }
 
