@@ -40,17 +40,20 @@ void for_each_plane(const Problem& problem, const Tensor& x, const Patch& patch,
   const std::int64_t first = tile.group * problem.in_channels + patch.first_channel;
   const char* const image = x.data + tile.image * x.batch;
   std::array<PlaneRows, 32> planes;
-  std::size_t count = 0;
-  const auto stage_all = [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t c = begin; c < end; ++c) {
-      const char* const channel = image + x.channel_offset(first + c);
-      T* const at = to + c * layout.channel;
-      for (std::size_t i = 0; i < count; ++i)
-        stage(planes[i], reinterpret_cast<const T*>(channel + planes[i].from), at + planes[i].to);
-    }
-    count = 0;
-  };
-  const auto stage_channels = [&](std::int64_t begin, std::int64_t end) {
+  // The end of a channel is overwritten by the next one, which must not be there before.
+  const bool at_once = pd.phases * ph.phases * slices <= static_cast<std::int64_t>(planes.size());
+  for (std::int64_t begin = 0; begin < patch.channels;) {
+    const std::int64_t end = at_once ? patch.channels : begin + 1;
+    std::size_t count = 0;
+    const auto stage_all = [&] {
+      for (std::int64_t c = begin; c < end; ++c) {
+        const char* const channel = image + x.channel_offset(first + c);
+        T* const at = to + c * layout.channel;
+        for (std::size_t i = 0; i < count; ++i)
+          stage(planes[i], reinterpret_cast<const T*>(channel + planes[i].from), at + planes[i].to);
+      }
+      count = 0;
+    };
     std::int64_t block = 0;
     for (std::int64_t fd = 0; fd < pd.phases; ++fd) {
       for (std::int64_t fh = 0; fh < ph.phases; ++fh, block += pw.phases * layout.phase) {
@@ -66,16 +69,13 @@ void for_each_plane(const Problem& problem, const Tensor& x, const Patch& patch,
           if (slice >= 0 && slice < depth.in)
             planes[count] = {slice * x.axis[0] + (row + top * ph.stride) * x.axis[1], at, top,
                              bottom};
-          if (++count == planes.size()) stage_all(begin, end);
+          if (++count == planes.size()) stage_all();
         }
       }
     }
-    stage_all(begin, end);
-  };
-  // The end of a channel is overwritten by the next one, which must not be there before.
-  const std::int64_t each = pd.phases * ph.phases * slices;
-  if (each <= static_cast<std::int64_t>(planes.size())) return stage_channels(0, patch.channels);
-  for (std::int64_t c = 0; c < patch.channels; ++c) stage_channels(c, c + 1);
+    stage_all();
+    begin = end;
+  }
 }
 
 // Padded columns from `base` on, of which [inside, beyond) are in x.
