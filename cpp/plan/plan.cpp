@@ -204,6 +204,7 @@ bool Plan::pack(const Weights& w, void* to) const {
 }
 
 bool Plan::packs_as_it_runs(const Weights& w) const {
+  if (seen_ != nullptr) return false;
   if (execution_ != nullptr) return execution_->reads_in_place(w);
   constexpr std::int64_t kMostUses = 2;
   // Kernels of planes read the caller's order.
@@ -341,13 +342,18 @@ bool Plan::run_unsuitable(const Operands& operands, char* own_scratch, Interrupt
 }
 
 std::vector<Verdict> Plan::verdicts() const {
-  if (seen_ != nullptr) return seen_->verdicts();
+  return (seen_ != nullptr ? *seen_ : *this).verdicts(given_.algorithm);
+}
+
+std::vector<Verdict> Plan::verdicts(Algorithm named) const {
   std::vector<Verdict> verdicts;
   for (const Candidate* candidate : kCandidates) {
     Verdict v{candidate->name, candidate->kernel, candidate == chosen_, ""};
     char text[96];
-    if (!is_named(*candidate, problem_.algorithm)) {
+    if (!is_named(*candidate, named)) {
       v.reason = "another algorithm was named";
+    } else if (!is_named(*candidate, problem_.algorithm)) {
+      v.reason = "most of the kernel sees nothing but the border";
     } else if (const char* refusal = candidate->accepts(problem_)) {
       v.reason = refusal;
     } else if (candidate->suits != nullptr && !candidate->suits(problem_, x_)) {

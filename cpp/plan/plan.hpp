@@ -58,6 +58,8 @@ class Plan {
   std::vector<Verdict> verdicts() const;
 
  private:
+  // Beside what the caller named.
+  std::vector<Verdict> verdicts(Algorithm named) const;
   // `row`: first_of_row (one_row.hpp).
   Plan(const Problem& problem, const Tensor& x, const KernelTable& kernels, int threads, int row);
   PanelShape panels() const;
