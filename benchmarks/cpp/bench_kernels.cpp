@@ -166,7 +166,7 @@ void planes(benchmark::State& state, const KernelSet<T>& set, PlaneKernel kind, 
   args.phase_step = 1;
   args.slices = 1;
   args.advance = stride;
-  args.kernel_rows = args.kernel_columns = side;
+  args.kernel_rows = args.kernel_columns = args.w_row = side;
   args.column = column;
   args.w = weights.data();
   args.out = out.data();

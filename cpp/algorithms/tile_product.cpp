@@ -5,8 +5,7 @@
 //     for each slab of input channels
 //       stage its patch -> cut (and turn)                                positions of 64 bytes
 //     for each panel of 32 output channels
-//       for each part of the slabs                                       mostly one: its weights in
-//       L2
+//       for each part of the slabs, mostly one                           its weights from L2
 //         pack its weights, where a call uses them once
 //         for each run of rows
 //           multiply: for each tile of 32 pixels, each slab, each tap    sums in tile registers

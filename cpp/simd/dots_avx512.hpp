@@ -16,29 +16,16 @@ struct Dots {
   static FASTCONV_INLINE Dots broadcast(int word) { return {_mm512_set1_epi32(word)}; }
   FASTCONV_INLINE void store(char* p) const { _mm512_storeu_si512(p, v); }
 
-  // Unsigned bytes of x, signed of w. By assembly as in vec_avx512.hpp, so that GCC neither copies
-  // nor spills sums.
+  // Unsigned bytes of x, signed of w.
   static FASTCONV_INLINE void add_bytes(Dots& acc, Dots x, Dots w) {
-#ifdef FASTCONV_FMA_BY_ASSEMBLY
-    __asm__("vpdpbusd %2, %1, %0" : "+v"(acc.v) : "v"(x.v), "v"(w.v));
-#else
     acc.v = _mm512_dpbusd_epi32(acc.v, x.v, w.v);
-#endif
   }
   static FASTCONV_INLINE void add_shorts(Dots& acc, Dots x, Dots w) {
-#ifdef FASTCONV_FMA_BY_ASSEMBLY
-    __asm__("vpdpwssd %2, %1, %0" : "+v"(acc.v) : "v"(x.v), "v"(w.v));
-#else
     acc.v = _mm512_dpwssd_epi32(acc.v, x.v, w.v);
-#endif
   }
   static FASTCONV_INLINE void add_bf16(Dots& acc, Dots x, Dots w) {
-#ifdef FASTCONV_FMA_BY_ASSEMBLY
-    __asm__("vdpbf16ps %2, %1, %0" : "+v"(acc.v) : "v"(x.v), "v"(w.v));
-#else
     acc.v = _mm512_castps_si512(
         _mm512_dpbf16_ps(_mm512_castsi512_ps(acc.v), (__m512bh)x.v, (__m512bh)w.v));
-#endif
   }
 };
 
