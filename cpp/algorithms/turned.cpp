@@ -235,10 +235,6 @@ class TurnedRun {
   const WeightRows<T> w_;
 };
 
-}  // namespace
-
-namespace {
-
 // Cycles of one group of an image on Zen 4, AVX-512, fitted to some 3000 random layers of up to 130
 // groups: half of the estimates are within a fifth (docs/tuning.md).
 class GroupCycles {

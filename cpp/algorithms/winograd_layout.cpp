@@ -285,8 +285,8 @@ class Builder {
       const Index3 at = {box / (boxes[1] * boxes[2]), box / boxes[2] % boxes[1], box % boxes[2]};
       double share = 1;
       for (int a = 0; a < 3; ++a) {
-        const std::int64_t first = at[a] * layout_.all[a] / boxes[a];
-        const std::int64_t size = (at[a] + 1) * layout_.all[a] / boxes[a] - first;
+        const std::int64_t size =
+            layout_.first_tile(a, at[a] + 1, boxes[a]) - layout_.first_tile(a, at[a], boxes[a]);
         share *= static_cast<double>(size) / static_cast<double>(tiles[a]);
       }
       busy[busy[1] < busy[0]] += share * each;

@@ -131,7 +131,11 @@ struct WinogradLayout {
   std::int64_t chain(std::int64_t count) const { return divide_up(count, divide_up(count, block)); }
   std::int64_t plane() const { return tiles[1] * tiles[2]; }
   std::int64_t tile_count() const { return tiles[0] * plane(); }
-  std::int64_t first_tile(int a, std::int64_t box) const { return box * all[a] / boxes[a]; }
+  // `of` boxes that share the tiles of axis a.
+  std::int64_t first_tile(int a, std::int64_t box, std::int64_t of) const {
+    return box * all[a] / of;
+  }
+  std::int64_t first_tile(int a, std::int64_t box) const { return first_tile(a, box, boxes[a]); }
   std::int64_t box_count() const { return boxes[0] * boxes[1] * boxes[2]; }
   std::int64_t all_boxes(const Problem& p) const {
     return p.batch * p.groups * phases[1] * phases[2] * box_count();

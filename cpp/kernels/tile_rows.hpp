@@ -16,35 +16,39 @@
 
 namespace fastconv::FASTCONV_ISA_NAMESPACE {
 
-inline constexpr std::int64_t kFewTaps = 16;  // whose words are made by one exchange
+// Where the parts of sixteen words from word 16 v on lie, from the first of them on: a word has as
+// many parts as channels, which lie a row of taps apart. For few taps one exchange within two
+// vectors makes them.
+template <class Index, int Parts, std::int64_t MostTaps>
+struct WordExchange {
+  static constexpr int kParts = 16 * Parts;                  // of a vector
+  alignas(64) Index index[MostTaps][MostTaps][kParts] = {};  // [taps - 1][v]
+  std::uint16_t first[MostTaps][MostTaps] = {};
 
-// Where the halves of sixteen words from word 16 v on lie, from the first of them on.
-struct WordHalves {
-  alignas(64) std::uint16_t index[kFewTaps][kFewTaps][32] = {};  // [taps - 1][v]
-  std::uint16_t first[kFewTaps][kFewTaps] = {};
-
-  constexpr WordHalves() {
-    for (std::int64_t taps = 1; taps <= kFewTaps; ++taps)
+  constexpr WordExchange() {
+    for (std::int64_t taps = 1; taps <= MostTaps; ++taps)
       for (std::int64_t v = 0; v < taps; ++v) {
-        const std::int64_t begin = 2 * taps * (16 * v / taps) + 16 * v % taps;
+        const std::int64_t begin = Parts * taps * (16 * v / taps) + 16 * v % taps;
         first[taps - 1][v] = static_cast<std::uint16_t>(begin);
-        for (std::int64_t i = 0; i < 32; ++i) {
-          const std::int64_t word = 16 * v + i / 2;
+        for (std::int64_t i = 0; i < kParts; ++i) {
+          const std::int64_t word = 16 * v + i / Parts;
           const std::int64_t at =
-              2 * taps * (word / taps) + word % taps + (i % 2 == 0 ? 0 : taps) - begin;
-          index[taps - 1][v][i] = static_cast<std::uint16_t>(at);
+              Parts * taps * (word / taps) + word % taps + i % Parts * taps - begin;
+          index[taps - 1][v][i] = static_cast<Index>(at);
         }
       }
   }
   constexpr bool fit() const {
     for (const auto& of_taps : index)
       for (const auto& of_words : of_taps)
-        for (const std::uint16_t i : of_words)
-          if (i >= 64) return false;
+        for (const Index i : of_words)
+          if (i >= 2 * kParts) return false;
     return true;
   }
 };
-inline constexpr WordHalves kWordHalves{};
+
+inline constexpr std::int64_t kFewTaps = 16;
+inline constexpr WordExchange<std::uint16_t, 2, kFewTaps> kWordHalves{};
 static_assert(kWordHalves.fit());
 
 // The instruction takes denormals for zeros, while what is cut is the same everywhere: where there
@@ -240,32 +244,7 @@ void row_weights(const TileWeightsArgs& a) {
 // The same of bytes, four to a word, with an exchange of bytes within two vectors (VBMI), which not
 // every processor has that multiplies them: by assembly, and chosen when the program runs.
 inline constexpr std::int64_t kFewByteTaps = 12;
-
-struct WordBytes {
-  alignas(64) std::uint8_t index[kFewByteTaps][kFewByteTaps][64] = {};  // [taps - 1][v]
-  std::uint16_t first[kFewByteTaps][kFewByteTaps] = {};
-
-  constexpr WordBytes() {
-    for (std::int64_t taps = 1; taps <= kFewByteTaps; ++taps)
-      for (std::int64_t v = 0; v < taps; ++v) {
-        const std::int64_t begin = 4 * taps * (16 * v / taps) + 16 * v % taps;
-        first[taps - 1][v] = static_cast<std::uint16_t>(begin);
-        for (std::int64_t i = 0; i < 64; ++i) {
-          const std::int64_t word = 16 * v + i / 4;
-          const std::int64_t at = 4 * taps * (word / taps) + word % taps + i % 4 * taps - begin;
-          index[taps - 1][v][i] = static_cast<std::uint8_t>(at);
-        }
-      }
-  }
-  constexpr bool fit() const {
-    for (const auto& of_taps : index)
-      for (const auto& of_words : of_taps)
-        for (const std::uint8_t i : of_words)
-          if (i >= 128) return false;
-    return true;
-  }
-};
-inline constexpr WordBytes kWordBytes{};
+inline constexpr WordExchange<std::uint8_t, 4, kFewByteTaps> kWordBytes{};
 static_assert(kWordBytes.fit());
 
 FASTCONV_INLINE __mmask64 first_bytes(std::int64_t count) {

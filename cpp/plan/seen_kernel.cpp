@@ -107,13 +107,13 @@ Weights SeenKernel::weights(const char* gathered) const {
 }
 
 std::optional<SeenKernel> seen_kernel(const Problem& problem) {
-  if (seen_share(problem) == 0) return std::nullopt;
   if (!problem.padded() || !has_zero_border(problem) || problem.complex ||
       !is_float(problem.compute) || !is_float(problem.w_type) || problem.axis[2].interleave != 1)
     return std::nullopt;
   if (problem.algorithm != Algorithm::automatic && problem.algorithm != Algorithm::direct)
     return std::nullopt;
   if (problem.precision == Precision::medium) return std::nullopt;
+  if (seen_share(problem) == 0) return std::nullopt;
   SeenKernel seen{problem, {}, {}};
   for (int a = 0; a < 3; ++a) {
     const Seen first = leave_out(seen.problem.axis[a]);
