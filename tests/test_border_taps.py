@@ -140,3 +140,17 @@ def test_slices_of_tiles(layout, precision, value):
     for plan in (False, True):
         named = {"algorithm": "amx_split", "precision": precision}
         np.testing.assert_array_equal(run("3-D", x, w, layout, plan, **named), expected)
+
+
+@pytest.mark.parametrize("plan", [False, True])
+def test_one_tap_seen_with_gaps_between_rows_of_the_output(plan):
+    """The middle tap alone is seen: a pointwise layer, of one long row but for `out`."""
+    x, w = integers((2, 20, 5, 6)), integers((30, 20, 3, 3))
+    options = {"padding": 8, "dilation": 8}
+    out = np.full((2, 30, 5, 9), 7, np.float32)
+    if plan:
+        fc.Conv2d(w, **options)(x, out=out[..., :6])
+    else:
+        fc.conv2d(x, w, out=out[..., :6], **options)
+    np.testing.assert_array_equal(out[..., :6], np.einsum("nchw,oc->nohw", x, w[:, :, 1, 1]))
+    np.testing.assert_array_equal(out[..., 6:], 7)

@@ -1,8 +1,10 @@
 #include "plan/plan.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <stdexcept>
+#include <utility>
 
 #include "core/cpu.hpp"
 #include "core/rounding.hpp"
@@ -128,22 +130,19 @@ void pack_all(const Problem& problem, const KernelTable& kernels, const PanelSha
 }  // namespace
 
 Plan::Plan(const Problem& problem, const Tensor& x, const KernelTable& kernels, int threads)
-    : Plan(problem, x, kernels, threads, first_of_row(problem, x)) {
-  seen_kernel_ = seen_kernel(problem);
-  if (seen_kernel_)
-    seen_ = std::make_unique<const Plan>(seen_kernel_->problem, x, kernels, threads);
-}
+    : Plan(problem, x, kernels, threads, seen_kernel(problem), true) {}
 
 Plan::Plan(const Problem& problem, const Tensor& x, const KernelTable& kernels, int threads,
-           int row)
+           std::optional<SeenKernel> seen, bool joins_axes)
     : given_(problem),
       given_x_(x),
-      row_(row),
-      problem_(with_one_row(problem, row)),
-      x_(with_one_row(problem, x, problem.x_type, row)),
+      seen_(std::move(seen)),
+      row_(joins_axes ? first_of_row(seen_of_given(), x) : 2),
+      problem_(with_one_row(seen_of_given(), row_)),
+      x_(with_one_row(problem, x, problem.x_type, row_)),
       kernels_(&kernels),
       machine_(describe(kernels, problem.compute,
-                        multiplications(problem) < kInlineMacs ? 1 : threads)) {
+                        multiplications(problem_) < kInlineMacs ? 1 : threads)) {
   x_.data = given_x_.data = nullptr;
   chosen_ = choose(problem_, x_, machine_);
   workers_ = machine_.threads;
@@ -159,14 +158,8 @@ Plan::Plan(const Problem& problem, const Tensor& x, const KernelTable& kernels, 
 }
 
 bool Plan::packs_like(const Plan& other) const {
-  if (seen_ != nullptr || other.seen_ != nullptr) {
-    if (seen_ == nullptr || other.seen_ == nullptr) return false;
-    for (int a = 0; a < 3; ++a)
-      if (seen_kernel_->first[a] != other.seen_kernel_->first[a] ||
-          seen_->problem_.axis[a].kernel != other.seen_->problem_.axis[a].kernel)
-        return false;
-    return seen_->packs_like(*other.seen_);
-  }
+  if (seen_.has_value() != other.seen_.has_value() || (seen_ && !seen_->keeps_like(*other.seen_)))
+    return false;
   if (execution_ != nullptr || other.execution_ != nullptr)
     return chosen_ == other.chosen_ && kernels_ == other.kernels_ &&
            problem_.compute == other.problem_.compute &&
@@ -182,18 +175,18 @@ PanelShape Plan::panels() const {
 }
 
 std::int64_t Plan::packed_bytes() const {
-  if (seen_ != nullptr) return seen_->packed_bytes();
   if (execution_ != nullptr) return execution_->packed_bytes();
   return packed_elements(problem_, panels()) * machine_.element;
 }
 
 bool Plan::pack(const Weights& w, void* to) const {
-  if (seen_ != nullptr) {
-    const Scratch gathered =
-        Scratch::acquire(static_cast<std::size_t>(seen_kernel_->weight_bytes()));
-    return seen_kernel_->gather(*kernels_, given_, w, gathered.data()) &&
-           seen_->pack(seen_kernel_->weights(gathered.data()), to);
-  }
+  if (!seen_) return pack_seen(w, to);
+  const Scratch gathered = Scratch::acquire(static_cast<std::size_t>(seen_->weight_bytes()));
+  return seen_->gather(*kernels_, given_, w, gathered.data()) &&
+         pack_seen(seen_->weights(gathered.data()), to);
+}
+
+bool Plan::pack_seen(const Weights& w, void* to) const {
   const int workers = packed_bytes() < (1 << 18) ? 1 : workers_;
   if (execution_ != nullptr) return execution_->pack(w, to, workers);
   const PanelShape shape = panels();
@@ -203,8 +196,9 @@ bool Plan::pack(const Weights& w, void* to) const {
   return true;
 }
 
-bool Plan::packs_as_it_runs(const Weights& w) const {
-  if (seen_ != nullptr) return false;
+bool Plan::packs_as_it_runs(const Weights& w) const { return !seen_ && packs_seen_as_it_runs(w); }
+
+bool Plan::packs_seen_as_it_runs(const Weights& w) const {
   if (execution_ != nullptr) return execution_->reads_in_place(w);
   constexpr std::int64_t kMostUses = 2;
   // Kernels of planes read the caller's order.
@@ -215,7 +209,6 @@ bool Plan::packs_as_it_runs(const Weights& w) const {
 }
 
 std::int64_t Plan::scratch_bytes_per_worker() const {
-  if (seen_ != nullptr) return seen_->scratch_bytes_per_worker();
   if (execution_ != nullptr) return execution_->scratch_bytes();
   return chosen_->tile == nullptr ? 0 : fastconv::scratch_bytes(tiling_, machine_.element);
 }
@@ -223,16 +216,12 @@ std::int64_t Plan::scratch_bytes_per_worker() const {
 std::int64_t Plan::scratch_bytes() const { return scratch_bytes_per_worker() * workers(); }
 
 bool Plan::run(const Operands& given, char* scratch, Interrupt& interrupt) const {
-  if (seen_ != nullptr) {
-    Operands seen = given;
-    seen.x = seen_kernel_->input(given.x);
-    return seen_->run(seen, scratch, interrupt);
-  }
-  if (row_ == 2) return run_as_planned(given, scratch, interrupt);
-  if (!is_one_row(given_, given.y, row_)) return run_apart(given, interrupt);
+  if (!seen_ && row_ == 2) return run_as_planned(given, scratch, interrupt);
+  if (!is_one_row(seen_of_given(), given.y, row_)) return run_apart(given, interrupt);
   Operands operands = given;
-  operands.x = with_one_row(problem_, given.x, problem_.x_type, row_);
-  operands.y = with_one_row(problem_, given.y, problem_.y_type, row_);
+  if (seen_) operands.x = seen_->input(given.x);
+  operands.x = with_one_row(problem_, operands.x, problem_.x_type, row_);
+  operands.y = with_one_row(problem_, operands.y, problem_.y_type, row_);
   return run_as_planned(operands, scratch, interrupt);
 }
 
@@ -261,22 +250,24 @@ bool Plan::run_as_planned(const Operands& operands, char* scratch, Interrupt& in
 
 // The output has gaps between rows that the input has not.
 bool Plan::run_apart(const Operands& operands, Interrupt& interrupt) const {
-  return Plan(given_, given_x_, *kernels_, machine_.threads, 2).pack_and_run(operands, interrupt);
+  return Plan(given_, given_x_, *kernels_, machine_.threads, std::nullopt, false)
+      .pack_and_run(operands, interrupt);
 }
 
 bool Plan::pack_and_run(Operands operands, Interrupt& interrupt) const {
   operands.packed = nullptr;
-  if (seen_ != nullptr) {
-    const Scratch gathered =
-        Scratch::acquire(static_cast<std::size_t>(seen_kernel_->weight_bytes()));
-    if (!seen_kernel_->gather(*kernels_, given_, *operands.weights, gathered.data()))
-      return in_order().pack_and_run(operands, interrupt);
-    const Weights weights = seen_kernel_->weights(gathered.data());
-    operands.weights = &weights;
-    operands.x = seen_kernel_->input(operands.x);
-    return seen_->pack_and_run(operands, interrupt);
-  }
-  if (packs_as_it_runs(*operands.weights)) {
+  if (!seen_) return pack_and_run_seen(operands, interrupt);
+  if (!is_one_row(seen_of_given(), operands.y, row_)) return run_apart(operands, interrupt);
+  const Scratch gathered = Scratch::acquire(static_cast<std::size_t>(seen_->weight_bytes()));
+  if (!seen_->gather(*kernels_, given_, *operands.weights, gathered.data()))
+    return in_order().pack_and_run(operands, interrupt);
+  const Weights weights = seen_->weights(gathered.data());
+  operands.weights = &weights;
+  return pack_and_run_seen(operands, interrupt);
+}
+
+bool Plan::pack_and_run_seen(Operands operands, Interrupt& interrupt) const {
+  if (packs_seen_as_it_runs(*operands.weights)) {
     const Scratch scratch = Scratch::acquire(static_cast<std::size_t>(scratch_bytes()));
     return run(operands, scratch.data(), interrupt);
   }
@@ -284,7 +275,7 @@ bool Plan::pack_and_run(Operands operands, Interrupt& interrupt) const {
   {
     const Scratch scratch = Scratch::acquire(packed + static_cast<std::size_t>(scratch_bytes()));
     operands.packed = scratch.data();
-    if (pack(*operands.weights, scratch.data()))
+    if (pack_seen(*operands.weights, scratch.data()))
       return run(operands, scratch.data() + packed, interrupt);
   }
   return in_order().pack_and_run(operands, interrupt);
@@ -293,7 +284,7 @@ bool Plan::pack_and_run(Operands operands, Interrupt& interrupt) const {
 Plan Plan::in_order() const {
   Problem problem = given_;
   problem.algorithm = Algorithm::direct;
-  return Plan(problem, given_x_, *kernels_, machine_.threads, row_);
+  return Plan(problem, given_x_, *kernels_, machine_.threads, std::nullopt, row_ != 2);
 }
 
 // Whether tasks can be left out that touch no box of such a grid.
@@ -342,15 +333,11 @@ bool Plan::run_unsuitable(const Operands& operands, char* own_scratch, Interrupt
 }
 
 std::vector<Verdict> Plan::verdicts() const {
-  return (seen_ != nullptr ? *seen_ : *this).verdicts(given_.algorithm);
-}
-
-std::vector<Verdict> Plan::verdicts(Algorithm named) const {
   std::vector<Verdict> verdicts;
   for (const Candidate* candidate : kCandidates) {
     Verdict v{candidate->name, candidate->kernel, candidate == chosen_, ""};
     char text[96];
-    if (!is_named(*candidate, named)) {
+    if (!is_named(*candidate, given_.algorithm)) {
       v.reason = "another algorithm was named";
     } else if (!is_named(*candidate, problem_.algorithm)) {
       v.reason = "most of the kernel sees nothing but the border";
@@ -364,6 +351,7 @@ std::vector<Verdict> Plan::verdicts(Algorithm named) const {
       const double cost = candidate->cost(problem_, machine_);
       std::snprintf(text, sizeof text,
                     candidate == &reference ? "only when it is named, or nothing else can run"
+                    : !std::isfinite(cost)  ? "not for layers of this shape"
                     : v.chosen ? "lowest estimate, %.2f vector operations a term and pixel"
                                : "estimate %.2f vector operations a term and pixel",
                     cost);

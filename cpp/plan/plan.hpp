@@ -28,10 +28,10 @@ class Plan {
   // `x` gives the strides that the call will bring; its data may be null.
   Plan(const Problem& problem, const Tensor& x, const KernelTable& kernels, int threads);
 
-  const Problem& problem() const { return problem_; }
-  const Candidate& chosen() const { return seen_ ? seen_->chosen() : *chosen_; }
+  const Problem& problem() const { return given_; }
+  const Candidate& chosen() const { return *chosen_; }
   const KernelTable& kernels() const { return *kernels_; }
-  int workers() const { return seen_ ? seen_->workers() : workers_; }
+  int workers() const { return workers_; }
 
   // Weights in the order this plan reads them. For two plans of the same weights and options
   // packs_like says whether they can share them.
@@ -58,11 +58,16 @@ class Plan {
   std::vector<Verdict> verdicts() const;
 
  private:
-  // Beside what the caller named.
-  std::vector<Verdict> verdicts(Algorithm named) const;
-  // `row`: first_of_row (one_row.hpp).
-  Plan(const Problem& problem, const Tensor& x, const KernelTable& kernels, int threads, int row);
+  // The layer that runs in the place of the caller's: without the part of the kernel that sees
+  // nothing (seen_kernel.hpp), and with axes taken as one where `joins_axes` (one_row.hpp).
+  Plan(const Problem& problem, const Tensor& x, const KernelTable& kernels, int threads,
+       std::optional<SeenKernel> seen, bool joins_axes);
+  const Problem& seen_of_given() const { return seen_ ? seen_->problem : given_; }
   PanelShape panels() const;
+  // Of the weights that are seen.
+  bool pack_seen(const Weights& w, void* to) const;
+  bool packs_seen_as_it_runs(const Weights& w) const;
+  bool pack_and_run_seen(Operands operands, Interrupt& interrupt) const;
   bool run_as_planned(const Operands& operands, char* scratch, Interrupt& interrupt) const;
   bool run_apart(const Operands& operands, Interrupt& interrupt) const;
   bool leaves_out(const OutputGrid& grid) const;
@@ -70,7 +75,8 @@ class Plan {
 
   Problem given_;
   Tensor given_x_;
-  int row_;          // axes from this one on are taken as one: of what follows
+  std::optional<SeenKernel> seen_;
+  int row_;          // axes from this one on are one
   Problem problem_;  // what runs
   Tensor x_;         // strides alone
   const KernelTable* kernels_;
@@ -79,9 +85,6 @@ class Plan {
   Tiling tiling_;                               // of algorithms that share the loop nest
   std::unique_ptr<const Execution> execution_;  // of one that has its own
   int workers_ = 1;
-  // Where much of the kernel sees nothing: the layer without that part, and its plan.
-  std::optional<SeenKernel> seen_kernel_;
-  std::unique_ptr<const Plan> seen_;
 };
 
 }  // namespace fastconv

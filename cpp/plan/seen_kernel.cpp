@@ -75,6 +75,13 @@ bool gather_as(const KernelTable& kernels, const Problem& whole, const SeenKerne
 
 }  // namespace
 
+bool SeenKernel::keeps_like(const SeenKernel& other) const {
+  for (int a = 0; a < 3; ++a)
+    if (first[a] != other.first[a] || problem.axis[a].kernel != other.problem.axis[a].kernel)
+      return false;
+  return true;
+}
+
 std::int64_t SeenKernel::weight_bytes() const {
   return problem.groups * problem.out_channels * problem.terms() * size_of(problem.compute);
 }

@@ -23,6 +23,8 @@ struct SeenKernel {
   std::array<std::int64_t, 3> first;  // of these
   std::array<std::int64_t, 3> first_input;
 
+  // Whether the same part of the kernel is left.
+  bool keeps_like(const SeenKernel& other) const;
   std::int64_t weight_bytes() const;
   // To dense rows of the compute type. False where a weight is not finite.
   bool gather(const KernelTable& kernels, const Problem& whole, const Weights& w, char* to) const;
