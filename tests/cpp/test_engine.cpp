@@ -423,10 +423,30 @@ Shapes random_shapes() {
   return s;
 }
 
+// Pictures smaller than their kernels, so that most taps lie in the border.
+Shapes random_specks() {
+  Shapes s;
+  Options& o = s.options;
+  o.rank = static_cast<int>(pick(1, 3));
+  o.groups = chance(70) ? 1 : pick(2, 20);
+  s.x = {pick(1, 3), o.groups * channels(o.groups > 1 ? 6 : 50)};
+  s.w = {o.groups * channels(o.groups > 1 ? 6 : 50), s.x[1] / o.groups};
+  for (int a = 3 - o.rank; a < 3; ++a) {
+    s.x.push_back(pick(1, 7));
+    s.w.push_back(pick(1, o.rank == 3 ? 4 : 7));
+    o.stride[a] = chance(70) ? 1 : pick(1, 3);
+    o.dilation[a] = chance(40) ? 1 : pick(1, 8);
+    const std::int64_t reach = (s.w.back() - 1) * o.dilation[a];
+    o.lo[a] = chance(50) ? reach / 2 : pick(0, reach);
+    o.hi[a] = chance(50) ? reach - reach / 2 : pick(0, reach);
+  }
+  return s;
+}
+
 // Options and shapes as a caller gives them; throws where they do not fit together.
 Problem random_problem(std::int64_t most_products, Shapes (*make_shapes)()) {
   Shapes s = make_shapes();
-  s.options.border = static_cast<Border>(pick(0, 4));
+  s.options.border = chance(40) ? Border::constant : static_cast<Border>(pick(0, 4));
   s.options.flip = chance(30);
   validate_options(s.options);
   const Shape bias = {s.w[0]};
@@ -443,8 +463,10 @@ Problem random_problem(std::int64_t most_products, Shapes (*make_shapes)()) {
     p.activation =
         is_float(p.compute) && !p.saturate ? static_cast<Activation>(pick(1, 6)) : one_of(kExact);
   const DType type = stored_type(p.compute);
+  const bool zeros = chance(70);  // which many kernels leave out
   for (Scalar& fill : p.fill)
-    put(type, reinterpret_cast<char*>(&fill), static_cast<double>(pick(-3, 3)));
+    put(type, reinterpret_cast<char*>(&fill), static_cast<double>(zeros ? 0 : pick(-3, 3)));
+  p.keeps_weights = chance(50);
   return p;
 }
 
@@ -521,9 +543,10 @@ void check_all(const Case& c) {
     compare(expected, run_plan(c, Algorithm::direct, table, threads), c, table, "direct");
     compare(expected, run_plan(c, Algorithm::im2col, table, threads), c, table, "im2col");
     compare(expected, run_plan(c, Algorithm::reference, table, threads), c, table, "reference");
-    for (const Candidate* candidate :
-         {&columns, &direct, &plane, &row_stencil, &stencil, &im2col_gemm}) {
+    for (const Candidate* candidate : {&tap_product, &columns, &direct, &plane, &pointwise,
+                                       &row_stencil, &stencil, &im2col_gemm}) {
       if (candidate->accepts(c.problem) != nullptr) continue;
+      if (candidate->suits != nullptr && !candidate->suits(c.problem, c.operands.x)) continue;
       const std::int64_t l1 = std::int64_t{1} << pick(8, 15), l2 = std::int64_t{1} << pick(10, 19);
       compare(expected, run_candidate(c, *candidate, table, threads, l1, l2), c, table,
               candidate->kernel);
@@ -537,6 +560,10 @@ void test_small_problems() {
 
 void test_planes() {
   for (std::int64_t i = 0; i < problems; ++i) check_all(random_case(400'000, false, random_planes));
+}
+
+void test_specks() {
+  for (std::int64_t i = 0; i < problems; ++i) check_all(random_case(400'000, false, random_specks));
 }
 
 void test_larger_problems() {
@@ -748,6 +775,7 @@ int main(int argc, char** argv) {
   check::section("wide kernel", test_wide_kernel);
   check::section("small problems", test_small_problems);
   check::section("planes", test_planes);
+  check::section("specks", test_specks);
   check::section("larger problems", test_larger_problems);
   check::section("threads and batch do not matter", test_threads_and_batch_do_not_matter);
   check::section("winograd", test_winograd);
