@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "kernels/args.hpp"
 #include "kernels/plane.hpp"
@@ -33,9 +34,10 @@ inline constexpr int kRollVecs = V::registers == 32 ? (Size == 3   ? 4
                                                                    : 2)
                                                     : 1;
 
-template <class V, int Vecs, bool Bands>
-FASTCONV_INLINE void roll_store(const RollArgs<typename V::value_type>& a,
-                                const RollStrip<V, Vecs>& s, std::int64_t r, V (&sum)[Vecs]) {
+// Bias and activation.
+template <class V, int Vecs>
+FASTCONV_INLINE void roll_finish(const RollArgs<typename V::value_type>& a,
+                                 const RollStrip<V, Vecs>& s, V (&sum)[Vecs]) {
   using T = typename V::value_type;
   if (s.bias != nullptr) {
     const V bias = V::load_broadcast(s.bias);
@@ -51,13 +53,18 @@ FASTCONV_INLINE void roll_store(const RollArgs<typename V::value_type>& a,
       for (int i = 0; i < Vecs; ++i) sum[i] = V::at_most(sum[i], six);
     }
   }
-  T* const out = s.out + r * a.out_pitch;
-  if constexpr (Bands && V::quick_masked_stores) {
+}
+
+template <class V, int Vecs, RollForm Form>
+FASTCONV_INLINE void roll_store(const RollArgs<typename V::value_type>& a,
+                                const RollStrip<V, Vecs>& s, typename V::value_type* out,
+                                const V (&sum)[Vecs]) {
+  if constexpr (Form == RollForm::bands && V::quick_masked_stores) {
     FASTCONV_UNROLL
     for (int i = 0; i < Vecs; ++i) sum[i].store(out + s.out_at[i], static_cast<int>(a.pixels));
     return;
   }
-  if (Vecs == 1 && a.pixels < V::lanes) {
+  if (Form == RollForm::edges && a.pixels < V::lanes) {
     if (!V::quick_masked_stores && out + V::lanes <= s.out_end) {
       sum[0].store(out);
     } else {
@@ -70,26 +77,37 @@ FASTCONV_INLINE void roll_store(const RollArgs<typename V::value_type>& a,
 }
 
 // The input rows that begin with output row j, one for each phase of the vertical stride.
-template <class V, int Size, int Stride, int Vecs, int Sums, RollPart Part, RollForm Form>
+template <class V, int Size, int Stride, int Vecs, int Sums, RollPart Part, RollForm Form,
+          class RollWeights>
 FASTCONV_INLINE void roll_step(V (&sum)[Sums][Vecs], const RollStrip<V, Vecs>& s,
                                const RollColumns<V, Size, Stride> (&columns)[Vecs],
-                               const RollWeights<V, Size>& weights, V fill,
-                               const RollArgs<typename V::value_type>& a, std::int64_t j) {
+                               const RollWeights& weights, V fill,
+                               const RollArgs<typename V::value_type>& a, bool finishes,
+                               typename V::value_type*& out, std::int64_t j) {
   const int low = j < s.rows ? 0 : static_cast<int>(j - s.rows + 1);
   const int high = j < Sums - 1 ? static_cast<int>(j) : Sums - 1;
   FASTCONV_UNROLL
   for (int i = 0; i < Vecs; ++i) sum[0][i] = V::zero();
   if (s.from != nullptr && j < s.rows) {
     FASTCONV_UNROLL
-    for (int i = 0; i < Vecs; ++i)
+    for (int i = 0; i < Vecs; ++i) {
       sum[0][i] = V::load(s.from + j * a.from_pitch +
                           (Form == RollForm::bands ? s.from_at[i] : s.first[i]));
+      if constexpr (kInHalves<V, Stride, Form>) sum[0][i] = V::exchange_quarters(sum[0][i]);
+    }
   }
   roll_input_row<V, Size, Stride, Vecs, Sums, Part, Form, 0>(sum, s, columns, weights, fill, a,
                                                              j * Stride, low, high);
   roll_settle(sum[Sums - 1]);
-  if (j >= Sums - 1)
-    roll_store<V, Vecs, Form == RollForm::bands>(a, s, j - (Sums - 1), sum[Sums - 1]);
+  if (j >= Sums - 1) {
+    if constexpr (kInHalves<V, Stride, Form>) {
+      FASTCONV_UNROLL
+      for (int i = 0; i < Vecs; ++i) sum[Sums - 1][i] = V::exchange_quarters(sum[Sums - 1][i]);
+    }
+    if (finishes) roll_finish<V, Vecs>(a, s, sum[Sums - 1]);
+    roll_store<V, Vecs, Form>(a, s, out, sum[Sums - 1]);
+    out += a.out_pitch;
+  }
   if constexpr (Stride == 2)
     roll_input_row<V, Size, Stride, Vecs, Sums, Part, Form, 1>(sum, s, columns, weights, fill, a,
                                                                j * Stride + 1, low, high);
@@ -107,11 +125,22 @@ inline constexpr bool kSkipsRows = Size > 3;
 
 // All rows of a strip of columns.
 template <class V, int Size, int Stride, int Vecs, RollForm Form>
-FASTCONV_NOINLINE void roll_strip(const RollArgs<typename V::value_type>& a,
-                                  const RollStrip<V, Vecs>& s,
+FASTCONV_NOINLINE void roll_strip(const RollArgs<typename V::value_type>& args,
+                                  const RollStrip<V, Vecs>& strip,
                                   const RollColumns<V, Size, Stride> (&columns)[Vecs]) {
+  // Copies, of which GCC knows that no store of a vector changes them, unless sums would be
+  // spilled.
+  constexpr bool kCopies = V::registers == 32 || (Size == 3 && Form == RollForm::inside);
+  using Args = RollArgs<typename V::value_type>;
+  using Strip = RollStrip<V, Vecs>;
+  const std::conditional_t<kCopies, const Args, const Args&> a = args;
+  const std::conditional_t<kCopies, const Strip, const Strip&> s = strip;
+  const bool finishes =
+      s.bias != nullptr || a.activation == Activation::relu || a.activation == Activation::relu6;
+  auto* out = s.out;
   constexpr int kSums = (Size - 1) / Stride + 1;
-  const RollWeights<V, Size> weights = RollWeights<V, Size>::load(s.w);
+  constexpr bool kHolds = kHoldsWeights<V, Size, Form>;
+  const auto weights = RollWeights<V, Size, kHolds>::load(s.w);
   const V fill = V::load_broadcast(a.fill_row);
   V sum[kSums][Vecs];
   FASTCONV_UNROLL
@@ -128,17 +157,17 @@ FASTCONV_NOINLINE void roll_strip(const RollArgs<typename V::value_type>& a,
     FASTCONV_NO_UNROLL
     for (; j < first_whole && j < steps; ++j)
       roll_step<V, Size, Stride, Vecs, kSums, RollPart::some, Form>(sum, s, columns, weights, fill,
-                                                                    a, j);
+                                                                    a, finishes, out, j);
   }
   FASTCONV_NO_UNROLL
   for (; j < whole; ++j)
     roll_step<V, Size, Stride, Vecs, kSums, RollPart::whole, Form>(sum, s, columns, weights, fill,
-                                                                   a, j);
+                                                                   a, finishes, out, j);
   if constexpr (kSkips) {
     FASTCONV_NO_UNROLL
     for (; j < steps; ++j)
       roll_step<V, Size, Stride, Vecs, kSums, RollPart::some, Form>(sum, s, columns, weights, fill,
-                                                                    a, j);
+                                                                    a, finishes, out, j);
   }
 }
 
@@ -146,7 +175,9 @@ template <class V, int Size, int Stride, int Vecs>
 FASTCONV_INLINE void roll_vectors(const RollArgs<typename V::value_type>& a, std::int64_t first,
                                   const RollStrip<V, 1>& plane) {
   RollStrip<V, Vecs> s{plane.x, plane.w, plane.bias, plane.from, plane.out, plane.out_end,
-                       a.rows,  {},      {},         {},         {}};
+                       a.rows,  0,       {},         {},         {},        {}};
+  const std::int64_t end = first + Vecs * V::lanes;
+  s.next = end < a.pixels ? end * Stride : a.x_plane;
   FASTCONV_UNROLL
   for (int i = 0; i < Vecs; ++i) {
     const std::int64_t at = first + i * V::lanes;
@@ -156,11 +187,24 @@ FASTCONV_INLINE void roll_vectors(const RollArgs<typename V::value_type>& a, std
   FASTCONV_UNROLL
   for (int i = 0; i < Vecs; ++i)
     columns[i] = RollColumns<V, Size, Stride>::make(s.first[i], a.border, a.width);
-  if constexpr (Stride == 1 && Vecs == kRollVecs<V, Size>) {
-    if (s.first[0] >= a.border && s.first[Vecs - 1] - a.border + V::lanes + Size - 1 <= a.width)
+  // Elements of a row that loads may touch, from which on and how many.
+  const auto inside = [&](int i, std::int64_t count) {
+    return columns[i].at >= 0 && columns[i].at + count <= a.width;
+  };
+  constexpr bool kFew = V::registers < 32 && Size == 3;
+  if constexpr (Vecs == kRollVecs<V, Size> && (Stride == 1 || kFew)) {
+    constexpr int kSeen = (V::lanes - 1) * Stride + Size;
+    if (inside(0, kSeen) && inside(Vecs - 1, kSeen))
       return roll_strip<V, Size, Stride, Vecs, RollForm::inside>(a, s, columns);
   }
-  roll_strip<V, Size, Stride, Vecs, RollForm::edges>(a, s, columns);
+  if constexpr (Vecs == 1) {
+    roll_strip<V, Size, Stride, 1, RollForm::edges>(a, s, columns);
+  } else {
+    bool ends = columns[1].at >= 0 && inside(Vecs - 1, V::lanes);
+    if constexpr (Vecs > 2) ends = ends && inside(Vecs - 3, (Stride + 1) * V::lanes);
+    if (ends) return roll_strip<V, Size, Stride, Vecs, RollForm::ends>(a, s, columns);
+    for (int i = 0; i < Vecs; ++i) roll_vectors<V, Size, Stride, 1>(a, s.first[i], plane);
+  }
 }
 
 template <class V, int Size, int Stride>
@@ -197,7 +241,7 @@ FASTCONV_INLINE void roll_bands(const RollArgs<typename V::value_type>& a,
                                 const RollStrip<V, 1>& plane,
                                 const RollColumns<V, Size, Stride>& column) {
   RollStrip<V, 2> s{plane.x,          plane.w, plane.bias, plane.from, plane.out, plane.out_end,
-                    (a.rows + 1) / 2, {},      {},         {},         {}};
+                    (a.rows + 1) / 2, 0,       {},         {},         {},        {}};
   const std::int64_t second = a.rows - s.rows;
   s.slot[1] = second * Stride;
   s.from_at[1] = second * a.from_pitch;
@@ -209,7 +253,8 @@ FASTCONV_INLINE void roll_bands(const RollArgs<typename V::value_type>& a,
 template <class V, int Size, int Stride, bool Single>
 FASTCONV_INLINE void roll_planes(const RollArgs<typename V::value_type>& a) {
   const auto* const out_end = a.room == kNoRoom ? nullptr : a.out + a.room;
-  RollStrip<V, 1> plane{a.x, a.w, a.bias, a.from, a.out, out_end, a.rows, {}, {}, {}, {}};
+  RollStrip<V, 1> plane{a.x,    a.w,       a.bias, a.from, a.out, out_end,
+                        a.rows, a.x_plane, {},     {},     {},    {}};
   const RollColumns<V, Size, Stride> columns[1] = {
       RollColumns<V, Size, Stride>::make(0, a.border, a.width)};
   constexpr bool kBands = V::quick_masked_stores && V::registers == 32;

@@ -7,7 +7,9 @@
 //   padded columns    f f x0 x1 x2 x3 ...                 low  [f f x0 x1 | x2 x3 x4 x5]  high
 //   kernel column 1         [f x0 x1 x2]
 //
-// With a stride of 2 there are three, and even and odd columns are sorted in registers.
+// With a stride of 2 there are three, and even and odd columns are sorted in registers. Vectors
+// that see no border are loaded without masks; where registers are few, their even and odd columns
+// are sorted in halves alone, and so are their sums until they are stored.
 #pragma once
 
 #include <cstdint>
@@ -53,18 +55,32 @@ FASTCONV_INLINE V roll_column(const V (&part)[4]) {
   }
 }
 
-// part: low, high (stride 1) or even, odd, even and odd of what follows.
+// GCC would load what two instructions shuffle twice, and loads that cross cache lines are the dear
+// ones here.
+template <class V>
+FASTCONV_INLINE void load_once(V& loaded) {
+  FASTCONV_IN_REGISTER(loaded.v);
+}
+
+// part: low, high (stride 1) or even, odd, even and odd of what follows. `left` and `right` say on
+// which side the vector may see the border.
 template <class V, int Size, int Stride>
 FASTCONV_INLINE void roll_load(const RollColumns<V, Size, Stride>& c,
-                               const typename V::value_type* row, V fill, V (&part)[4]) {
+                               const typename V::value_type* row, V fill, bool left, bool right,
+                               V (&part)[4]) {
   row += c.at;
-  part[0] = V::load(row, c.part[0], fill);
-  part[1] = V::load(row + V::lanes, c.part[1], fill);
+  part[0] = left ? V::load(row, c.part[0], fill) : V::load(row);
+  part[1] = right ? V::load(row + V::lanes, c.part[1], fill) : V::load(row + V::lanes);
   if constexpr (Stride == 2) {
+    load_once(part[0]);
+    load_once(part[1]);
     V::unzip(part[0], part[1]);
-    part[2] = V::load(row + 2 * V::lanes, c.part[2], fill);
-    part[3] = part[2];
+    const auto* const next = row + 2 * V::lanes;
     // Of a 3 x 3 kernel only the first lane is looked at.
+    part[2] = right      ? V::load(next, c.part[2], fill)
+              : Size > 3 ? V::load(next)
+                         : V::load_broadcast(next);
+    part[3] = part[2];
     if constexpr (Size > 3) V::unzip(part[2], part[3]);
   }
 }
@@ -79,6 +95,7 @@ struct RollStrip {
   T* out;
   const T* out_end;  // whole vectors may be written up to here; null: never
   std::int64_t rows;
+  std::int64_t next;  // from an input row, what the next strip of columns or plane sees of it
   std::int64_t first[Vecs];  // output column of each vector
   // Where the vectors are the bands of one column of vectors: input rows, sums and output before
   // that of the first.
@@ -87,26 +104,34 @@ struct RollStrip {
   std::int64_t out_at[Vecs];
 };
 
-// Weights of 3 x 3 kernels stay in registers where there are 32; others are loaded for each row.
-template <class V, int Size>
-inline constexpr bool kHoldsWeights = Size == 3 && V::registers == 32;
+enum class RollForm : std::uint8_t {
+  edges,   // one vector, which may see borders
+  ends,    // vectors side by side: the first and the last two may
+  inside,  // vectors side by side, none of which does
+  bands    // two halves of the rows of one vector: the weights that are loaded serve both
+};
 
-template <class V, int Size>
+// Weights of 3 x 3 kernels stay in registers where there are 32, or no masks and fill value beside
+// them; others are loaded for each row.
+template <class V, int Size, RollForm Form>
+inline constexpr bool kHoldsWeights = Size == 3 && (V::registers == 32 || Form == RollForm::inside);
+
+template <class V, int Size, bool Holds>
 struct RollWeights {
   const typename V::value_type* at;
-  V held[kHoldsWeights<V, Size> ? Size * Size : 1];
+  V held[Holds ? Size * Size : 1];
 
   static FASTCONV_INLINE RollWeights load(const typename V::value_type* w) {
     RollWeights weights;
     weights.at = w;
-    if constexpr (kHoldsWeights<V, Size>) {
+    if constexpr (Holds) {
       FASTCONV_UNROLL
       for (int i = 0; i < Size * Size; ++i) weights.held[i] = V::load_broadcast(w + i);
     }
     return weights;
   }
   FASTCONV_INLINE V get(int i) const {
-    if constexpr (kHoldsWeights<V, Size>) return held[i];
+    if constexpr (Holds) return held[i];
     return V::load_broadcast(at + i);
   }
 };
@@ -132,11 +157,11 @@ FASTCONV_INLINE void roll_settle(V (&sum)[Vecs]) {
 }
 
 // Kernel column N and those after it, of one input row that all sums see.
-template <class V, int Size, int Stride, int Vecs, int Sums, bool Inside, int Phase, int N>
+template <class V, int Size, int Stride, int Vecs, int Sums, bool Inside, int Phase, int N,
+          class RollWeights>
 FASTCONV_INLINE void roll_columns(V (&sum)[Sums][Vecs], const V (&part)[Vecs][4],
                                   const typename V::value_type* row,
-                                  const std::int64_t (&first)[Vecs],
-                                  const RollWeights<V, Size>& weights) {
+                                  const std::int64_t (&first)[Vecs], const RollWeights& weights) {
   if constexpr (N < Size) {
     V x[Vecs];
     FASTCONV_UNROLL
@@ -164,9 +189,9 @@ FASTCONV_INLINE void roll_columns(V (&sum)[Sums][Vecs], const V (&part)[Vecs][4]
 }
 
 // Row `row` of the kernel times the columns of some vectors.
-template <class V, int Size, int Count>
-FASTCONV_INLINE void roll_row(V* sum, const V (&x)[Count][Size],
-                              const RollWeights<V, Size>& weights, int row) {
+template <class V, int Size, int Count, class RollWeights>
+FASTCONV_INLINE void roll_row(V* sum, const V (&x)[Count][Size], const RollWeights& weights,
+                              int row) {
   FASTCONV_UNROLL
   for (int v = 0; v < Size; ++v) {
     const V weight = weights.get(row * Size + v);
@@ -176,9 +201,10 @@ FASTCONV_INLINE void roll_row(V* sum, const V (&x)[Count][Size],
 }
 
 // The same for the kernel rows of sums `low` to `high`, of vectors from `i` on.
-template <class V, int Size, int Stride, int Phase, int Vecs, int Sums, int Count>
+template <class V, int Size, int Stride, int Phase, int Vecs, int Sums, int Count,
+          class RollWeights>
 FASTCONV_INLINE void roll_some(V (&sum)[Sums][Vecs], int i, const V (&x)[Count][Size],
-                               const RollWeights<V, Size>& weights, int low, int high) {
+                               const RollWeights& weights, int low, int high) {
   static_assert(Sums <= 7, "the cases below");
   switch (high) {
 #define FASTCONV_CASE(M)                                                    \
@@ -199,23 +225,34 @@ FASTCONV_INLINE void roll_some(V (&sum)[Sums][Vecs], int i, const V (&x)[Count][
   }
 }
 
-enum class RollForm : std::uint8_t {
-  edges,   // vectors side by side, which may see borders
-  inside,  // vectors side by side, none of whose loads does
-  bands    // two halves of the rows of one vector: the weights that are loaded serve both
-};
-
 enum class RollPart : std::uint8_t {
   whole,  // all sums are of output rows, or those that are not are computed in vain
   some    // sums `low` to `high` are
 };
 
+// Some strips sort even and odd columns in halves alone.
+template <class V, int Stride, RollForm Form>
+inline constexpr bool kInHalves = Form == RollForm::inside && Stride == 2;
+
+// Three columns of a vector that sees no border, every second one of which counts.
+template <class V>
+FASTCONV_INLINE void roll_in_halves(const typename V::value_type* row, V (&x)[3]) {
+  x[0] = V::load(row);
+  x[1] = V::load(row + V::lanes);
+  load_once(x[0]);
+  load_once(x[1]);
+  V::unzip_halves(x[0], x[1]);
+  V one = V::load(row + 1);
+  x[2] = V::load(row + 1 + V::lanes);
+  V::unzip_halves(one, x[2]);
+}
+
 // The sums of kernel rows `Phase`, `Phase` + Stride, ... of one input row.
 template <class V, int Size, int Stride, int Vecs, int Sums, RollPart Part, RollForm Form,
-          int Phase>
+          int Phase, class RollWeights>
 FASTCONV_INLINE void roll_input_row(V (&sum)[Sums][Vecs], const RollStrip<V, Vecs>& s,
                                     const RollColumns<V, Size, Stride> (&columns)[Vecs],
-                                    const RollWeights<V, Size>& given, V given_fill,
+                                    const RollWeights& given, V given_fill,
                                     const RollArgs<typename V::value_type>& a, std::int64_t slot,
                                     int low, int high) {
   using T = typename V::value_type;
@@ -228,46 +265,59 @@ FASTCONV_INLINE void roll_input_row(V (&sum)[Sums][Vecs], const RollStrip<V, Vec
   FASTCONV_UNROLL
   for (int i = 0; i < Vecs; ++i)
     rows[i] = Form == RollForm::bands && i > 0 ? look_up(slot + s.slot[i]) : row;
-  RollWeights<V, Size> weights = given;
+  RollWeights weights = given;
   const RollColumns<V, Size, Stride>* column = columns;
   // GCC would keep weights for the rows to come, and spill sums; of 16 registers masks and the fill
   // value are too many as well.
-  if constexpr (!kHoldsWeights<V, Size>) FASTCONV_OPAQUE_POINTER(weights.at);
+  if constexpr (!kHoldsWeights<V, Size, Form>) FASTCONV_OPAQUE_POINTER(weights.at);
   V fill = given_fill;
-  if constexpr (V::registers < 32) {
+  if constexpr (V::registers < 32 && Form != RollForm::inside) {
     FASTCONV_OPAQUE_POINTER(column);
     const T* fill_at = a.fill_row;
     FASTCONV_OPAQUE_POINTER(fill_at);
     fill = V::load_broadcast(fill_at);
   }
   constexpr bool kInside = Form == RollForm::inside;
-  if constexpr (kInside) {
-    // The strip that is next, in so many streams that hardware does not follow them.
+  if constexpr (kInside || (Form == RollForm::edges && V::registers < 32)) {
+    // What is next, in so many streams that hardware does not follow them.
     FASTCONV_UNROLL
-    for (int i = 0; i < Vecs; ++i) FASTCONV_PREFETCH(row + s.first[0] + (Vecs + i) * V::lanes);
+    for (int i = 0; i < Vecs * Stride; ++i) FASTCONV_PREFETCH(row + s.next + i * V::lanes);
   }
-  if constexpr (Part == RollPart::whole && kInside) {
+  const auto left = [](int i) { return Form != RollForm::ends || i == 0; };
+  const auto right = [](int i) { return Form != RollForm::ends || i >= Vecs - 2; };
+  const auto add_all = [&](int i, const V(&x)[Size]) {
+    FASTCONV_UNROLL
+    for (int v = 0; v < Size; ++v) {
+      FASTCONV_UNROLL
+      for (int m = 0; m < Sums; ++m)
+        if (m * Stride + Phase < Size)
+          sum[m][i] = V::fma(weights.get((m * Stride + Phase) * Size + v), x[v], sum[m][i]);
+    }
+  };
+  if constexpr (Part == RollPart::whole && kInHalves<V, Stride, Form>) {
+    FASTCONV_UNROLL
+    for (int i = 0; i < Vecs; ++i) {
+      V x[Size];
+      roll_in_halves(row + column[i].at, x);
+      add_all(i, x);
+    }
+  } else if constexpr (Part == RollPart::whole && kInside) {
     const V none[Vecs][4] = {};
     roll_columns<V, Size, Stride, Vecs, Sums, true, Phase, 0>(sum, none, row - a.border, s.first,
                                                               weights);
   } else if constexpr (Part == RollPart::whole && Size > 3) {
     V part[Vecs][4];
     FASTCONV_UNROLL
-    for (int i = 0; i < Vecs; ++i) roll_load<V, Size, Stride>(column[i], rows[i], fill, part[i]);
+    for (int i = 0; i < Vecs; ++i)
+      roll_load<V, Size, Stride>(column[i], rows[i], fill, left(i), right(i), part[i]);
     roll_columns<V, Size, Stride, Vecs, Sums, false, Phase, 0>(sum, part, row, s.first, weights);
   } else if constexpr (Part == RollPart::whole) {
     FASTCONV_UNROLL
     for (int i = 0; i < Vecs; ++i) {
       V part[4], x[Size];
-      roll_load<V, Size, Stride>(column[i], rows[i], fill, part);
+      roll_load<V, Size, Stride>(column[i], rows[i], fill, left(i), right(i), part);
       roll_all_columns<V, Size, Stride, 0>(part, x);
-      FASTCONV_UNROLL
-      for (int v = 0; v < Size; ++v) {
-        FASTCONV_UNROLL
-        for (int m = 0; m < Sums; ++m)
-          if (m * Stride + Phase < Size)
-            sum[m][i] = V::fma(weights.get((m * Stride + Phase) * Size + v), x[v], sum[m][i]);
-      }
+      add_all(i, x);
     }
   } else {
     // Two vectors share the weights; the columns of three do not fit the registers.
@@ -278,7 +328,8 @@ FASTCONV_INLINE void roll_input_row(V (&sum)[Sums][Vecs], const RollStrip<V, Vec
       FASTCONV_UNROLL
       for (int n = 0; n < kShare; ++n) {
         V part[4];
-        roll_load<V, Size, Stride>(column[i + n], rows[i + n], fill, part);
+        roll_load<V, Size, Stride>(column[i + n], rows[i + n], fill, left(i + n), right(i + n),
+                                   part);
         roll_all_columns<V, Size, Stride, 0>(part, x[n]);
       }
       roll_some<V, Size, Stride, Phase, Vecs, Sums, kShare>(sum, i, x, weights, low, high);

@@ -134,6 +134,15 @@ struct F32 {
     b.v = _mm256_shuffle_ps(a.v, b.v, 0xDD);
     a.v = even;
   }
+  // The same with the second and third quarter of each exchanged.
+  static FASTCONV_INLINE void unzip_halves(F32& a, F32& b) {
+    const __m256 even = _mm256_shuffle_ps(a.v, b.v, 0x88);
+    b.v = _mm256_shuffle_ps(a.v, b.v, 0xDD);
+    a.v = even;
+  }
+  static FASTCONV_INLINE F32 exchange_quarters(F32 a) {
+    return {_mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(a.v), 0xD8))};
+  }
   static FASTCONV_INLINE void transpose(F32 (&r)[lanes]) {
     transpose_blocks(r[0].v, r[1].v, r[2].v, r[3].v);
     transpose_blocks(r[4].v, r[5].v, r[6].v, r[7].v);
@@ -219,6 +228,9 @@ struct F64 {
     swap_halves(a.v, b.v);
     transpose_blocks(a.v, b.v);
   }
+  // The same with the second and third quarter of each exchanged.
+  static FASTCONV_INLINE void unzip_halves(F64& a, F64& b) { transpose_blocks(a.v, b.v); }
+  static FASTCONV_INLINE F64 exchange_quarters(F64 a) { return {_mm256_permute4x64_pd(a.v, 0xD8)}; }
   static FASTCONV_INLINE void transpose(F64 (&r)[lanes]) {
     transpose_blocks(r[0].v, r[1].v);
     transpose_blocks(r[2].v, r[3].v);
