@@ -57,8 +57,8 @@ FASTCONV_INLINE void roll_finish(const RollArgs<typename V::value_type>& a,
 
 template <class V, int Vecs, RollForm Form>
 FASTCONV_INLINE void roll_store(const RollArgs<typename V::value_type>& a,
-                                const RollStrip<V, Vecs>& s, typename V::value_type* out,
-                                const V (&sum)[Vecs]) {
+                                const RollStrip<V, Vecs>& s, std::int64_t r, const V (&sum)[Vecs]) {
+  auto* const out = s.out + r * a.out_pitch;
   if constexpr (Form == RollForm::bands && V::quick_masked_stores) {
     FASTCONV_UNROLL
     for (int i = 0; i < Vecs; ++i) sum[i].store(out + s.out_at[i], static_cast<int>(a.pixels));
@@ -76,6 +76,12 @@ FASTCONV_INLINE void roll_store(const RollArgs<typename V::value_type>& a,
   for (int i = 0; i < Vecs; ++i) sum[i].store(out + s.first[i]);
 }
 
+// Whether a strip copies its arguments, of which GCC then knows that no store of a vector changes
+// them. Elsewhere it would spill sums.
+template <class V, int Size, RollForm Form>
+inline constexpr bool kCopiesArgs =
+    Size == 3 && Form == (V::registers == 32 ? RollForm::ends : RollForm::inside);
+
 // The input rows that begin with output row j, one for each phase of the vertical stride.
 template <class V, int Size, int Stride, int Vecs, int Sums, RollPart Part, RollForm Form,
           class RollWeights>
@@ -83,7 +89,7 @@ FASTCONV_INLINE void roll_step(V (&sum)[Sums][Vecs], const RollStrip<V, Vecs>& s
                                const RollColumns<V, Size, Stride> (&columns)[Vecs],
                                const RollWeights& weights, V fill,
                                const RollArgs<typename V::value_type>& a, bool finishes,
-                               typename V::value_type*& out, std::int64_t j) {
+                               std::int64_t j) {
   const int low = j < s.rows ? 0 : static_cast<int>(j - s.rows + 1);
   const int high = j < Sums - 1 ? static_cast<int>(j) : Sums - 1;
   FASTCONV_UNROLL
@@ -104,9 +110,8 @@ FASTCONV_INLINE void roll_step(V (&sum)[Sums][Vecs], const RollStrip<V, Vecs>& s
       FASTCONV_UNROLL
       for (int i = 0; i < Vecs; ++i) sum[Sums - 1][i] = V::exchange_quarters(sum[Sums - 1][i]);
     }
-    if (finishes) roll_finish<V, Vecs>(a, s, sum[Sums - 1]);
-    roll_store<V, Vecs, Form>(a, s, out, sum[Sums - 1]);
-    out += a.out_pitch;
+    if (!kCopiesArgs<V, Size, Form> || finishes) roll_finish<V, Vecs>(a, s, sum[Sums - 1]);
+    roll_store<V, Vecs, Form>(a, s, j - (Sums - 1), sum[Sums - 1]);
   }
   if constexpr (Stride == 2)
     roll_input_row<V, Size, Stride, Vecs, Sums, Part, Form, 1>(sum, s, columns, weights, fill, a,
@@ -128,16 +133,13 @@ template <class V, int Size, int Stride, int Vecs, RollForm Form>
 FASTCONV_NOINLINE void roll_strip(const RollArgs<typename V::value_type>& args,
                                   const RollStrip<V, Vecs>& strip,
                                   const RollColumns<V, Size, Stride> (&columns)[Vecs]) {
-  // Copies, of which GCC knows that no store of a vector changes them, unless sums would be
-  // spilled.
-  constexpr bool kCopies = V::registers == 32 || (Size == 3 && Form == RollForm::inside);
+  constexpr bool kCopies = kCopiesArgs<V, Size, Form>;
   using Args = RollArgs<typename V::value_type>;
   using Strip = RollStrip<V, Vecs>;
   const std::conditional_t<kCopies, const Args, const Args&> a = args;
   const std::conditional_t<kCopies, const Strip, const Strip&> s = strip;
   const bool finishes =
       s.bias != nullptr || a.activation == Activation::relu || a.activation == Activation::relu6;
-  auto* out = s.out;
   constexpr int kSums = (Size - 1) / Stride + 1;
   constexpr bool kHolds = kHoldsWeights<V, Size, Form>;
   const auto weights = RollWeights<V, Size, kHolds>::load(s.w);
@@ -157,17 +159,17 @@ FASTCONV_NOINLINE void roll_strip(const RollArgs<typename V::value_type>& args,
     FASTCONV_NO_UNROLL
     for (; j < first_whole && j < steps; ++j)
       roll_step<V, Size, Stride, Vecs, kSums, RollPart::some, Form>(sum, s, columns, weights, fill,
-                                                                    a, finishes, out, j);
+                                                                    a, finishes, j);
   }
   FASTCONV_NO_UNROLL
   for (; j < whole; ++j)
     roll_step<V, Size, Stride, Vecs, kSums, RollPart::whole, Form>(sum, s, columns, weights, fill,
-                                                                   a, finishes, out, j);
+                                                                   a, finishes, j);
   if constexpr (kSkips) {
     FASTCONV_NO_UNROLL
     for (; j < steps; ++j)
       roll_step<V, Size, Stride, Vecs, kSums, RollPart::some, Form>(sum, s, columns, weights, fill,
-                                                                    a, finishes, out, j);
+                                                                    a, finishes, j);
   }
 }
 

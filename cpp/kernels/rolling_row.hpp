@@ -271,7 +271,7 @@ FASTCONV_INLINE void roll_input_row(V (&sum)[Sums][Vecs], const RollStrip<V, Vec
   // value are too many as well.
   if constexpr (!kHoldsWeights<V, Size, Form>) FASTCONV_OPAQUE_POINTER(weights.at);
   V fill = given_fill;
-  if constexpr (V::registers < 32 && Form != RollForm::inside) {
+  if constexpr (V::registers < 32 && !(Part == RollPart::whole && Form == RollForm::inside)) {
     FASTCONV_OPAQUE_POINTER(column);
     const T* fill_at = a.fill_row;
     FASTCONV_OPAQUE_POINTER(fill_at);
