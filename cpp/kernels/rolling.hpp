@@ -132,7 +132,8 @@ FASTCONV_NOINLINE void roll_strip(const RollArgs<typename V::value_type>& args,
                                   const RollColumns<V, Size, Stride> (&columns)[Vecs]) {
   // Copies, of which GCC knows that no store of a vector changes them, unless sums would be
   // spilled.
-  constexpr bool kCopies = V::registers == 32 || (Size == 3 && Form == RollForm::inside);
+  constexpr bool kInside = Form == RollForm::inside;
+  constexpr bool kCopies = V::registers == 32 ? !kInside : kInside && Size == 3;
   using Args = RollArgs<typename V::value_type>;
   using Strip = RollStrip<V, Vecs>;
   const std::conditional_t<kCopies, const Args, const Args&> a = args;
@@ -180,7 +181,7 @@ FASTCONV_INLINE void roll_vectors(const RollArgs<typename V::value_type>& a, std
   for (int i = 0; i < Vecs; ++i)
     columns[i] = RollColumns<V, Size, Stride>::make(s.first[i], a.border, a.width);
   // Elements of a row that loads may touch, from which on and how many.
-  const auto inside = [&](int i, std::int64_t count) {
+  const auto inside = [&](int i, std::int64_t count) FASTCONV_INLINE_LAMBDA {
     return columns[i].at >= 0 && columns[i].at + count <= a.width;
   };
   constexpr bool kFew = V::registers < 32 && Size == 3;

@@ -286,7 +286,7 @@ FASTCONV_INLINE void roll_input_row(V (&sum)[Sums][Vecs], const RollStrip<V, Vec
   }
   const auto left = [](int i) { return Form != RollForm::ends || i == 0; };
   const auto right = [](int i) { return Form != RollForm::ends || i >= Vecs - 2; };
-  const auto add_all = [&](int i, const V(&x)[Size]) {
+  const auto add_all = [&](int i, const V(&x)[Size]) FASTCONV_INLINE_LAMBDA {
     FASTCONV_UNROLL
     for (int v = 0; v < Size; ++v) {
       FASTCONV_UNROLL
