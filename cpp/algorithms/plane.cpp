@@ -186,6 +186,11 @@ class PlaneRun {
   }
 
   PlaneKernel choose_kernel() const {
+    const PlaneKernel fitting = fitting_kernel();
+    return kernels_.plane[static_cast<int>(fitting)] != nullptr ? fitting : PlaneKernel::any;
+  }
+
+  PlaneKernel fitting_kernel() const {
     const Axis& width = problem_.axis[2];
     // The others would spill in a loop over slices.
     if (height_.kernel != width.kernel || slices_ > 1) return PlaneKernel::any;

@@ -24,13 +24,17 @@
 namespace fastconv::FASTCONV_ISA_NAMESPACE {
 
 template <class V>
-inline constexpr int kChannelVecs = V::registers == 32 ? 4 : 2;
-// Of one vector a tile has more: large kernels, whose weights come from L2, are read as often as
-// there are tiles.
+inline constexpr int kChannelVecs = V::registers == 32 && !kLean<V> ? 4 : 2;
+// Most pixels of a tile. Of one vector it has more: large kernels, whose weights come from L2, are
+// read as often as there are tiles. At the border, where each pixel is looked up, half as many do.
 template <class V, int Vecs>
-inline constexpr int kChannelPixels = V::registers == 32 && Vecs == 1                   ? 12
-                                      : V::registers == 32 || V::product_registers == 0 ? 6
-                                                                                        : 4;
+inline constexpr int kChannelPixels = kLean<V>                          ? 4
+                                      : V::registers == 32 && Vecs == 1 ? 12
+                                                                        : 6;
+template <class V, int Vecs>
+inline constexpr int kBorderPixels = kLean<V>    ? 4
+                                     : Vecs == 1 ? 6
+                                                 : 3;
 
 template <class V, int Vecs>
 FASTCONV_INLINE void channel_store(const ChannelArgs<typename V::value_type>& a, std::int64_t pixel,
@@ -198,29 +202,36 @@ FASTCONV_INLINE void channel_roll_block(const ChannelArgs<typename V::value_type
   }
 }
 
-template <class V, int Pixels, int Vecs>
+template <class V, int Pixels, int Vecs, bool Inside>
 FASTCONV_INLINE void channel_pixels(const ChannelArgs<typename V::value_type>& a,
                                     std::int64_t first, std::int64_t pixels) {
   if constexpr (Pixels > 0) {
-    if (pixels == Pixels) {
-      const std::int64_t last =
-          (first + Pixels - 1) * a.stride + (a.kernel_columns - 1) * a.dilation;
-      if (first * a.stride >= a.inside && last < a.inside_end)
-        return channel_tile<V, Pixels, Vecs, true>(a, first);
-      return channel_tile<V, Pixels, Vecs, false>(a, first);
-    }
-    channel_pixels<V, Pixels - 1, Vecs>(a, first, pixels);
+    if (pixels == Pixels) return channel_tile<V, Pixels, Vecs, Inside>(a, first);
+    channel_pixels<V, Pixels - 1, Vecs, Inside>(a, first, pixels);
   }
 }
 
 // The pixels in tiles of about the same size.
 template <class V, int Vecs>
 FASTCONV_INLINE void channel_row(const ChannelArgs<typename V::value_type>& a) {
-  constexpr int kMost = kChannelPixels<V, Vecs>;
-  std::int64_t tiles = (a.pixels + kMost - 1) / kMost;
-  for (std::int64_t first = 0; first < a.pixels; --tiles) {
-    const std::int64_t taken = (a.pixels - first + tiles - 1) / tiles;
-    channel_pixels<V, kMost, Vecs>(a, first, taken);
+  constexpr int kMost = kChannelPixels<V, Vecs>, kBorder = kBorderPixels<V, Vecs>;
+  static_assert(kMost <= 2 * kBorder, "half of a tile is one of the border");
+  for (std::int64_t first = 0; first < a.pixels;) {
+    const std::int64_t left = a.pixels - first, tiles = (left + kMost - 1) / kMost;
+    std::int64_t taken = (left + tiles - 1) / tiles;
+    const auto is_inside = [&]() FASTCONV_INLINE_LAMBDA {
+      const std::int64_t last =
+          (first + taken - 1) * a.stride + (a.kernel_columns - 1) * a.dilation;
+      return !kLean<V> && first * a.stride >= a.inside && last < a.inside_end;
+    };
+    bool inside = is_inside();
+    if (!inside && taken > kBorder) {
+      taken = (taken + 1) / 2;
+      inside = is_inside();
+    }
+    if constexpr (!kLean<V>)
+      if (inside) channel_pixels<V, kMost, Vecs, true>(a, first, taken);
+    if (!inside) channel_pixels<V, kBorder, Vecs, false>(a, first, taken);
     first += taken;
   }
 }
@@ -239,7 +250,7 @@ FASTCONV_NOINLINE void channel_activate(const ChannelArgs<typename V::value_type
 template <class V>
 void channel_lanes(const ChannelArgs<typename V::value_type>& a) {
   bool done = false;
-  if constexpr (kIsFloat<V> && V::registers == 32) {
+  if constexpr (!kLean<V> && V::registers == 32) {
     done = a.kernel_rows == 3 && a.kernel_columns == 3 && a.dilation == 1 && a.stride <= 2 &&
            a.order == nullptr;
     if (done && a.vecs == 1) {

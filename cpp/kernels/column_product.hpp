@@ -68,7 +68,7 @@ FASTCONV_NOINLINE void column_tile(const ColumnArgs<typename V::value_type>& a, 
   }
   const T* x = a.x;
   constexpr bool kHold = V::registers < 32;  // the others' multiply-adds take registers alone
-  const auto term = [&](const T* at, std::int64_t t) {
+  const auto term = [&](const T* at, std::int64_t t) FASTCONV_INLINE_LAMBDA {
     V xv[Vecs];
     FASTCONV_UNROLL
     for (int v = 0; v < Vecs; ++v) {
@@ -228,8 +228,13 @@ FASTCONV_NOINLINE void dot_tile(const ColumnArgs<typename V::value_type>& a, std
   }
 }
 
+// An odd number of rows, of tails, is an even one and one more.
 template <class V, int Rows>
 FASTCONV_INLINE void dot_rows(const ColumnArgs<typename V::value_type>& a, std::int64_t row) {
+  if constexpr (Rows > 1 && Rows % 2 == 1) {
+    dot_rows<V, Rows - 1>(a, row);
+    return dot_rows<V, 1>(a, row + Rows - 1);
+  }
   std::int64_t p = 0;
   // GCC 12 spills those of vectors of sixteen bytes.
   if constexpr (Rows * 3 + 4 <= V::registers && V::lanes * sizeof(*a.x) >= 32) {

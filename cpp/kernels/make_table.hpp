@@ -46,6 +46,11 @@ constexpr void set_rolling(KernelSet<typename V::value_type>& set) {
   }
 }
 
+template <class V, PlaneKernel Kernel>
+constexpr void set_plane(KernelSet<typename V::value_type>& set) {
+  set.plane[static_cast<int>(Kernel)] = &plane_filter<V, Kernel>;
+}
+
 template <class V>
 constexpr KernelSet<typename V::value_type> make_set() {
   KernelSet<typename V::value_type> set{};
@@ -69,12 +74,15 @@ constexpr KernelSet<typename V::value_type> make_set() {
   set.row_stencil[1] = &row_stencil<V, 2>;
   set.row_stencil[2] = &row_stencil<V, 3>;
   set.row_stencil[3] = &row_stencil<V, 4>;
-  set.plane[0] = &plane_filter<V, PlaneKernel::any>;
-  set.plane[1] = &plane_filter<V, PlaneKernel::square3>;
-  set.plane[2] = &plane_filter<V, PlaneKernel::square3_by2>;
-  // Large code, for floats alone.
-  set.plane[3] = &plane_filter < V, kIsFloat<V> ? PlaneKernel::square5 : PlaneKernel::any > ;
-  set.plane[4] = &plane_filter < V, kIsFloat<V> ? PlaneKernel::square7 : PlaneKernel::any > ;
+  set_plane<V, PlaneKernel::any>(set);
+  if constexpr (!kLeanPlanes<V>) {
+    set_plane<V, PlaneKernel::square3>(set);
+    set_plane<V, PlaneKernel::square3_by2>(set);
+  }
+  if constexpr (!kLean<V>) {
+    set_plane<V, PlaneKernel::square5>(set);
+    set_plane<V, PlaneKernel::square7>(set);
+  }
   set.plane_stage = &plane_stage<V>;
   set_rolling<V, 3>(set);
   set_rolling<V, 5>(set);
@@ -92,11 +100,14 @@ constexpr KernelSet<typename V::value_type> make_set() {
     set_winograd<V, WinogradTile::f11_f23, F11, F23>(set);
     set_winograd<V, WinogradTile::f11_f43, F11, F43>(set);
     set_winograd<V, WinogradTile::f11_f22, F11, F22>(set);
-    set.column_product[0] = &column_product<V, kColumnVecs<V>[0]>;
-    set.column_product[1] = &column_product<V, kColumnVecs<V>[1]>;
-    set.column_vecs[0] = kColumnVecs<V>[0];
-    set.column_vecs[1] = kColumnVecs<V>[1];
-    set.gather = &gather_columns<V>;
+    // Its chains are long (`chain`).
+    if constexpr (V::fused) {
+      set.column_product[0] = &column_product<V, kColumnVecs<V>[0]>;
+      set.column_product[1] = &column_product<V, kColumnVecs<V>[1]>;
+      set.column_vecs[0] = kColumnVecs<V>[0];
+      set.column_vecs[1] = kColumnVecs<V>[1];
+      set.gather = &gather_columns<V>;
+    }
     set.magnitudes = &magnitudes<V>;
     set.split[1] = &split_phases<V, 1>;
     set.split[2] = &split_phases<V, 2>;

@@ -40,7 +40,7 @@ inline constexpr int kTermsAhead = V::registers >= 32 ? 2 : 1;
 // Two vectors of sixteen registers (12 accumulators, 2 weights, 1 pixel), four of thirty-two (24,
 // 4, 1): the shape that oneDNN and XNNPACK have come to as well.
 template <class V>
-inline constexpr int kOuterVecs = V::registers >= 32 ? 4 : 2;
+inline constexpr int kOuterVecs = V::registers >= 32 && !kLean<V> ? 4 : 2;
 
 // Columns: the pixels of the tile lie side by side at x[0], and terms kOuterPixels further on each;
 // one pointer and constant offsets, a tenth fewer instructions. Otherwise each pixel has a pointer.
@@ -63,7 +63,7 @@ FASTCONV_INLINE void outer_tile(const OuterArgs<typename V::value_type>& a, std:
     for (int o = 0; o < OutVecs; ++o) acc[p][o] = V::zero();
   }
   const T* w = a.w;
-  const auto term = [&](std::int64_t offset, const T* weights) {
+  const auto term = [&](std::int64_t offset, const T* weights) FASTCONV_INLINE_LAMBDA {
     V wv[OutVecs];
     FASTCONV_UNROLL
     for (int o = 0; o < OutVecs; ++o) wv[o] = V::load(weights + o * V::lanes);
@@ -74,7 +74,7 @@ FASTCONV_INLINE void outer_tile(const OuterArgs<typename V::value_type>& a, std:
       for (int o = 0; o < OutVecs; ++o) acc[p][o] = V::fma(xv, wv[o], acc[p][o]);
     }
   };
-  const auto look_ahead = [&] {
+  const auto look_ahead = [&]() FASTCONV_INLINE_LAMBDA {
     FASTCONV_UNROLL
     for (int i = 0; i < Streams; ++i) FASTCONV_PREFETCH_L2(ahead + i * ahead_pitch);
     if constexpr (Streams != 0) ahead += kLine;
@@ -195,18 +195,32 @@ class Prefetcher {
 template <class V, int Pixels, int OutVecs, bool Columns>
 FASTCONV_INLINE void outer_ahead(const OuterArgs<typename V::value_type>& a, std::int64_t p,
                                  Prefetcher<kStreams<V>>& prefetcher) {
-  if (!prefetcher.takes_turns()) {
-    prefetcher.tile_begins();
-    return outer_tile<V, Pixels, OutVecs, Columns>(a, p);
+  if constexpr (!kLean<V>) {
+    if (prefetcher.takes_turns()) {
+      outer_tile<V, Pixels, OutVecs, Columns, kStreams<V>>(a, p, prefetcher.at(),
+                                                           prefetcher.pitch());
+      return prefetcher.tile_ends();
+    }
   }
-  outer_tile<V, Pixels, OutVecs, Columns, kStreams<V>>(a, p, prefetcher.at(), prefetcher.pitch());
-  prefetcher.tile_ends();
+  prefetcher.tile_begins();
+  outer_tile<V, Pixels, OutVecs, Columns>(a, p);
+}
+
+// The pixels left over, in tiles of one to five; a function each, that all sizes share.
+template <class V, int Pixels, int OutVecs>
+FASTCONV_NOINLINE void outer_rest(const OuterArgs<typename V::value_type>& a, std::int64_t p,
+                                  Prefetcher<kStreams<V>>& prefetcher) {
+  if constexpr (Pixels >= 4) {
+    outer_ahead<V, Pixels, OutVecs, false>(a, p, prefetcher);
+  } else {
+    outer_tile<V, Pixels, OutVecs, false>(a, p);
+  }
 }
 
 template <class V, int OutVecs>
 void outer_product(const OuterArgs<typename V::value_type>& a) {
   std::int64_t p = 0;
-  if constexpr (OutVecs == 1)
+  if constexpr (OutVecs == 1 && kIsFloat<V>)
     for (; p + kOuterPixelsNarrow <= a.pixels; p += kOuterPixelsNarrow)
       outer_tile<V, kOuterPixelsNarrow, OutVecs, false>(a, p);
   // One to three pixels left over would wait for their additions: they share with the last tile.
@@ -225,28 +239,25 @@ void outer_product(const OuterArgs<typename V::value_type>& a) {
     for (; p < end; p += kOuterPixels)
       outer_ahead<V, kOuterPixels, OutVecs, false>(a, p, prefetcher);
   }
-  switch (last) {
-    case 9:
-      outer_ahead<V, 5, OutVecs, false>(a, p, prefetcher);
-      return outer_ahead<V, 4, OutVecs, false>(a, p + 5, prefetcher);
-    case 8:
-      outer_ahead<V, 4, OutVecs, false>(a, p, prefetcher);
-      return outer_ahead<V, 4, OutVecs, false>(a, p + 4, prefetcher);
-    case 7:
-      outer_ahead<V, 4, OutVecs, false>(a, p, prefetcher);
-      return outer_tile<V, 3, OutVecs, false>(a, p + 4);
-    case 5:
-      return outer_ahead<V, 5, OutVecs, false>(a, p, prefetcher);
-    case 4:
-      return outer_ahead<V, 4, OutVecs, false>(a, p, prefetcher);
-    case 3:
-      return outer_tile<V, 3, OutVecs, false>(a, p);
-    case 2:
-      return outer_tile<V, 2, OutVecs, false>(a, p);
-    case 1:
-      return outer_tile<V, 1, OutVecs, false>(a, p);
-    default:
-      return;
+  while (p < a.pixels) {
+    const std::int64_t left = a.pixels - p, taken = left > 5 ? (left + 1) / 2 : left;
+    switch (taken) {
+      case 5:
+        outer_rest<V, 5, OutVecs>(a, p, prefetcher);
+        break;
+      case 4:
+        outer_rest<V, 4, OutVecs>(a, p, prefetcher);
+        break;
+      case 3:
+        outer_rest<V, 3, OutVecs>(a, p, prefetcher);
+        break;
+      case 2:
+        outer_rest<V, 2, OutVecs>(a, p, prefetcher);
+        break;
+      default:
+        outer_rest<V, 1, OutVecs>(a, p, prefetcher);
+    }
+    p += taken;
   }
 }
 

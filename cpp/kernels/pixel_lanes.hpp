@@ -27,14 +27,14 @@ namespace fastconv::FASTCONV_ISA_NAMESPACE {
 // Vectors of pixels in the widest tile of so many rows: as many as the registers hold beside one
 // weight per row and one load, and ten pointers (outer_product.hpp).
 template <class V, int Rows>
-inline constexpr int kLanesVecs = V::registers >= 32 ? (Rows == 1   ? 10
-                                                        : Rows == 2 ? 10
-                                                        : Rows == 3 ? 8
-                                                                    : 6)
-                                                     : (Rows == 1   ? 10
-                                                        : Rows == 2 ? 6
-                                                        : Rows == 3 ? 4
-                                                                    : 3);
+inline constexpr int kLanesVecs = V::registers >= 32 && !kLean<V> ? (Rows == 1   ? 10
+                                                                     : Rows == 2 ? 10
+                                                                     : Rows == 3 ? 8
+                                                                                 : 6)
+                                                                  : (Rows == 1   ? 10
+                                                                     : Rows == 2 ? 6
+                                                                     : Rows == 3 ? 4
+                                                                                 : 3);
 
 // Whether vectors may go from one row to the next: there is a load that leaves lanes as they are.
 template <class V>
@@ -70,7 +70,7 @@ FASTCONV_INLINE void lanes_tile(const LanesArgs<typename V::value_type>& a, std:
       FASTCONV_OPAQUE_POINTER(seam[v].x);
     }
   }
-  const auto load = [&](int v, std::int64_t offset) {
+  const auto load = [&](int v, std::int64_t offset) FASTCONV_INLINE_LAMBDA {
     if constexpr (Spliced != 0) {
       if (v < Spliced) return V::load(seam[v].x + offset, seam[v].lanes, V::load(x[v] + offset));
     }
@@ -86,7 +86,7 @@ FASTCONV_INLINE void lanes_tile(const LanesArgs<typename V::value_type>& a, std:
   }
   const T* w = a.w;
   const std::int32_t* const end = a.tap + a.taps;
-  const auto term = [&](std::int64_t offset, const T* weights) {
+  const auto term = [&](std::int64_t offset, const T* weights) FASTCONV_INLINE_LAMBDA {
     if constexpr (Rows <= Vecs) {
       // Where the product takes the last register, it loads for itself.
       constexpr bool kHold =

@@ -334,7 +334,8 @@ template <class V, int Rows, PlaneKernel Kernel>
 FASTCONV_INLINE void plane_rows(const PlaneArgs<typename V::value_type>& a) {
   // One row shares no loads; ten sums hide the latency of each other.
   constexpr int kVecs = kPlaneVecs<V, Rows, Kernel>;
-  constexpr int kWide = Rows == 1 ? 10 : kVecs, kMiddle = Rows == 1 ? 5 : kVecs;
+  constexpr bool kOne = Rows == 1 && (kIsFloat<V> || !kLeanPlanes<V>);
+  constexpr int kWide = kOne ? 10 : kVecs, kMiddle = kOne ? 5 : kVecs;
   std::int64_t left = (a.pixels + V::lanes - 1) / V::lanes;
   if (a.pixels < V::lanes) {
     plane_tile<V, Rows, 1, Kernel>(a, 0, 0);
@@ -372,7 +373,7 @@ FASTCONV_INLINE void plane_scale(const PlaneArgs<typename V::value_type>& a) {
   const bool has_bias = a.bias != nullptr;
   const bool relu = a.activation == Activation::relu || a.activation == Activation::relu6;
   const bool relu6 = a.activation == Activation::relu6;
-  const auto scale = [&](const V& x) {
+  const auto scale = [&](const V& x) FASTCONV_INLINE_LAMBDA {
     V y = V::fma(w, x, zero);
     if (has_bias) y = V::add(y, bias);
     if (relu) y = activate(y, Activation::relu);
@@ -396,7 +397,8 @@ FASTCONV_INLINE void plane_scale(const PlaneArgs<typename V::value_type>& a) {
   }
 }
 
-// The output rows in fours, then two or one.
+// The output rows in fours, then two or one. Fewer than four of a large kernel go without code of
+// their own, to the same bits.
 template <class V, PlaneKernel Kernel>
 void plane_filter(const PlaneArgs<typename V::value_type>& given) {
   PlaneArgs<typename V::value_type> a = given;
@@ -412,19 +414,23 @@ void plane_filter(const PlaneArgs<typename V::value_type>& given) {
       plane_scale<V>(a);
       a.rows = 0;
     }
-    constexpr int kBands = kPlaneVecs<V, 4, Kernel>;
-    while (a.pixels <= V::lanes && a.rows > 4) {
-      // 13 to 16 rows: twice two bands.
-      const bool all = kBands == 3 && a.rows > 8 && (a.rows <= 12 || a.rows > 16);
-      const std::int64_t most = all ? 12 : 8, taken = a.rows < most ? a.rows : most;
-      if (all) {
-        plane_tile<V, 4, kBands, Kernel, PlaneForm::bands>(a, 0, taken - 4);
-      } else {
-        plane_tile<V, 4, 2, Kernel, PlaneForm::bands>(a, 0, taken - 4);
+    if constexpr (!kLeanPlanes<V>) {
+      constexpr int kBands = kPlaneVecs<V, 4, Kernel>;
+      while (a.pixels <= V::lanes && a.rows > 4) {
+        // 13 to 16 rows: twice two bands.
+        const bool all = kBands == 3 && a.rows > 8 && (a.rows <= 12 || a.rows > 16);
+        const std::int64_t most = all ? 12 : 8, taken = a.rows < most ? a.rows : most;
+        if (all) {
+          plane_tile<V, 4, kBands, Kernel, PlaneForm::bands>(a, 0, taken - 4);
+        } else {
+          plane_tile<V, 4, 2, Kernel, PlaneForm::bands>(a, 0, taken - 4);
+        }
+        move(taken);
       }
-      move(taken);
     }
   }
+  constexpr PlaneKernel kFew =
+      Kernel == PlaneKernel::square5 || Kernel == PlaneKernel::square7 ? PlaneKernel::any : Kernel;
   while (a.rows > 0) {
     // Three rows: four, once more over the last that is done.
     if (a.rows == 3 && given.rows > 3) move(-1);
@@ -432,10 +438,10 @@ void plane_filter(const PlaneArgs<typename V::value_type>& given) {
       plane_rows<V, 4, Kernel>(a);
       move(4);
     } else if (a.rows >= 2) {
-      plane_rows<V, 2, Kernel>(a);
+      plane_rows<V, 2, kFew>(a);
       move(2);
     } else {
-      plane_rows<V, 1, Kernel>(a);
+      plane_rows<V, 1, kFew>(a);
       move(1);
     }
   }

@@ -19,12 +19,14 @@
 namespace fastconv::FASTCONV_ISA_NAMESPACE {
 
 // Needs masked loads; kernels that reach further than the neighbouring vector have no such form.
-// (NEON, whose masked load would go through memory, spilled everywhere around it.)
+// Nor have 7 x 7 of doubles, for the size of the code. (NEON, whose masked load would go through
+// memory, spilled everywhere around it.)
 template <class V, int Size>
 inline constexpr bool kRolls = false;
 template <class V, int Size>
   requires requires { typename V::Mask; }
-inline constexpr bool kRolls<V, Size> = kIsFloat<V> && Size - 1 <= V::lanes;
+inline constexpr bool kRolls<V, Size> =
+    kIsFloat<V> && Size - 1 <= V::lanes && (Size < 7 || sizeof(typename V::value_type) == 4);
 
 // Most vectors of a strip: sums, two vectors and the one cut out of them, a weight and the fill
 // value are in registers, and of 3 x 3 all weights where there are 32.
@@ -151,25 +153,15 @@ FASTCONV_NOINLINE void roll_strip(const RollArgs<typename V::value_type>& args,
     for (int i = 0; i < Vecs; ++i) sum[m][i] = V::zero();
   }
   const std::int64_t steps = s.rows + kSums - 1;
-  std::int64_t j = 0;
-  constexpr bool kSkips = kSkipsRows<Size>;
-  const std::int64_t first_whole = kSkips ? kSums - 1 : 0;
-  const std::int64_t whole = kSkips ? s.rows : steps;
-  if constexpr (kSkips) {
-    FASTCONV_NO_UNROLL
-    for (; j < first_whole && j < steps; ++j)
-      roll_step<V, Size, Stride, Vecs, kSums, RollPart::some, Form>(sum, s, columns, weights, fill,
-                                                                    a, finishes, j);
-  }
   FASTCONV_NO_UNROLL
-  for (; j < whole; ++j)
-    roll_step<V, Size, Stride, Vecs, kSums, RollPart::whole, Form>(sum, s, columns, weights, fill,
-                                                                   a, finishes, j);
-  if constexpr (kSkips) {
-    FASTCONV_NO_UNROLL
-    for (; j < steps; ++j)
+  for (std::int64_t j = 0; j < steps; ++j) {
+    if (kSkipsRows<Size> && (j < kSums - 1 || j >= s.rows)) {
       roll_step<V, Size, Stride, Vecs, kSums, RollPart::some, Form>(sum, s, columns, weights, fill,
                                                                     a, finishes, j);
+    } else {
+      roll_step<V, Size, Stride, Vecs, kSums, RollPart::whole, Form>(sum, s, columns, weights, fill,
+                                                                     a, finishes, j);
+    }
   }
 }
 
@@ -190,7 +182,7 @@ FASTCONV_INLINE void roll_vectors(const RollArgs<typename V::value_type>& a, std
   for (int i = 0; i < Vecs; ++i)
     columns[i] = RollColumns<V, Size, Stride>::make(s.first[i], a.border, a.width);
   // Elements of a row that loads may touch, from which on and how many.
-  const auto inside = [&](int i, std::int64_t count) {
+  const auto inside = [&](int i, std::int64_t count) FASTCONV_INLINE_LAMBDA {
     return columns[i].at >= 0 && columns[i].at + count <= a.width;
   };
   constexpr bool kFew = V::registers < 32 && Size == 3;

@@ -37,6 +37,7 @@ struct RollColumns {
     };
     RollColumns c;
     c.at = first * Stride - border;
+    FASTCONV_UNROLL
     for (int q = 0; q < kParts; ++q) {
       const std::int64_t start = c.at + q * V::lanes;
       c.part[q] = V::lanes_between(lanes_of(-start), lanes_of(width - start));
@@ -256,7 +257,7 @@ FASTCONV_INLINE void roll_input_row(V (&sum)[Sums][Vecs], const RollStrip<V, Vec
                                     const RollArgs<typename V::value_type>& a, std::int64_t slot,
                                     int low, int high) {
   using T = typename V::value_type;
-  const auto look_up = [&](std::int64_t i) {
+  const auto look_up = [&](std::int64_t i) FASTCONV_INLINE_LAMBDA {
     const std::int64_t offset = a.row[i];
     return offset == kFillRow ? a.fill_row : s.x + offset;
   };
@@ -285,7 +286,7 @@ FASTCONV_INLINE void roll_input_row(V (&sum)[Sums][Vecs], const RollStrip<V, Vec
   }
   const auto left = [](int i) { return Form != RollForm::ends || i == 0; };
   const auto right = [](int i) { return Form != RollForm::ends || i >= Vecs - 2; };
-  const auto add_all = [&](int i, const V(&x)[Size]) {
+  const auto add_all = [&](int i, const V(&x)[Size]) FASTCONV_INLINE_LAMBDA {
     FASTCONV_UNROLL
     for (int v = 0; v < Size; ++v) {
       FASTCONV_UNROLL

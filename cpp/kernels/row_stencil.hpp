@@ -18,6 +18,7 @@
 #include <cstdint>
 
 #include "kernels/args.hpp"
+#include "kernels/store.hpp"
 #include "kernels/unroll.hpp"
 #include "simd/inline.hpp"
 
@@ -26,7 +27,7 @@ namespace fastconv::FASTCONV_ISA_NAMESPACE {
 inline constexpr int kStencilRows = 4;
 
 template <class V>
-inline constexpr int kStencilVecs = V::registers >= 32 ? 6 : 3;
+inline constexpr int kStencilVecs = V::registers >= 32 && !kLean<V> ? 6 : 3;
 
 // Adds one input row to output rows [Lo, Hi].
 template <class V, int Rows, int Vecs, int Lo, int Hi>
@@ -113,6 +114,13 @@ FASTCONV_INLINE void stencil_tile(const StencilArgs<typename V::value_type>& a,
 
 template <class V, int Rows>
 void row_stencil(const StencilArgs<typename V::value_type>& a) {
+  if constexpr (Rows == 3 && kLean<V>) {
+    row_stencil<V, 2>(a);
+    StencilArgs<typename V::value_type> third = a;
+    third.x += 2 * a.x_pitch;
+    third.acc += 2 * a.acc_pitch;
+    return row_stencil<V, 1>(third);
+  }
   constexpr int kVecs = kStencilVecs<V>;
   std::int64_t p = 0;
   for (; p + kVecs * V::lanes <= a.pixels; p += kVecs * V::lanes)

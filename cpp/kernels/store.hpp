@@ -14,6 +14,23 @@ namespace fastconv::FASTCONV_ISA_NAMESPACE {
 template <class V>
 inline constexpr bool kIsFloat = static_cast<typename V::value_type>(0.5) != 0;
 
+// Integers, and processors without a fused multiply-add, make do with fewer and smaller tiles: for
+// the size of the code, of which they would be two thirds. Integers lose little, for what their
+// sums wait for is an addition of one cycle, and the product decides.
+template <class V>
+inline constexpr bool kLean = !kIsFloat<V> || !V::fused;
+// Pictures of integers are common.
+template <class V>
+inline constexpr bool kLeanPlanes = kLean<V> && (!V::fused || sizeof(typename V::value_type) != 4);
+
+// Long ones are called: inlined wherever rows are stored, they would be most of this code.
+template <class V>
+FASTCONV_NOINLINE V activate_smoothly(V x, Activation activation) {
+  if (activation == Activation::tanh) return hyperbolic_tangent(x);
+  if (activation == Activation::sigmoid) return sigmoid_or_silu<V, false>(x);
+  return sigmoid_or_silu<V, true>(x);
+}
+
 template <class V>
 FASTCONV_INLINE V activate(V x, Activation activation) {
   using T = typename V::value_type;
@@ -28,11 +45,9 @@ FASTCONV_INLINE V activate(V x, Activation activation) {
       case Activation::leaky_relu:
         return V::max(x, V::mul(x, V::broadcast(T(0.01))));
       case Activation::sigmoid:
-        return sigmoid_or_silu<V, false>(x);
       case Activation::silu:
-        return sigmoid_or_silu<V, true>(x);
       case Activation::tanh:
-        return hyperbolic_tangent(x);
+        return activate_smoothly(x, activation);
     }
     return x;
   } else {
@@ -48,7 +63,7 @@ FASTCONV_INLINE void store_row(const typename V::value_type* acc, typename V::va
                                std::int64_t run, const typename V::value_type* bias,
                                Activation activation) {
   const V row_bias = !BiasPerElement && bias != nullptr ? V::broadcast(*bias) : V::zero();
-  const auto finish = [&](V v, std::int64_t i, int n) {
+  const auto finish = [&](V v, std::int64_t i, int n) FASTCONV_INLINE_LAMBDA {
     if (bias != nullptr) {
       if constexpr (BiasPerElement) {
         v = V::add(v, n == V::lanes ? V::load(bias + i) : V::load(bias + i, n));

@@ -62,12 +62,13 @@ struct KernelSet {
   void (*outer[kMaxOutVecs])(const OuterArgs<T>&);     // [vectors - 1]
   void (*pixel_lanes[kMaxRows])(const LanesArgs<T>&);  // [rows - 1]
   bool splices;                                        // LanesArgs::next
-  // Null for integers.
+  // Null for integers, and where a multiply-add rounds twice.
   void (*column_product[2])(const ColumnArgs<T>&);  // of column_vecs[i] vectors
   int column_vecs[2];
   void (*gather)(const GatherArgs<T>&);
   void (*row_stencil[kStencilRows])(const StencilArgs<T>&);  // [output rows - 1]
-  void (*plane[kPlaneKernels])(const PlaneArgs<T>&);         // [PlaneKernel]
+  // [PlaneKernel]; null where `any` serves, as for most integers.
+  void (*plane[kPlaneKernels])(const PlaneArgs<T>&);
   void (*plane_stage)(const PlaneStageArgs<T>&);
   // [size 3, 5, 7][stride 1, 2]; null for integers, and where a vector is too short.
   void (*rolling[kRollSizes][2])(const RollArgs<T>&);

@@ -95,7 +95,7 @@ FASTCONV_INLINE __mmask32 every_second(__mmask16 first_lanes) {
 // Or of every second byte.
 FASTCONV_INLINE __m512i integer_words(const WordSources<TileProduct::bytes>& from, __mmask16 mask,
                                       bool second) {
-  const auto load = [&](int i) {
+  const auto load = [&](int i) FASTCONV_INLINE_LAMBDA {
     if (!second) return _mm_maskz_loadu_epi8(mask, from.at[i]);
     if (from.at[i] == reinterpret_cast<const std::uint8_t*>(kNoChannel)) return _mm_setzero_si128();
     return _mm256_cvtepi16_epi8(_mm256_maskz_loadu_epi8(every_second(mask), from.at[i]));
@@ -111,7 +111,7 @@ FASTCONV_INLINE __m512i integer_words(const WordSources<TileProduct::bytes>& fro
 }
 FASTCONV_INLINE __m512i integer_words(const WordSources<TileProduct::shorts>& from, __mmask16 mask,
                                       bool second) {
-  const auto load = [&](int i) {
+  const auto load = [&](int i) FASTCONV_INLINE_LAMBDA {
     if (!second) return _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, from.at[i]));
     if (from.at[i] == kNoChannel) return _mm512_setzero_si512();
     return _mm512_and_si512(_mm512_maskz_loadu_epi16(every_second(mask), from.at[i]),
@@ -180,7 +180,7 @@ FASTCONV_INLINE void cut_four_turned(const TilePositionsArgs& a, std::int64_t p,
   }
   avx512::transpose_blocks(block[0], block[1], block[2], block[3]);
   if (count == 16) {
-    const auto store = [&](int l, __m128 words) {
+    const auto store = [&](int l, __m128 words) FASTCONV_INLINE_LAMBDA {
       _mm_storeu_ps(reinterpret_cast<float*>(to + l * 64), words);
     };
     FASTCONV_UNROLL
@@ -308,7 +308,7 @@ template <TileProduct P, int Taps>
 FASTCONV_INLINE void pick_words(const avx512::F32* word, std::int64_t count, char* to,
                                 std::int64_t pitch) {
   constexpr int kSide = kWordSide<P>;
-  const auto pick = [&](std::int64_t tap) {
+  const auto pick = [&](std::int64_t tap) FASTCONV_INLINE_LAMBDA {
     __m512i picked = _mm512_setzero_si512();
     FASTCONV_UNROLL
     for (int i = 0; i < kSide; ++i) {

@@ -203,7 +203,7 @@ FASTCONV_INLINE void dots_of_tile(const DotsCall& a, std::int64_t t, std::int64_
   const char* const w = a.w + v * kTileBytes;
   char* const to = static_cast<char*>(a.acc) + v * kTileRows * pitch + t * 64;
   a.ahead.turn();
-  const auto block = [&](auto words, int k) {
+  const auto block = [&](auto words, int k) FASTCONV_INLINE_LAMBDA {
     dots_block<V, P, false, decltype(words)::value, Tiles>(
         a, steps, a.tile + t, w + k * 64, to + k * pitch, pitch,
         begin_of<P>(a, a.begin, v * kTileRows + k, to + k * pitch), nullptr);

@@ -48,7 +48,7 @@ struct WordSources {
 // Pieces that overlap: nothing behind them is read.
 template <class T>
 FASTCONV_INLINE void copy_few(const T* from, std::int64_t count, T* to) {
-  const auto both_ends = [&](auto size) {
+  const auto both_ends = [&](auto size) FASTCONV_INLINE_LAMBDA {
     constexpr std::int64_t kCount = decltype(size)::value;
     __builtin_memcpy(to, from, kCount * sizeof(T));
     __builtin_memcpy(to + count - kCount, from + count - kCount, kCount * sizeof(T));

@@ -111,7 +111,7 @@ FASTCONV_INLINE void round_row(const float* from, std::int64_t count, std::int64
     _mm512_storeu_si512(to + t, rounded<Look::exact>(low, high));
   }
   for (; t < halves; t += 32) {
-    const auto mask_from = [&](std::int64_t first) {
+    const auto mask_from = [&](std::int64_t first) FASTCONV_INLINE_LAMBDA {
       const std::int64_t left = count - first;
       return left <= 0 ? __mmask16{0} : first_lanes_16(left < 16 ? static_cast<int>(left) : 16);
     };
@@ -152,7 +152,7 @@ FASTCONV_INLINE void turn_rows(const TileWeightsArgs& a, const float* from, std:
   // An odd number of lines, the last of which is never meant.
   const std::int64_t pitch = ((2 * at_once * taps / kLine + 1) | 1) * kLine;
   alignas(64) std::uint16_t halves_of[16 * (kLines + 2) * kLine];
-  const auto place = [&](std::int64_t pair, std::int64_t tap) {
+  const auto place = [&](std::int64_t pair, std::int64_t tap) FASTCONV_INLINE_LAMBDA {
     return reinterpret_cast<float*>(to + (pair / 16 * taps + tap) * a.vectors * kTileBytes +
                                     pair % 16 * 64);
   };

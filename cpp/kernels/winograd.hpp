@@ -226,6 +226,7 @@ void winograd_input(const WinogradInputArgs<typename V::value_type>& a) {
   using T = typename V::value_type;
   constexpr int kRows = H::input.cols, kColumns = W::input.cols;
   const T* column[kColumns];
+  FASTCONV_UNROLL
   for (int j = 0; j < kColumns; ++j) column[j] = a.x + a.column[j];
   for (std::int64_t b = 0; b < a.blocks; ++b) {
     const std::int64_t at = b * V::lanes;
@@ -358,7 +359,7 @@ void split_phases(const SplitArgs<typename V::value_type>& a) {
   Magnitudes<V> m;
   const V large = Magnitudes<V>::large(), one = V::broadcast(T(1));
   // Loads of vector p of a step; zeros behind the end.
-  const auto step = [&](std::int64_t i, auto load) {
+  const auto step = [&](std::int64_t i, auto load) FASTCONV_INLINE_LAMBDA {
     V x[Phases];
     FASTCONV_UNROLL
     for (int p = 0; p < Phases; ++p) {
@@ -377,9 +378,9 @@ void split_phases(const SplitArgs<typename V::value_type>& a) {
   };
   std::int64_t i = 0;
   for (; i + Phases * V::lanes <= a.count; i += Phases * V::lanes)
-    step(i, [&](std::int64_t at) { return V::load(a.from + at); });
+    step(i, [&](std::int64_t at) FASTCONV_INLINE_LAMBDA { return V::load(a.from + at); });
   if (i < a.count) {
-    step(i, [&](std::int64_t at) {
+    step(i, [&](std::int64_t at) FASTCONV_INLINE_LAMBDA {
       const std::int64_t left = a.count - at;
       if (left >= V::lanes) return V::load(a.from + at);
       return left > 0 ? V::load(a.from + at, static_cast<int>(left)) : V::zero();

@@ -9,6 +9,13 @@
 #define FASTCONV_INLINE inline __attribute__((always_inline))
 #endif
 
+// The same for a lambda, between its parameters and its body.
+#if defined(_MSC_VER) && !defined(__clang__)
+#define FASTCONV_INLINE_LAMBDA [[msvc::forceinline]]
+#else
+#define FASTCONV_INLINE_LAMBDA __attribute__((always_inline))
+#endif
+
 // A tile whose accumulators fill the registers stays a function of its own: inlined beside others,
 // GCC finds reasons to spill one of them.
 #if defined(_MSC_VER) && !defined(__clang__)

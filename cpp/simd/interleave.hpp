@@ -28,7 +28,7 @@ FASTCONV_INLINE void interleave(const std::uint16_t* const (&from)[2], std::uint
 
 FASTCONV_INLINE void interleave(const std::uint8_t* const (&from)[4], std::uint32_t* to) {
 #if defined(__AVX2__)
-  const auto load = [&](int i) {
+  const auto load = [&](int i) FASTCONV_INLINE_LAMBDA {
     return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from[i]));
   };
   const __m128i a = load(0), b = load(1), c = load(2), d = load(3);
@@ -61,7 +61,7 @@ FASTCONV_INLINE void pick_every_second(const std::uint8_t* from, std::uint8_t* t
 }
 FASTCONV_INLINE void pick_every_second(const std::uint16_t* from, std::uint16_t* to) {
 #if defined(__AVX2__)
-  const auto half = [&](int at) {
+  const auto half = [&](int at) FASTCONV_INLINE_LAMBDA {
     const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + 2 * at));
     const __m128i high = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + 2 * at + 7));
     _mm_storeu_si128(
@@ -79,13 +79,13 @@ FASTCONV_INLINE void pick_every_second(const std::uint16_t* from, std::uint16_t*
 FASTCONV_INLINE void turn_words(const std::uint32_t (*rows)[16], int lane, char* to,
                                 std::int64_t pitch) {
 #if defined(__AVX2__)
-  const auto load = [&](int i) {
+  const auto load = [&](int i) FASTCONV_INLINE_LAMBDA {
     return _mm_load_si128(reinterpret_cast<const __m128i*>(rows[i] + lane));
   };
   const __m128i a = load(0), b = load(1), c = load(2), d = load(3);
   const __m128i ab = _mm_unpacklo_epi32(a, b), cd = _mm_unpacklo_epi32(c, d);
   const __m128i ab_high = _mm_unpackhi_epi32(a, b), cd_high = _mm_unpackhi_epi32(c, d);
-  const auto store = [&](int i, __m128i words) {
+  const auto store = [&](int i, __m128i words) FASTCONV_INLINE_LAMBDA {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i * pitch), words);
   };
   store(0, _mm_unpacklo_epi64(ab, cd));
