@@ -52,7 +52,7 @@ class TiledRun {
         table_(table),
         kernels_(table.set<T>()),
         operands_(operands),
-        shape_(panel_shape(problem, tiling, kernels_.lanes)),
+        shape_(panel_shape(problem, tiling)),
         scratch_(scratch),
         scratch_each_(scratch_bytes(tiling, sizeof(T))),
         interrupt_(interrupt),
@@ -177,7 +177,7 @@ class TiledRun {
           args.acc_pixel = store_.pixel_pitch();
           if (complete) args.finish = store_.finish(channel);
         }
-        kernels_.outer[width / kernels_.lanes - 1](args);
+        outer_kernel(kernels_, width)(args);
       } else {
         LanesArgs<T> args{x, vectors.vector, vectors.count, tap, terms, w, acc, first != 0};
         args.next = vectors.next();
@@ -292,8 +292,8 @@ void run_as(const Problem& problem, const Tiling& tiling, const KernelTable& ker
 
 }  // namespace
 
-PanelShape panel_shape(const Problem& problem, const Tiling& tiling, int lanes) {
-  return {problem.out_channels, tiling.panel, tiling.family == Family::outer ? lanes : 1};
+PanelShape panel_shape(const Problem& problem, const Tiling& tiling) {
+  return {problem.out_channels, tiling.panel, tiling.granule};
 }
 
 std::int64_t scratch_bytes(const Tiling& tiling, int element) {

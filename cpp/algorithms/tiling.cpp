@@ -146,8 +146,9 @@ class Builder {
   void choose_panel() {
     const std::int64_t k = problem_.out_channels;
     if (tiling_.family == Family::outer) {
-      const std::int64_t vectors = divide_up(k, machine_.lanes);
-      tiling_.panel = std::min<std::int64_t>(vectors, machine_.out_vecs) * machine_.lanes;
+      const OuterPanels panels = make_outer_panels(k, machine_);
+      tiling_.panel = panels.panel;
+      tiling_.granule = panels.half ? machine_.lanes / 2 : machine_.lanes;
     } else {
       tiling_.panel = tiling_.family == Family::rows ? 1 : std::min<std::int64_t>(k, machine_.rows);
     }
@@ -348,6 +349,15 @@ class Builder {
 };
 
 }  // namespace
+
+OuterPanels make_outer_panels(std::int64_t channels, const Machine& machine) {
+  const std::int64_t lanes = machine.lanes, most = machine.out_vecs;
+  const std::int64_t whole = channels / lanes, over = channels % lanes;
+  // No panel but the last may end with it.
+  if (machine.halves && over != 0 && over * 2 <= lanes && (whole <= most || whole % most == 0))
+    return {std::clamp<std::int64_t>(whole, 1, most) * lanes, true};
+  return {std::min<std::int64_t>(divide_up(channels, lanes), most) * lanes, false};
+}
 
 bool splices_rows(const Problem& problem, const Machine& machine) {
   const std::int64_t width = problem.axis[2].out, lanes = machine.lanes;
