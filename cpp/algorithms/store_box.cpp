@@ -105,7 +105,9 @@ void BoxStore<T>::store(const Tile& tile, std::int64_t channel, std::int64_t cha
 template <class T>
 void BoxStore<T>::store_row(StoreArgs<T> args, std::int64_t channel, char* to, T* convert) const {
   const bool along_pixels = y_.axis[2] == kElement;
-  const bool along_channels = args.acc_channel == 1 && has_unit_output_channels();
+  const bool along_channels =
+      has_unit_output_channels() &&
+      (args.acc_channel == 1 || (args.acc_pixel == 1 && args.channels > kSquare));
   if (plain_output_ && ((along_pixels && !problem_.complex) || along_channels)) {
     args.out = reinterpret_cast<T*>(to + y_.channel_offset(channel));
     args.out_pixel = y_.axis[2] / kElement;
