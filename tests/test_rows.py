@@ -48,7 +48,7 @@ def test_groups_of_four_channels_last(isa, groups):
     np.testing.assert_array_equal(y, expected)
 
 
-@pytest.mark.parametrize("filters", [5, 8, 17, 24, 40, 72, 130, 136])
+@pytest.mark.parametrize("filters", [2, 3, 4, 5, 8, 12, 17, 24, 40, 72, 130, 136])
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32])
 def test_filters_that_end_with_half_a_vector(isa, filters, layout, dtype):

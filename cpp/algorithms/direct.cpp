@@ -39,8 +39,10 @@ OuterVectors outer_vectors(const Problem& problem, const Machine& machine) {
   const std::int64_t tail = vectors % machine.out_vecs;
   const double tails[] = {0.0, machine.halved ? 1.1 : 1.3, 1.1 * 2, 1.07 * 3};
   const double halved = machine.halved ? 0.6 : 1.1;
+  const bool whole = problem.out_channels % machine.lanes * 2 == machine.lanes;
+  const double stored = !half ? 0.0 : whole ? 0.6 : 1.0;
   return {static_cast<double>(vectors - tail), tails[tail] + (half ? halved : 0.0),
-          static_cast<double>(vectors) + (half ? 0.6 : 0.0)};
+          static_cast<double>(vectors) + stored};
 }
 
 const Candidate direct = {"direct", "outer_product", accepts, cost, tile};

@@ -20,6 +20,13 @@ void put_fours(const T* from, std::int64_t pixels, T* to, std::int64_t pitch) {
     for (std::int64_t c = 0; c < kSquare; ++c) to[c] = from[c * pixels + first];
 }
 
+// Two or three planes, likewise.
+template <int Channels, class T>
+void put_few(const T* from, std::int64_t pixels, T* to, std::int64_t pitch) {
+  for (std::int64_t p = 0; p < pixels; ++p, to += pitch)
+    for (std::int64_t c = 0; c < Channels; ++c) to[c] = from[c * pixels + p];
+}
+
 }  // namespace
 
 template <class T>
@@ -119,9 +126,13 @@ void BoxStore<T>::store_row(StoreArgs<T> args, std::int64_t channel, char* to, T
   args.out_pixel = 1;
   args.out_channel = args.pixels;
   table_.set<T>().store(args);
-  if (plain_output_ && args.channels == kSquare && y_.channel == kElement && !problem_.complex)
-    return put_fours(convert, args.pixels, reinterpret_cast<T*>(to + y_.channel_offset(channel)),
-                     y_.axis[2] / kElement);
+  if (plain_output_ && y_.channel == kElement && !problem_.complex) {
+    T* const first = reinterpret_cast<T*>(to + y_.channel_offset(channel));
+    const std::int64_t pitch = y_.axis[2] / kElement;
+    if (args.channels == kSquare) return put_fours(convert, args.pixels, first, pitch);
+    if (args.channels == 3) return put_few<3>(convert, args.pixels, first, pitch);
+    if (args.channels == 2) return put_few<2>(convert, args.pixels, first, pitch);
+  }
   for (std::int64_t c = 0; c < args.channels; ++c)
     write_row<T>(table_, problem_.y_type, convert + c * args.pixels,
                  to + y_.channel_offset(channel + c), y_.axis[2], args.pixels, problem_.activation);
