@@ -152,8 +152,8 @@ void TilePacking::pack_rows(const void* from, std::int64_t pitch, bool halves, s
   const bool at_once = form.row_weights != nullptr;
   const auto pack = at_once ? form.row_weights : form.weights;
   const std::int64_t taps = tile_taps(), slab = layout_.scheme.channels;
-  const std::int64_t element = element_of(layout_.product, halves),
-                     each = at_once ? last - first : 1;
+  const std::int64_t element = element_of(layout_.product, halves);
+  const std::int64_t each = at_once ? last - first : 1;
   for (std::int64_t s = first; s < last; s += each, to += taps * panel_step(panel))
     pack({static_cast<const char*>(from) + s * slab * taps * element,
           std::min(each * slab, tile_channels() - s * slab), taps, shape_.width(panel) / kTileRows,
