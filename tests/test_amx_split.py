@@ -490,6 +490,25 @@ def test_late_layers_of_narrow_integers(isa, layer, types, layout):
         np.testing.assert_array_equal(got, plan)
 
 
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("value", [0.5, np.nan, 1e-40])
+@pytest.mark.parametrize("layer", LATE)
+def test_late_layers_of_bfloat16(layer, value, layout):
+    """Weights in order are turned as they lie, flipped ones by way of floats."""
+    bfloat16 = np.dtype(pytest.importorskip("ml_dtypes").bfloat16)
+
+    def put(_, w):
+        w[-1].reshape(-1)[0] = value
+
+    plan, results = late(layer, layout, {"algorithm": "amx_split"}, bfloat16, bfloat16, put)
+    # Direct paths, of a call and a plan, need not be the same.
+    bound = 0 if value == 0.5 else 2.0**-7
+    for got in results:
+        np.testing.assert_allclose(
+            got.astype(np.float32), plan.astype(np.float32), rtol=bound, atol=bound / 8
+        )
+
+
 @pytest.mark.parametrize("value", [np.inf, np.nan, 1e-40, 2.0**-126 * (1 - 2.0**-20)])
 @pytest.mark.parametrize("where", [0, -1])
 @pytest.mark.parametrize("layer", ["3x3 on 7x7", "1x1 on 4x4", "3-D"])

@@ -189,14 +189,16 @@ void planes(benchmark::State& state, const KernelSet<T>& set, PlaneKernel kind, 
                   [&] { kernel(args); });
 }
 
-// The three ways from accumulators to the output; bias and ReLU on each.
+// The ways from accumulators to the output; bias and ReLU on each.
 struct StoreForm {
   const char* name;
   bool acc_by_pixel;  // accumulators [pixels][channels]
   bool out_by_pixel;
 };
-constexpr StoreForm kStoreForms[] = {
-    {"planes", false, false}, {"channels_last", true, true}, {"transposed", true, false}};
+constexpr StoreForm kStoreForms[] = {{"planes", false, false},
+                                     {"channels_last", true, true},
+                                     {"transposed", true, false},
+                                     {"planes_to_channels_last", false, true}};
 
 template <class T>
 void store(benchmark::State& state, const KernelSet<T>& set, const StoreForm& form) {

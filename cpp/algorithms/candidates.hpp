@@ -40,6 +40,12 @@ double width_waste(const Problem& problem, const Machine& machine);
 // kernels that read elements from anywhere. Short rows cost most.
 double cost_of_dealing(const Problem& problem, const Machine& machine);
 double cost_of_whole_rows(const Problem& problem, const Machine& machine);
+// Vectors of output channels of the outer product: in panels of the widest tile; the others, with
+// what narrow tiles cost; as they are stored.
+struct OuterVectors {
+  double whole, tail, stored;
+};
+OuterVectors outer_vectors(const Problem& problem, const Machine& machine);
 // Whether an input row that is loaded feeds several output rows.
 bool rows_share_loads(const Problem& problem);
 

@@ -22,6 +22,7 @@
 #include "algorithms/store_box.hpp"
 #include "algorithms/tap_layout.hpp"
 #include "core/rounding.hpp"
+#include "pack/square.hpp"
 #include "pack/stage.hpp"
 #include "runtime/thread_pool.hpp"
 
@@ -44,6 +45,7 @@ class ColumnRun {
         scratch_(scratch),
         interrupt_(interrupt),
         plain_(output_is_plain()),
+        rows_follow_(output_rows_follow()),
         store_(problem, table, operands.y, operands.bias),
         w_(problem, operands) {}
 
@@ -134,6 +136,16 @@ class ColumnRun {
                     std::int64_t terms) const {
     const ColumnPanels& panels = layout_.panels;
     const std::int64_t from = offset_in_x(panels.first(panel));
+    if (layout_.source == ColumnSource::turned) {
+      const std::int64_t lines = chunk.terms * std::int64_t{sizeof(T)} / 64 + 1;
+      const std::int64_t count = std::min(lines, std::max<std::int64_t>(terms / 2, 1));
+      return {channel_of(task, chunk) + from,
+              64,
+              count,
+              divide_up(lines, count),
+              layout_.pixel_pitch,
+              panels.first(panel + 1) - panels.first(panel)};
+    }
     const std::int64_t bytes = offset_in_x(panels.first(panel + 1) - 1) - from;
     if (panels.first(panel + 1) == panels.first(panel) || bytes < 0) return {};
     const std::int64_t count = std::max<std::int64_t>(terms / 2, 1);
@@ -210,6 +222,10 @@ class ColumnRun {
     args.rest = task.rest;
     args.rest_pitch = layout_.rest_pitch;
     args.rest_pixels = panel + 1 == panels.total() ? panels.rest : 0;
+    if (layout_.source == ColumnSource::turned) {
+      args.rest_pitch = layout_.pixel_pitch / std::int64_t{sizeof(T)};
+      args.rest = first_of_x(task, chunk, first) + args.pixels * args.rest_pitch;
+    }
     args.accumulate = chunk.first != 0;
     args.ahead = ahead;
     if (layout_.source != ColumnSource::patch) {
@@ -234,9 +250,19 @@ class ColumnRun {
     interrupt_.work_done(worker, chunk.terms * task.rows * (args.pixels + args.rest_pixels));
   }
 
+  const T* first_of_x(const Task& task, const ColumnChunk& chunk, std::int64_t pixel) const {
+    return reinterpret_cast<const T*>(channel_of(task, chunk) + offset_in_x(pixel));
+  }
+
   void gather_in_place(const Task& task, const ColumnChunk& chunk, std::int64_t first,
                        std::int64_t width, const ColumnArgs<T>& args) const {
     constexpr std::int64_t kElement = sizeof(T);
+    if (layout_.source == ColumnSource::turned) {
+      if (args.pixels != 0)
+        kernels_.pack({first_of_x(task, chunk, first), layout_.pixel_pitch / kElement, args.pixels,
+                       chunk.terms, task.columns, width});
+      return;
+    }
     const auto at = [&](std::int64_t p) { return offset_in_x(first + p) / kElement; };
     std::array<Piece, kMostPanelPixels> piece;
     GatherArgs<T> g{};
@@ -308,13 +334,26 @@ class ColumnRun {
            task.tile.origin[2];
   }
 
+  // Channels last, all pixels one pitch apart, nothing to be converted: no row ends a run of them.
+  // (The store turns more than four channels without `convert`.)
+  bool output_rows_follow() const {
+    const Tensor& y = operands_.y;
+    const auto& [depth, height, width] = problem_.axis;
+    constexpr std::int64_t kElement = sizeof(T);
+    return y.channel == kElement && y.axis[2] % kElement == 0 && takes_whole_sums(problem_) &&
+           (problem_.out_channels - 1) % layout_.rows_per_task >= kSquare &&
+           (height.out == 1 || y.axis[1] == width.out * y.axis[2]) &&
+           (depth.out == 1 || y.axis[0] == height.out * width.out * y.axis[2]);
+  }
+
   // Pixels [first, first + count), a row at a time.
   void store(const Task& task, std::int64_t channel, std::int64_t first, std::int64_t count) const {
     const std::int64_t height = problem_.axis[1].out, width = problem_.axis[2].out;
     for (std::int64_t p = first; p < first + count;) {
       Tile tile = task.tile;
       tile.origin = {p / width / height, p / width % height, p % width};
-      tile.size = {1, 1, std::min(width - tile.origin[2], first + count - p)};
+      tile.size = {1, 1, first + count - p};
+      if (!rows_follow_) tile.size[2] = std::min(width - tile.origin[2], tile.size[2]);
       const BoxAccumulators<T> from{task.sums + (p - task.first_pixel), 1, layout_.sums_pitch, 0,
                                     0};
       store_.store(tile, channel, task.rows, from, task.convert);
@@ -330,6 +369,7 @@ class ColumnRun {
   char* const scratch_;
   Interrupt& interrupt_;
   const bool plain_;
+  const bool rows_follow_;
   const BoxStore<T> store_;
   const WeightRows<T> w_;
 };
@@ -418,8 +458,13 @@ bool suits(const Problem& problem, const Tensor& x) {
     return true;
   // Channels last are transposed on the way in and out. Where a picture is far smaller than the
   // weights, that costs less than packing them for a kernel that would read it as it lies.
-  constexpr std::int64_t kMostPixels = 64;
-  return !problem.keeps_weights && problem.groups == 1 && problem.out_pixels() <= kMostPixels;
+  constexpr std::int64_t kMostPixels = 64, kMostPointwise = 256;
+  if (problem.keeps_weights || problem.groups != 1) return false;
+  const std::int64_t pixels = problem.out_pixels();
+  if (pixels <= kMostPixels) return true;
+  const std::int64_t in = problem.in_channels, out = problem.out_channels;
+  return problem.taps() == 1 && !problem.padded() && pixels <= kMostPointwise &&
+         4 * pixels * (in + out) <= 3 * in * out;
 }
 
 // The product, lanes computed in vain included, and the copies, of which all output channels share

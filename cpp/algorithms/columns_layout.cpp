@@ -92,10 +92,28 @@ std::int64_t column_patch_of_a_panel(const Problem& problem, const ColumnPanels&
 
 namespace {
 
+// Bytes from one pixel to the next, if that is the same for all; else 0.
+std::int64_t pixel_pitch_of(const Problem& problem, const Tensor& x) {
+  std::int64_t pitch = 0, pixels = 1;
+  for (int a = 2; a >= 0; --a) {
+    const Axis& axis = problem.axis[a];
+    if (axis.out == 1) continue;
+    const std::int64_t step = x.axis[a] * axis.stride;
+    if (pixels == 1) pitch = step;
+    if (step != pitch * pixels) return 0;
+    pixels *= axis.out;
+  }
+  return pixels == 1 ? problem.in_channels * x.channel : pitch;
+}
+
 ColumnSource source_of(const Problem& problem, const Tensor& x, std::int64_t element) {
   if (problem.taps() != 1 || problem.padded() || !same_storage(problem.x_type, problem.compute))
     return ColumnSource::patch;
   if (x.channel % element != 0 || x.batch % element != 0) return ColumnSource::patch;
+  if (has_unit_channels(problem, x) && problem.in_channels > 1) {
+    const std::int64_t pitch = pixel_pitch_of(problem, x);
+    return pitch != 0 && pitch % element == 0 ? ColumnSource::turned : ColumnSource::patch;
+  }
   bool dense = true;
   double span = 0;
   std::int64_t expected = element;
@@ -120,6 +138,7 @@ class Builder {
   Builder(const Problem& problem, const Tensor& x, const Machine& machine)
       : problem_(problem), machine_(machine) {
     layout_.source = source_of(problem, x, machine.element);
+    if (layout_.source == ColumnSource::turned) layout_.pixel_pitch = pixel_pitch_of(problem, x);
     layout_.panels = make_column_panels(problem.out_pixels(), machine);
   }
 

@@ -50,14 +50,16 @@ struct ColumnChunk {
 
 // What a panel's columns are gathered from.
 enum class ColumnSource : std::uint8_t {
-  plane,  // x: the pixels of a term follow each other
-  rows,   // x: every element of a row, or every second
-  patch   // a copy (pack/stage.hpp)
+  plane,   // x: the pixels of a term follow each other
+  rows,    // x: every element of a row, or every second
+  turned,  // x: the terms of a pixel follow each other (channels last)
+  patch    // a copy (pack/stage.hpp)
 };
 
 struct ColumnLayout {
   ColumnSource source = ColumnSource::patch;
   ColumnPanels panels;
+  std::int64_t pixel_pitch = 0;  // ColumnSource::turned: bytes from one pixel to the next
   std::vector<ColumnChunk> chunks;
   std::vector<std::int32_t> tap;  // of the longest chunk; those of others are its beginning
   std::int64_t panels_per_task = 1;

@@ -20,6 +20,13 @@ void put_fours(const T* from, std::int64_t pixels, T* to, std::int64_t pitch) {
     for (std::int64_t c = 0; c < kSquare; ++c) to[c] = from[c * pixels + first];
 }
 
+// Two or three planes, likewise.
+template <int Channels, class T>
+void put_few(const T* from, std::int64_t pixels, T* to, std::int64_t pitch) {
+  for (std::int64_t p = 0; p < pixels; ++p, to += pitch)
+    for (std::int64_t c = 0; c < Channels; ++c) to[c] = from[c * pixels + p];
+}
+
 }  // namespace
 
 template <class T>
@@ -105,7 +112,9 @@ void BoxStore<T>::store(const Tile& tile, std::int64_t channel, std::int64_t cha
 template <class T>
 void BoxStore<T>::store_row(StoreArgs<T> args, std::int64_t channel, char* to, T* convert) const {
   const bool along_pixels = y_.axis[2] == kElement;
-  const bool along_channels = args.acc_channel == 1 && has_unit_output_channels();
+  const bool along_channels =
+      has_unit_output_channels() &&
+      (args.acc_channel == 1 || (args.acc_pixel == 1 && args.channels > kSquare));
   if (plain_output_ && ((along_pixels && !problem_.complex) || along_channels)) {
     args.out = reinterpret_cast<T*>(to + y_.channel_offset(channel));
     args.out_pixel = y_.axis[2] / kElement;
@@ -117,9 +126,13 @@ void BoxStore<T>::store_row(StoreArgs<T> args, std::int64_t channel, char* to, T
   args.out_pixel = 1;
   args.out_channel = args.pixels;
   table_.set<T>().store(args);
-  if (plain_output_ && args.channels == kSquare && y_.channel == kElement && !problem_.complex)
-    return put_fours(convert, args.pixels, reinterpret_cast<T*>(to + y_.channel_offset(channel)),
-                     y_.axis[2] / kElement);
+  if (plain_output_ && y_.channel == kElement && !problem_.complex) {
+    T* const first = reinterpret_cast<T*>(to + y_.channel_offset(channel));
+    const std::int64_t pitch = y_.axis[2] / kElement;
+    if (args.channels == kSquare) return put_fours(convert, args.pixels, first, pitch);
+    if (args.channels == 3) return put_few<3>(convert, args.pixels, first, pitch);
+    if (args.channels == 2) return put_few<2>(convert, args.pixels, first, pitch);
+  }
   for (std::int64_t c = 0; c < args.channels; ++c)
     write_row<T>(table_, problem_.y_type, convert + c * args.pixels,
                  to + y_.channel_offset(channel + c), y_.axis[2], args.pixels, problem_.activation);

@@ -224,9 +224,8 @@ double packing_of(const Problem& problem, double vectors) {
 }
 
 PanelShape tap_panels(const Problem& problem, const Machine& machine) {
-  const std::int64_t vectors = divide_up(problem.out_channels, machine.lanes);
-  return {problem.out_channels, std::min<std::int64_t>(vectors, machine.out_vecs) * machine.lanes,
-          machine.lanes};
+  const OuterPanels panels = make_outer_panels(problem.out_channels, machine);
+  return {problem.out_channels, panels.panel, panels.half ? machine.lanes / 2 : machine.lanes};
 }
 
 // One tap of a block and panel in half of L1, and all taps in half of L2: there they are packed

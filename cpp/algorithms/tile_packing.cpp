@@ -18,8 +18,9 @@ struct TileHeader {
 
 std::uint32_t bits_of(double x) { return std::bit_cast<std::uint32_t>(static_cast<float>(x)); }
 
-std::int64_t element_of(TileProduct product) {
-  return product == TileProduct::bytes ? 1 : product == TileProduct::shorts ? 2 : 4;
+// Of weights that a form takes as they lie.
+std::int64_t element_of(TileProduct product, bool halves) {
+  return product == TileProduct::bytes ? 1 : product == TileProduct::shorts || halves ? 2 : 4;
 }
 
 }  // namespace
@@ -144,18 +145,19 @@ void TilePacking::sum_offset(const std::uint8_t* from, std::int64_t pitch, std::
 }
 
 // The rows of all terms of a panel, as its form takes them.
-void TilePacking::pack_rows(const void* from, std::int64_t pitch, std::int64_t panel,
+void TilePacking::pack_rows(const void* from, std::int64_t pitch, bool halves, std::int64_t panel,
                             std::int64_t first, std::int64_t last, char* to,
                             Extremes* extremes) const {
   const TileForm& form = tile_form(kernels_, layout_);
   const bool at_once = form.row_weights != nullptr;
   const auto pack = at_once ? form.row_weights : form.weights;
   const std::int64_t taps = tile_taps(), slab = layout_.scheme.channels;
-  const std::int64_t element = element_of(layout_.product), each = at_once ? last - first : 1;
+  const std::int64_t element = element_of(layout_.product, halves);
+  const std::int64_t each = at_once ? last - first : 1;
   for (std::int64_t s = first; s < last; s += each, to += taps * panel_step(panel))
     pack({static_cast<const char*>(from) + s * slab * taps * element,
           std::min(each * slab, tile_channels() - s * slab), taps, shape_.width(panel) / kTileRows,
-          to, extremes, shape_.channels(panel), pitch});
+          to, extremes, shape_.channels(panel), pitch, halves});
 }
 
 template <class S>
@@ -190,7 +192,7 @@ bool TilePacking::pack_integers(const Weights& w, char* to, int workers) const {
       from = narrow;
       pitch = terms;
     }
-    pack_rows(from, pitch, panel, 0, layout_.slabs, at, nullptr);
+    pack_rows(from, pitch, false, panel, 0, layout_.slabs, at, nullptr);
     if (offset() == 0) return true;
     if (layout_.scattered)
       multiply_offset(at, count, shape_.width(panel) / kTileRows, offsets + first, channels());
@@ -237,11 +239,15 @@ bool TilePacking::pack(const Weights& w, void* to, int workers) const {
 
 // Whether the form reads them where they lie.
 bool TilePacking::takes_rows(const Weights& w) const {
-  const std::int64_t element = element_of(layout_.product);
+  const bool halves = w.type == DType::bf16;
+  const std::int64_t element = element_of(layout_.product, halves);
   if (is_integer(layout_.product))
     return terms_are_runs(problem_, w) && size_of(w.type) == element && w.out % element == 0;
-  return is_dense(problem_, w) && tile_form(kernels_, layout_).row_weights != nullptr &&
-         tile_taps() <= kMostTileRowTaps && !tiles_look_at_magnitudes(problem_, layout_.product);
+  if (tile_form(kernels_, layout_).row_weights == nullptr || tile_taps() > kMostTileRowTaps)
+    return false;
+  // Of rows of floats the form does not tell all magnitudes.
+  if (halves) return terms_are_runs(problem_, w) && w.out % element == 0;
+  return is_dense(problem_, w) && !tiles_look_at_magnitudes(problem_, layout_.product);
 }
 
 bool TilePacking::packs_slabs(const Weights& w) const {
@@ -257,8 +263,9 @@ void TilePacking::pack_slabs(const Weights& w, std::int64_t group, std::int64_t 
                              Extremes* extremes) const {
   if (takes_rows(w)) {
     const std::int64_t channel = group * problem_.out_channels + panel * shape_.panel;
-    return pack_rows(w.data + channel * w.out, w.out / element_of(layout_.product), panel, first,
-                     last, to, extremes);
+    const bool halves = w.type == DType::bf16;
+    return pack_rows(w.data + channel * w.out, w.out / element_of(layout_.product, halves), halves,
+                     panel, first, last, to, extremes);
   }
   const std::int64_t taps = tile_taps(), slab = layout_.scheme.channels;
   for (std::int64_t s = first; s < last; ++s, to += taps * panel_step(panel)) {

@@ -95,8 +95,8 @@ class TilePacking {
   bool takes_rows(const Weights& w) const;
   template <class Pack>
   void for_each_panel(char* to, int workers, Pack pack) const;
-  void pack_rows(const void* from, std::int64_t pitch, std::int64_t panel, std::int64_t first,
-                 std::int64_t last, char* to, Extremes* extremes) const;
+  void pack_rows(const void* from, std::int64_t pitch, bool halves, std::int64_t panel,
+                 std::int64_t first, std::int64_t last, char* to, Extremes* extremes) const;
   template <class S>
   bool pack_integers(const Weights& w, char* to, int workers) const;
   bool pack_floats(const Weights& w, char* to, int workers) const;

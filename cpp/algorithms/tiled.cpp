@@ -11,6 +11,8 @@
 namespace fastconv {
 namespace {
 
+constexpr std::int64_t kMostWidth = 64;  // of a panel: four vectors of sixteen
+
 // Elements of the packed weights of one kernel call.
 std::int64_t block_elements(const Tiling& tiling) {
   return tiling.family == Family::rows ? 0 : tiling.panel * tiling.block;
@@ -52,7 +54,7 @@ class TiledRun {
         table_(table),
         kernels_(table.set<T>()),
         operands_(operands),
-        shape_(panel_shape(problem, tiling, kernels_.lanes)),
+        shape_(panel_shape(problem, tiling)),
         scratch_(scratch),
         scratch_each_(scratch_bytes(tiling, sizeof(T))),
         interrupt_(interrupt),
@@ -80,8 +82,8 @@ class TiledRun {
         make_vectors(tile, in_place ? pitch_in_place() : chunk.patch.layout.axis, pixels_out,
                      in_place, vectors);
       for (std::int64_t panel = begin; panel < end; ++panel) {
-        const bool direct =
-            pixels_out || (channels_out && shape_.channels(panel) == shape_.width(panel));
+        const bool whole = shape_.channels(panel) == shape_.width(panel);
+        const bool direct = pixels_out || (channels_out && (whole || pixels_overlap()));
         T* const acc = pad.acc + (one_chunk ? 0 : (panel - begin) * tiling_.panel_elements);
         multiply(chunk, tile, panel, x, in_place, vectors, acc, pad, worker, direct);
         if (interrupt_.stop_requested()) return;
@@ -177,7 +179,10 @@ class TiledRun {
           args.acc_pixel = store_.pixel_pitch();
           if (complete) args.finish = store_.finish(channel);
         }
-        kernels_.outer[width / kernels_.lanes - 1](args);
+        if (direct && shape_.channels(panel) < width)
+          multiply_overlapping(args, tile, channel, acc, pad.convert);
+        else
+          outer_kernel(kernels_, width)(args);
       } else {
         LanesArgs<T> args{x, vectors.vector, vectors.count, tap, terms, w, acc, first != 0};
         args.next = vectors.next();
@@ -195,6 +200,43 @@ class TiledRun {
       interrupt_.work_done(worker, terms * width * pixels);
       if (interrupt_.stop_requested()) return;
     }
+  }
+
+  // One panel, not of whole vectors, in one call, and pixels side by side in the output: what a
+  // vector writes beyond its pixel are pixels to come.
+  bool pixels_overlap() const {
+    return tiling_.panels == 1 && problem_.groups == 1 && tiling_.chunks.size() == 1 &&
+           tiling_.chunks[0].terms <= tiling_.block &&
+           store_.pixel_pitch() == problem_.out_channels;
+  }
+
+  // The last pixels, behind which there are not enough, go by way of `acc`.
+  void multiply_overlapping(OuterArgs<T> args, const Tile& tile, std::int64_t channel, T* acc,
+                            T* convert) const {
+    const std::int64_t channels = problem_.out_channels, width = shape_.width(0);
+    const std::int64_t pixels = args.pixels, last = std::min((width - 1) / channels, pixels);
+    T bias[kMostWidth] = {};
+    if (args.finish.bias != nullptr) {
+      std::copy_n(args.finish.bias, channels, bias);
+      args.finish.bias = bias;
+    }
+    const auto kernel = outer_kernel(kernels_, width);
+    args.pixels -= last;
+    if (args.pixels != 0) kernel(args);
+    args.pixel += args.pixels;
+    args.pixels = last;
+    args.columns = false;
+    args.acc = acc;
+    args.acc_pixel = 0;
+    args.finish = {};
+    args.upcoming = {};
+    kernel(args);
+    Tile end = tile;
+    const std::int64_t first = pixels - last, row = tile.size[2], slice = tile.size[1] * row;
+    end.origin = {tile.origin[0] + first / slice, tile.origin[1] + first % slice / row,
+                  tile.origin[2] + first % row};
+    end.size = {1, 1, last};
+    store_.store(end, channel, channels, {acc, width, 1, last, last}, convert);
   }
 
   // The weights of the call that follows the one that ends with term `t` of a chunk.
@@ -292,8 +334,8 @@ void run_as(const Problem& problem, const Tiling& tiling, const KernelTable& ker
 
 }  // namespace
 
-PanelShape panel_shape(const Problem& problem, const Tiling& tiling, int lanes) {
-  return {problem.out_channels, tiling.panel, tiling.family == Family::outer ? lanes : 1};
+PanelShape panel_shape(const Problem& problem, const Tiling& tiling) {
+  return {problem.out_channels, tiling.panel, tiling.granule};
 }
 
 std::int64_t scratch_bytes(const Tiling& tiling, int element) {

@@ -47,7 +47,13 @@ struct WeightRows {
   const T* row(std::int64_t channel) const { return data + channel * pitch; }
 };
 
-PanelShape panel_shape(const Problem& problem, const Tiling& tiling, int lanes);
+// The outer product of a panel that is so wide.
+template <class T>
+auto outer_kernel(const KernelSet<T>& kernels, std::int64_t width) {
+  return width < kernels.lanes ? kernels.outer_half : kernels.outer[width / kernels.lanes - 1];
+}
+
+PanelShape panel_shape(const Problem& problem, const Tiling& tiling);
 
 // Bytes that one worker needs.
 std::int64_t scratch_bytes(const Tiling& tiling, int element);

@@ -38,6 +38,7 @@ struct Machine {
   int threads;
   bool splices;                            // lanes: a vector may go from one row to the next
   bool halved = false;                     // outer: a tile of one vector is two of half the length
+  bool halves = false;                     // outer: there is a tile of half a vector
   double tile_rate[kTileProducts] = {};    // TileKernels
   int tile_scattered[kTileProducts] = {};  // TileForm, of rows
 };
@@ -64,8 +65,9 @@ struct Tiling {
   Family family = Family::outer;
   Index3 box = {1, 1, 1};  // output pixels of a task
   Index3 boxes = {1, 1, 1};
-  std::int64_t panel = 1;   // output channels that a kernel call makes
-  std::int64_t panels = 1;  // of one group
+  std::int64_t panel = 1;    // output channels that a kernel call makes
+  std::int64_t panels = 1;   // of one group
+  std::int64_t granule = 1;  // PanelShape
   std::int64_t panels_per_task = 1;
   std::int64_t panel_tasks = 1;
   std::int64_t block = 1;  // terms of one kernel call
@@ -120,6 +122,13 @@ bool splices_rows(const Problem& problem, const Machine& machine);
 // True where the rows of every group of Family::rows are neighbours in the patch: the dilation
 // divides the stride.
 bool has_neighbouring_rows(const Problem& problem);
+
+// Family::outer: panels of whole vectors, and perhaps a last one of half a vector.
+struct OuterPanels {
+  std::int64_t panel = 1;  // channels
+  bool half = false;
+};
+OuterPanels make_outer_panels(std::int64_t channels, const Machine& machine);
 
 // x is needed for Staging::in_place (its strides make the offsets); channels_last says how patches
 // are laid out.

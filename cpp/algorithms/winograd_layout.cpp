@@ -136,15 +136,17 @@ double cost_of(const Problem& problem, const Machine& machine, WinogradTile tile
   // Packing, and reading from far away, which each phase of the dilation does.
   const std::int64_t phases =
       std::min(axis[1].dilation, axis[1].out) * std::min(axis[2].dilation, axis[2].out);
-  const double pack = fine ? 11.0 : 7.0;
+  const double pack = (fine ? 11.0 : 7.0) + (blocks > 1 ? 5.0 / vectors : 0.0);
   // In units of L2; from further away products hide most of it.
   const double bytes = weights_of_term * terms * static_cast<double>(problem.out_channels) *
                        machine.element / static_cast<double>(machine.l2);
   double read = bytes <= 1 ? 0.5 : 1.0;
   // What a call packs by whole panels leaves L2 and comes back (512 -> 512, 3x3x3 on 2 x 7 x 7: 148
   // GFLOP/s, 162 by tap_product).
+  // Nine weights that become 25, by 3x3 with a stride of 2, are read and transformed for less.
+  const bool few = taps == 9 && weights_of_term > 2 * taps && axis[0].kernel == 1;
   if (!problem.keeps_weights && (blocks > 1 || axis[0].kernel > 1) && bytes > 1)
-    read = bytes <= 8 ? 3.0 : bytes <= 12 ? 5.0 : 8.0;
+    read = few ? 0.5 : bytes <= 8 ? 3.0 : bytes <= 12 ? 5.0 : 8.0;
   // The products of few tiles hide none (512 -> 512 on 4 x 4: 470 to 730 us, 570 by tap_product).
   if (bytes > 8 &&
       problem.out_pixels() < machine.pixels * shape.rows.outputs * shape.columns.outputs)

@@ -449,7 +449,7 @@ struct TilePositionsArgs {
 // Weights of one slab for one panel: floats that lie as the panel does, [channels][taps][vectors]
 // [16], or int8 or int16 in rows of output channels, [rows][channels][taps]. TileForm::row_weights
 // takes rows of several slabs at once; extremes of floats are widened only if one is no zero and no
-// normal number.
+// normal number, those of rows of bfloat16 always.
 struct TileWeightsArgs {
   const void* from;
   std::int64_t channels, taps, vectors;  // one tap where positions are columns
@@ -457,6 +457,7 @@ struct TileWeightsArgs {
   Extremes* extremes;                    // of floats
   std::int64_t rows = 0;                 // as many as there are,
   std::int64_t pitch = 0;                // from one to the next
+  bool halves = false;                   // rows of bfloat16
 
   // The floats of a tap as positions are cut: output channels take their place.
   FASTCONV_INLINE TilePositionsArgs positions_of(std::int64_t tap) const {

@@ -143,6 +143,46 @@ FASTCONV_INLINE void store_transposed(const StoreArgs<typename V::value_type>& a
   }
 }
 
+// The other way: acc is [channels][pixels], out is [pixels][channels].
+template <class V>
+FASTCONV_INLINE void store_channels_last(const StoreArgs<typename V::value_type>& a) {
+  using T = typename V::value_type;
+  for (std::int64_t p = 0; p < a.pixels; p += V::lanes) {
+    const int pixels = static_cast<int>(a.pixels - p < V::lanes ? a.pixels - p : V::lanes);
+    for (std::int64_t c = 0; c < a.channels; c += V::lanes) {
+      const int channels = static_cast<int>(a.channels - c < V::lanes ? a.channels - c : V::lanes);
+      const bool whole = pixels == V::lanes && channels == V::lanes;
+      const T* from = a.acc + c * a.acc_channel + p;
+      V square[V::lanes];
+      FASTCONV_UNROLL
+      for (int i = 0; i < V::lanes; ++i, from += a.acc_channel) {
+        square[i] = whole ? V::load(from) : i < channels ? V::load(from, pixels) : V::zero();
+        FASTCONV_OPAQUE_POINTER(from);
+      }
+      V::transpose(square);
+      T* to = a.out + p * a.out_pixel + c;
+      FASTCONV_UNROLL
+      for (int i = 0; i < V::lanes; ++i, to += a.out_pixel) {
+        if (i >= pixels) break;
+        if (channels == V::lanes) {
+          square[i].store(to);
+        } else {
+          square[i].store(to, channels);
+        }
+        FASTCONV_OPAQUE_POINTER(to);
+      }
+      if (a.bias == nullptr && a.activation == Activation::none) continue;
+      to = a.out + p * a.out_pixel + c;
+      FASTCONV_NO_UNROLL
+      for (int i = 0; i < pixels; ++i, to += a.out_pixel)
+        store_row<V, true>(to, to, channels, a.bias == nullptr ? nullptr : a.bias + c,
+                           a.activation);
+    }
+  }
+}
+
+inline constexpr std::int64_t kFewTurned = 4;  // channels that are not worth a square
+
 template <class V>
 void store_tile(const StoreArgs<typename V::value_type>& args) {
   using T = typename V::value_type;
@@ -167,6 +207,8 @@ void store_tile(const StoreArgs<typename V::value_type>& args) {
     } else {
       store_transposed<V, false>(a);
     }
+  } else if (kIsFloat<V> && a.acc_pixel == 1 && a.out_channel == 1 && a.channels > kFewTurned) {
+    if constexpr (kIsFloat<V>) store_channels_last<V>(a);
   } else if (a.acc_pixel == 1) {
     // Few channels to channels last, or any other strides.
     constexpr std::int64_t kRun = 64;

@@ -59,7 +59,10 @@ struct KernelSet {
   // outer[0] is a tile of two vectors half as long (dispatch.cpp).
   bool halved;
 
-  void (*outer[kMaxOutVecs])(const OuterArgs<T>&);     // [vectors - 1]
+  void (*outer[kMaxOutVecs])(const OuterArgs<T>&);  // [vectors - 1]
+  // A tile of half a vector, and its weights; null where there is none (dispatch.cpp).
+  void (*outer_half)(const OuterArgs<T>&);
+  void (*pack_half)(const PackArgs<T>&);
   void (*pixel_lanes[kMaxRows])(const LanesArgs<T>&);  // [rows - 1]
   bool splices;                                        // LanesArgs::next
   // Null for integers, and where a multiply-add rounds twice.

@@ -1,5 +1,6 @@
 // Weights where they lie, in rows of output channels, to words of tiles (kernels/tile_portable.hpp)
-// with AVX-512. Rows of float32 are rounded to bfloat16 first, so that half as much is turned:
+// with AVX-512. Rows of float32 are rounded to bfloat16 first, so that half as much is turned
+// (those of bfloat16 are copied):
 //
 //   rounded    a0 a1 a2 b0 b1 b2 | c0 c1 c2 d0 d1 d2 | ...    channels of three taps
 //   words      a0 b0  a1 b1  a2 b2 | c0 d0 ...                halves exchanged within a row
@@ -95,8 +96,22 @@ struct QuickLook {
 };
 #endif
 
-// `count` floats and zeros behind them, to as many whole 32 as `halves` has. A row further on,
+// `count` elements and zeros behind them, to as many whole 32 as `halves` has. A row further on,
 // whose place the processor cannot guess, is asked for.
+template <class Look>
+FASTCONV_INLINE void round_row(const std::uint16_t* from, std::int64_t count, std::int64_t halves,
+                               std::int64_t ahead, std::uint16_t* to, Look& look) {
+  for (std::int64_t t = 0; t < halves; t += 32) {
+    const std::int64_t left = count - t;
+    FASTCONV_PREFETCH(from + t + ahead);
+    const __mmask32 there = left >= 32 ? ~__mmask32{0} : left <= 0 ? 0 : (1u << left) - 1;
+    const __m512i x = _mm512_maskz_loadu_epi16(there, from + t);
+    look.add(_mm512_castsi512_ps(_mm512_slli_epi32(x, 16)),
+             _mm512_castsi512_ps(_mm512_and_si512(x, _mm512_set1_epi32(-0x10000))));
+    _mm512_storeu_si512(to + t, x);
+  }
+}
+
 template <class Look>
 FASTCONV_INLINE void round_row(const float* from, std::int64_t count, std::int64_t halves,
                                std::int64_t ahead, std::uint16_t* to, Look& look) {
@@ -142,9 +157,9 @@ inline constexpr std::int64_t kRowsAhead = 3;
 
 // Sixteen output channels, of which `rows` are there: some slabs at once, or some pairs of the
 // channels of one, as many as stay in L1.
-template <class Look>
-FASTCONV_INLINE void turn_rows(const TileWeightsArgs& a, const float* from, std::int64_t rows,
-                               char* to, Look& look) {
+template <class Look, class T>
+FASTCONV_INLINE void turn_rows(const TileWeightsArgs& a, const T* from, std::int64_t rows, char* to,
+                               Look& look) {
   constexpr std::int64_t kLine = 32, kLines = 16;  // halves; of a row
   static_assert(kMostTileRowTaps * 2 <= kLines * kLine);
   const std::int64_t taps = a.taps, pairs = (a.channels + 1) / 2;
@@ -208,12 +223,12 @@ FASTCONV_INLINE void turn_rows(const TileWeightsArgs& a, const float* from, std:
   }
 }
 
-template <bool Turned, class Look>
+template <bool Turned, class Look, class T>
 FASTCONV_INLINE Look row_weights_as(const TileWeightsArgs& a) {
   Look look;
   const std::int64_t slab = a.vectors * kTileBytes;
   for (std::int64_t v = 0; v < a.vectors; ++v) {
-    const auto* const from = static_cast<const float*>(a.from) + v * 16 * a.pitch;
+    const auto* const from = static_cast<const T*>(a.from) + v * 16 * a.pitch;
     const std::int64_t rows = a.rows - v * 16;
     if constexpr (Turned) {
       for (std::int64_t k = 0; k < 16; ++k) {
@@ -234,10 +249,12 @@ FASTCONV_INLINE Look row_weights_as(const TileWeightsArgs& a) {
 
 template <bool Turned>
 void row_weights(const TileWeightsArgs& a) {
+  if (a.halves)
+    return row_weights_as<Turned, ExactLook, std::uint16_t>(a).magnitudes.widen(a.extremes);
 #if defined(__AVX512BF16__)
-  if (row_weights_as<Turned, QuickLook>(a).found == 0) return;
+  if (row_weights_as<Turned, QuickLook, float>(a).found == 0) return;
 #endif
-  row_weights_as<Turned, ExactLook>(a).magnitudes.widen(a.extremes);
+  row_weights_as<Turned, ExactLook, float>(a).magnitudes.widen(a.extremes);
 }
 
 #if defined(__GNUC__) && defined(__AVX512F__)

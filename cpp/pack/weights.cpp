@@ -96,9 +96,10 @@ template <class T>
 void pack_terms(const KernelTable& kernels, const Problem& problem, const Weights& w,
                 const PanelShape& shape, std::int64_t group, std::int64_t index, std::int64_t first,
                 std::int64_t count, const std::int32_t* place, bool* finite, T* to) {
-  const auto pack = kernels.set<T>().pack;
   const std::int64_t channel = group * problem.out_channels + index * shape.panel;
   const std::int64_t rows = shape.channels(index), width = shape.width(index);
+  const KernelSet<T>& set = kernels.set<T>();
+  const auto pack = set.pack_half != nullptr && width * 2 == set.lanes ? set.pack_half : set.pack;
   if (is_dense(problem, w)) {
     const T* const from = reinterpret_cast<const T*>(w.data + channel * w.out) + first;
     pack({from, w.out / std::int64_t{sizeof(T)}, rows, count, to, width, place, finite});

@@ -39,6 +39,7 @@ Machine describe(const KernelSet<T>& kernels, int threads) {
           threads,
           kernels.splices,
           kernels.halved,
+          kernels.outer_half != nullptr,
           {}};
 }
 
@@ -171,7 +172,7 @@ bool Plan::packs_like(const Plan& other) const {
 
 PanelShape Plan::panels() const {
   if (chosen_->tile == nullptr) return {problem_.out_channels, 1, 1};
-  return panel_shape(problem_, tiling_, machine_.lanes);
+  return panel_shape(problem_, tiling_);
 }
 
 std::int64_t Plan::packed_bytes() const {

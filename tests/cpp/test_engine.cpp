@@ -289,7 +289,7 @@ Memory run_candidate(const Case& c, const Candidate& candidate, const KernelTabl
     });
   }
   const Tiling tiling = candidate.tile(c.problem, c.operands.x, machine);
-  const PanelShape shape = panel_shape(c.problem, tiling, set.lanes);
+  const PanelShape shape = panel_shape(c.problem, tiling);
   return c.output([&](Operands operands) {
     const Memory packed(packed_elements(c.problem, shape) * std::int64_t{sizeof(T)}, 0xFF);
     for (std::int64_t g = 0; g < c.problem.groups; ++g)
