@@ -154,12 +154,15 @@ bool channels_lie_side_by_side(const Problem& problem, DType type, const Tensor&
          tensor.axis[2] % element == 0;
 }
 
+bool filters_channels(const Problem& problem, const Tensor& x) {
+  return problem.in_channels == 1 && problem.out_channels == 1 &&
+         suits_channel_lanes(problem, kMostTableColumns) &&
+         channels_lie_side_by_side(problem, problem.x_type, x);
+}
+
 ChannelTiling channel_tiling(const Problem& problem, const Tensor& x, const Machine& machine) {
   ChannelTiling tiling;
-  if (problem.in_channels != 1 || problem.out_channels != 1 || problem.groups < machine.lanes ||
-      !suits_channel_lanes(problem, kMostTableColumns) ||
-      !channels_lie_side_by_side(problem, problem.x_type, x))
-    return tiling;
+  if (problem.groups < machine.lanes || !filters_channels(problem, x)) return tiling;
   const std::int64_t all_rows = problem.axis[0].out * problem.axis[1].out;
   const std::int64_t row_macs = problem.axis[2].out * problem.groups * problem.terms();
   // Enough for every thread, but not so few rows that weights are packed too often.

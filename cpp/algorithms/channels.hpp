@@ -22,7 +22,9 @@ namespace fastconv {
 // columns listed, however x and y lie.
 bool suits_channel_lanes(const Problem& problem, std::int64_t most_columns);
 
-// tasks == 0: x does not lie so.
+// Whether they filter the layer where x lies, if it has channels for a vector.
+bool filters_channels(const Problem& problem, const Tensor& x);
+// tasks == 0: x does not lie so, or has fewer.
 ChannelTiling channel_tiling(const Problem& problem, const Tensor& x, const Machine& machine);
 std::int64_t channel_scratch_bytes(const Problem& problem, const Machine& machine);
 

@@ -12,6 +12,7 @@ namespace {
 constexpr std::int64_t kTile = 4;               // output rows that share their loads
 constexpr std::int64_t kBands = 3;              // tiles of one kernel call, where rows are short
 constexpr std::int64_t kStageBytes = 16 << 10;  // half of L1
+constexpr std::int64_t kDenseBytes = 8 << 10;   // of rows that are read before they are staged
 constexpr std::int64_t kMinColumns = 512;       // of a block
 constexpr std::int64_t kMostColumns = 8192;
 constexpr std::int64_t kMostRows = 128;  // of a band in place, whose ends are staged
@@ -158,6 +159,15 @@ class Builder {
     for (std::int64_t p = 0; p < positions; ++p)
       if (p < span.to || p >= span.to + span.columns)
         span.border.push_back({offset(p), source_index(problem_.border, width_, start + p)});
+    if (!plain_) {
+      // Transposed ones are turned by squares of as many rows.
+      constexpr std::int64_t kSquare = 16;
+      std::int64_t rows =
+          kDenseBytes / (machine_.element * std::max<std::int64_t>(span.columns, 1));
+      if (rows > kSquare) rows = rows / kSquare * kSquare;
+      tiling_.dense_elements = std::max(
+          tiling_.dense_elements, std::clamp<std::int64_t>(rows, 1, tiling_.slots) * span.columns);
+    }
     span.rows_at = stage_elements_;
     span.slice_pitch = tiling_.slots * span.pitch;
     stage_elements_ += staged_slices_ * span.slice_pitch;
@@ -225,7 +235,8 @@ PlaneScratch::PlaneScratch(const Problem& problem, const PlaneTiling& tiling,
   const std::int64_t sum_bytes = slices_of_run(problem) < slices ? strip : 0;
   fill = 0;
   stage = fill + round_to_line(tiling.fill_elements * element);
-  output = stage + round_to_line((tiling.stage_elements + 64) * element);
+  dense = stage + round_to_line((tiling.stage_elements + 64) * element);
+  output = dense + round_to_line(tiling.dense_elements * element);
   sums[0] = output + strip;
   sums[1] = sums[0] + sum_bytes;
   table = sums[1] + sum_bytes;
