@@ -119,6 +119,27 @@ def test_planes_stored_in_every_way(dtype, mode, kernel, stride, size):
         np.testing.assert_array_equal(fc.conv2d(view, w, **options), expected, name)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "int64"])
+@pytest.mark.parametrize("channels", [16, 20, 70])
+@pytest.mark.parametrize("size", [(600,), (9, 40), (7, 5, 6)])
+@pytest.mark.parametrize("mode", ["zeros", "reflect"])
+def test_channels_first_whose_memory_has_them_last(dtype, channels, size, mode):
+    rng = np.random.default_rng(7)
+    x = values((2, channels, *size), dtype, rng, "exact")
+    w = values((channels, 1, *(3,) * len(size)), dtype, rng, "exact")
+    bias = values((channels,), dtype, rng, "exact")
+    options = {"padding": 1, "groups": channels, "padding_mode": mode}
+    call = {1: fc.conv1d, 2: fc.conv2d, 3: fc.conv3d}[len(size)]
+    view = np.moveaxis(np.moveaxis(x, 1, -1).copy(), -1, 1)
+    for stride in (1, 2):
+        expected = conv(x, w, bias, stride=stride, **options)
+        np.testing.assert_array_equal(call(view, w, bias, stride, **options), expected)
+        out = np.full((*expected.shape[:-1], expected.shape[-1] + 3), 77, x.dtype)
+        call(view, w, bias, stride, out=out[..., :-3], **options)
+        np.testing.assert_array_equal(out[..., :-3], expected)
+        assert np.all(out[..., -3:] == 77)
+
+
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 def test_out_writes_nothing_between_its_elements(layout):
     x, w, b, expected = arrays()
