@@ -329,3 +329,17 @@ def test_calls_are_told_apart():
         assert fc.image.filter2d(image, kernel, dtype="f4").dtype == np.float32
         assert fc.image.filter2d(image.astype("u1"), kernel).dtype == np.uint8
         assert fc.image.filter2d(image.astype("u1"), kernel, dtype=np.int16).dtype == np.int16
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16])
+def test_rows_of_any_length_round_alike(isa, dtype):
+    info = np.iinfo(dtype)
+    for length in range(1, 70):
+        image = np.linspace(info.min, info.max, length).astype(dtype)[None]
+        for factor in (0.5, -1.5, 1e6, np.inf, np.nan):
+            with np.errstate(invalid="ignore"):
+                exact = image.astype(np.float64) * factor
+            expected = np.clip(np.rint(exact), info.min, info.max)
+            expected = np.where(np.isnan(exact), info.min, expected).astype(dtype)
+            result = fc.image.filter2d(image, [[factor]])
+            np.testing.assert_array_equal(result, expected)
