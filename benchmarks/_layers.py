@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SHAPES = Path(__file__).with_name("shapes.csv")
+DTYPES = ("float32", "float64", "float16", "bfloat16", "complex64", "complex128", "int8")
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,17 @@ def read_layers(pattern: str = "", path: Path = SHAPES, heavy: bool = False) -> 
                 )
             )
     return [layer for layer in layers if layer.heavy or not heavy]
+
+
+def data_type(name: str) -> np.dtype[Any]:
+    """The type of the inputs; that of weights goes with it."""
+    if name == "int8":
+        return np.dtype(np.uint8)
+    if name == "bfloat16":
+        import ml_dtypes
+
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(name)
 
 
 def random_data(layer: Layer, dtype: np.dtype[Any], seed: int = 0) -> tuple[Any, Any]:

@@ -19,11 +19,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from _layers import Layer, Truth, add_selection, random_data, selected_layers
+from _layers import (
+    DTYPES,
+    Layer,
+    Truth,
+    add_selection,
+    data_type,
+    random_data,
+    selected_layers,
+)
 from _timing import (
     CLOCKS,
     Progress,
@@ -49,7 +56,6 @@ from peers import (
 PACKAGES = {"opencv": ("opencv-python-headless", "opencv-python", "opencv-contrib-python")}
 CSV_COLUMNS = ["layer", "side", "threads", "layout", "dtype"]
 CSV_COLUMNS += ["median_s", "best_s", "spread", "gflops", "ratio", "error", "kernel"]
-DTYPES = ("float32", "float64", "float16", "bfloat16", "complex64", "complex128", "int8")
 
 
 @dataclass(frozen=True)
@@ -147,16 +153,6 @@ def environment(options: argparse.Namespace) -> dict[str, str]:
     if options.isa == "avx2":
         capped["ONEDNN_MAX_CPU_ISA"] = "AVX2"
     return capped
-
-
-def data_type(name: str) -> np.dtype[Any]:
-    if name == "int8":
-        return np.dtype(np.uint8)
-    if name == "bfloat16":
-        import ml_dtypes
-
-        return np.dtype(ml_dtypes.bfloat16)
-    return np.dtype(name)
 
 
 def measure(layers: Iterable[Layer], options: argparse.Namespace, progress: Progress) -> list[Row]:

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from _layers import Layer, random_data
+from _layers import DTYPES, Layer, data_type, random_data
 from _timing import (
     CLOCKS,
     Timing,
@@ -41,8 +41,8 @@ from peers import Side, Task, collect
 
 OURS = ("fastconv", "plan")
 PEERS = ("torch", "onnxruntime", "openvino")
-# A peer given its own layout is not asked the same question.
-LEFT_OUT = {"torch-nhwc"}
+# A peer given another layout than fastconv is not asked the same question.
+LEFT_OUT = {"NCHW": {"torch-nhwc"}, "NHWC": set[str]()}
 
 CLIFF = 2.0  # times as slow, for its work, as a neighbour
 EXCESS = 3e-6  # and slower by so many seconds: below, the call decides
@@ -120,15 +120,23 @@ BASES = (
 )
 
 
+Walk = tuple[str, list[Point]]
+
+
+def times(walks: Iterable[Walk], batch: int, most: int) -> Iterator[Walk]:
+    """The walks with so many times as many images, without what is too much work."""
+    for parameter, points in walks:
+        many = (replace(point, batch=point.batch * batch) for point in points)
+        layers = ((point, point.layer()) for point in many)
+        yield parameter, [p for p, la in layers if la and la.multiplications <= most]
+
+
 def moved(base: Point, parameter: str, value: int) -> Point:
     if parameter == "width":
         return replace(base, channels=value, filters=value)
     if parameter == "depthwise":
         return replace(base, channels=value, filters=value, groups=value)
     return replace(base, **{parameter: value})
-
-
-Walk = tuple[str, list[Point]]
 
 
 def walk(base: Point, parameter: str, values: Sequence[int], most: int) -> Walk:
@@ -207,12 +215,13 @@ class Bench:
     def sides(self, point: Point) -> tuple[Layer, Task, list[Side]]:
         layer = point.layer()
         assert layer is not None
-        x, w = random_data(layer, np.dtype(self.options.dtype))
+        x, w = random_data(layer, data_type(self.options.dtype))
         variants = {"": {"precision": self.options.precision}}
-        task = Task(layer, x, w, self.options.threads, plan=True, variants=variants)
+        last = self.options.layout == "NHWC"
+        task = Task(layer, x, w, self.options.threads, last, plan=True, variants=variants)
         sides, reasons = collect(task, ("fastconv", *self.options.peers))
         self.refusals |= set(reasons.items())
-        return layer, task, [side for side in sides if side.name not in LEFT_OUT]
+        return layer, task, [s for s in sides if s.name not in LEFT_OUT[self.options.layout]]
 
     def interleaved(self, calls: dict[str, Callable[[], Any]], careful: bool) -> dict[str, float]:
         for call in calls.values():
@@ -233,7 +242,11 @@ class Bench:
             layer, task, sides = self.sides(point)
             seconds = self.interleaved({side.name: side.call for side in sides}, careful=False)
             positional = (None, layer.stride, layer.padding, layer.dilation, layer.groups)
-            told = fastconv.explain(task.x, task.w, *positional)
+            x, layout = task.x, self.options.layout
+            if task.channels_last:
+                x = np.ascontiguousarray(np.moveaxis(x, 1, -1))
+            result = np.int32 if x.dtype == np.uint8 else None
+            told = fastconv.explain(x, task.w, *positional, layout=layout, dtype=result)
             work = float(told.flops), float(told.bytes)
             self.found[point] = Measured(point, told.kernel or told.algorithm, work, seconds)
         return self.found[point]
@@ -370,7 +383,9 @@ def arguments() -> argparse.Namespace:
     add("--seed", type=int, default=0, help="of the random walks")
     add("--peers", default="", help=f"some of {','.join(PEERS)}; none by default")
     add("--threads", type=int, default=1, help="threads of every side (default: 1)")
-    add("--dtype", choices=("float32", "float64"), default="float32")
+    add("--dtype", choices=DTYPES, default="float32", help="int8: inputs of uint8, sums of int32")
+    add("--layout", choices=tuple(LEFT_OUT), default="NCHW", help="layout fastconv is given")
+    add("--batch", type=int, default=1, help="times as many images (default: 1)")
     add("--isa", help="cap fastconv's instruction set; avx2 caps torch's oneDNN as well")
     add("--precision", choices=("highest", "high", "medium"), help="fastconv's precision=")
     add("--most", type=float, default=5e7, help="products of a layer (default: %(default)g)")
@@ -403,7 +418,10 @@ def sweep(bench: Bench, options: argparse.Namespace) -> int:
     # In a random order, so that a short run sees something of everything.
     generator = random.Random(options.seed)
     generator.shuffle(fixed)
-    walks = itertools.chain(fixed, random_walks(generator, int(options.most)))
+    most = int(options.most)
+    walks: Iterable[Walk] = itertools.chain(fixed, random_walks(generator, most))
+    if options.batch > 1:
+        walks = times(walks, options.batch, most)
     left = len(fixed)
     for index, (parameter, points) in enumerate(walks):
         for i, point in enumerate(points):

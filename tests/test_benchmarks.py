@@ -210,7 +210,8 @@ def test_sweep(tmp_path):
 SWEEP = """
 import argparse, sweep
 options = argparse.Namespace(
-    seconds=0.5, most=1e4, seed=0, dtype="float32", threads=1, precision=None, clock="wall",
+    seconds=0.5, most=1e4, seed=0, dtype="float32", layout="NHWC", batch=2, threads=1,
+    precision=None, clock="wall",
     peers=("fake",))
 bench = sweep.Bench(options)
 slow = sweep.Point(1, 1, 1, 1, 40, 3, 1, 1, 1)

@@ -311,3 +311,35 @@ def test_constant_border_has_the_fill_value():
         image, kernel, padding_mode="constant", fill_value=100, dtype=np.float32
     )
     np.testing.assert_array_equal(result, expected)
+
+
+def test_calls_are_told_apart():
+    # What is remembered of a call serves none that is wrong, or of other options.
+    image, kernel = np.arange(30.0).reshape(5, 6), np.arange(9.0).reshape(3, 3)
+    for _ in range(2):
+        flipped = fc.image.filter2d(image, kernel, flip=True)
+        np.testing.assert_array_equal(flipped, fc.image.filter2d(image, kernel[::-1, ::-1]))
+        with pytest.raises(TypeError, match="flip must be True or False"):
+            fc.image.filter2d(image, kernel, flip=1)
+        moved = fc.image.filter2d(image, kernel, anchor=(0, 0), padding_mode="wrap")
+        kept = fc.image.filter2d(image, kernel, padding_mode="wrap")
+        np.testing.assert_array_equal(moved, np.roll(kept, (-1, -1), (0, 1)))
+        with pytest.raises(TypeError, match="anchor"):
+            fc.image.filter2d(image, kernel, anchor=(1.0, 1.0))
+        assert fc.image.filter2d(image, kernel, dtype="f4").dtype == np.float32
+        assert fc.image.filter2d(image.astype("u1"), kernel).dtype == np.uint8
+        assert fc.image.filter2d(image.astype("u1"), kernel, dtype=np.int16).dtype == np.int16
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16])
+def test_rows_of_any_length_round_alike(isa, dtype):
+    info = np.iinfo(dtype)
+    for length in range(1, 70):
+        image = np.linspace(info.min, info.max, length).astype(dtype)[None]
+        for factor in (0.5, -1.5, 1e6, np.inf, np.nan):
+            with np.errstate(invalid="ignore"):
+                exact = image.astype(np.float64) * factor
+            expected = np.clip(np.rint(exact), info.min, info.max)
+            expected = np.where(np.isnan(exact), info.min, expected).astype(dtype)
+            result = fc.image.filter2d(image, [[factor]])
+            np.testing.assert_array_equal(result, expected)

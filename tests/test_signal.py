@@ -61,6 +61,44 @@ def test_equals_scipy(name, mode, shape1, shape2, dtype):
     np.testing.assert_array_equal(result, expected)
 
 
+@pytest.mark.parametrize("name", ["correlate", "convolve"])
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("shape1", "shape2"), SHAPES)
+@pytest.mark.parametrize(
+    "types", [("c8", "f4"), ("f4", "c8"), ("c8", "f8"), ("i2", "c8"), (">c16", "f4"), ("f8", ">c8")]
+)
+def test_real_by_complex_equals_scipy(name, mode, shape1, shape2, types):
+    # As it lies, and with complex numbers apart.
+    for step in (1, 2):
+        a, b = (
+            made((*s[:-1], s[-1] * step), t, i)[..., ::step]
+            for i, (s, t) in enumerate(zip((shape1, shape2), types, strict=True))
+        )
+        expected = judged(name, a, b, mode)
+        if expected is None:
+            continue
+        result = getattr(fc, name)(a, b, mode)
+        assert result.dtype == np.result_type(a, b)
+        np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize("name", ["correlate", "convolve"])
+def test_calls_are_told_apart(name):
+    # What is remembered of a call serves none that is wrong, or of other types.
+    a, b = np.arange(6.0), np.arange(3.0)
+    call = getattr(fc, name)
+    for _ in range(2):
+        assert call(a, b, "same").dtype == np.float64
+        assert call(a.astype("f4"), b.astype("f4"), "same").dtype == np.float32
+        assert call(b, a, "same").shape == (3,)
+        with pytest.raises(TypeError, match="in1 must be of a numeric type"):
+            call(a > 0, b, "same")
+        with pytest.raises(ValueError, match="mode must be"):
+            call(a, b, "all")
+        with pytest.raises(TypeError, match="mode must be a string"):
+            call(a, b, ["same"])
+
+
 def test_some_shapes_are_refused_by_both():
     assert judged("convolve", made((2, 9), int, 1), made((6, 3), int, 2), "valid") is None
 

@@ -51,6 +51,95 @@ def test_out_stored_in_every_way(dtype, memory, algorithm, layout):
     np.testing.assert_array_equal(out, expected)
 
 
+# Channels in and out of a group, groups, input, kernel: what Winograd, products of taps, of columns
+# and of channels, and pixel lanes take.
+LAYERS = (
+    (40, 37, 1, (20, 20), (3, 3)),
+    (33, 70, 1, (6, 6), (3, 3)),
+    (24, 50, 1, (9, 40), (1, 1)),
+    (9, 20, 2, (12, 30), (2, 5)),
+    (3, 3, 1, (20, 40), (7, 9)),
+    (1, 1, 20, (9, 11), (3, 3)),
+    (5, 40, 1, (4, 6, 7), (3, 1, 2)),
+    (20, 33, 1, (50,), (4,)),
+)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int32", "int8", "complex64"])
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("kind", ["exact", "normal"])
+def test_weights_in_every_order_of_axes(layer, dtype, kind):
+    # The same products in the same order: the same bits.
+    channels, filters, groups, size, kernel = layer
+    rng = np.random.default_rng(3)
+    x = values((1, channels * groups, *size), dtype, rng, kind)
+    w = values((filters * groups, channels, *kernel), dtype, rng, kind)
+    call = {1: fc.conv1d, 2: fc.conv2d, 3: fc.conv3d}[len(size)]
+    backwards = tuple(range(2, w.ndim))
+    expected = call(x, w, None, 1, 1, 1, groups)
+    flipped = call(x, np.flip(w, backwards).copy(), None, 1, 1, 1, groups)
+    orders = {
+        "in, out, kernel": np.swapaxes(np.swapaxes(w, 0, 1).copy(), 0, 1),
+        "kernel, in, out": w.T.copy().T,
+        "out, kernel, in": np.moveaxis(np.moveaxis(w, 1, -1).copy(), -1, 1),
+        "backwards": np.flip(np.flip(w, backwards).copy(), backwards),
+        "last axis backwards": w[..., ::-1].copy()[..., ::-1],
+        "channels backwards": w[::-1, ::-1].copy()[::-1, ::-1],
+    }
+    for name, view in orders.items():
+        np.testing.assert_array_equal(call(x, view, None, 1, 1, 1, groups), expected, name)
+        y = call(x, view, None, 1, 1, 1, groups, flip=True)
+        np.testing.assert_array_equal(y, flipped, name)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int32", "int8", "uint16"])
+@pytest.mark.parametrize("mode", ["zeros", "reflect", "wrap"])
+@pytest.mark.parametrize("kernel", [(3, 3), (5, 5), (1, 4)])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("size", [(9, 7), (20, 45), (40, 33)])
+def test_planes_stored_in_every_way(dtype, mode, kernel, stride, size):
+    rng = np.random.default_rng(5)
+    x = values((2, 5, *size), dtype, rng, "exact")
+    w = values((5, 1, *kernel), dtype, rng, "exact")
+    options = {"stride": stride, "padding": 2, "groups": 5, "padding_mode": mode}
+    expected = conv(x, w, **options)
+    spread = np.zeros((2, 5, size[0] * 2, size[1] * 3), x.dtype)
+    spread[:, :, ::2, ::3] = x
+    views = {
+        "transposed": np.swapaxes(np.swapaxes(x, 2, 3).copy(), 2, 3),
+        "backwards": x[:, :, ::-1, ::-1].copy()[:, :, ::-1, ::-1],
+        "transposed, backwards": np.swapaxes(np.swapaxes(x, 2, 3)[:, :, ::-1].copy(), 2, 3)[
+            ..., ::-1
+        ],
+        "every second and third": spread[:, :, ::2, ::3],
+        "every second": np.repeat(x, 2, 3)[..., ::2],
+        "channels last": np.moveaxis(np.moveaxis(x, 1, -1).copy(), -1, 1),
+    }
+    for name, view in views.items():
+        np.testing.assert_array_equal(fc.conv2d(view, w, **options), expected, name)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "int64"])
+@pytest.mark.parametrize("channels", [16, 20, 70])
+@pytest.mark.parametrize("size", [(600,), (9, 40), (7, 5, 6)])
+@pytest.mark.parametrize("mode", ["zeros", "reflect"])
+def test_channels_first_whose_memory_has_them_last(dtype, channels, size, mode):
+    rng = np.random.default_rng(7)
+    x = values((2, channels, *size), dtype, rng, "exact")
+    w = values((channels, 1, *(3,) * len(size)), dtype, rng, "exact")
+    bias = values((channels,), dtype, rng, "exact")
+    options = {"padding": 1, "groups": channels, "padding_mode": mode}
+    call = {1: fc.conv1d, 2: fc.conv2d, 3: fc.conv3d}[len(size)]
+    view = np.moveaxis(np.moveaxis(x, 1, -1).copy(), -1, 1)
+    for stride in (1, 2):
+        expected = conv(x, w, bias, stride=stride, **options)
+        np.testing.assert_array_equal(call(view, w, bias, stride, **options), expected)
+        out = np.full((*expected.shape[:-1], expected.shape[-1] + 3), 77, x.dtype)
+        call(view, w, bias, stride, out=out[..., :-3], **options)
+        np.testing.assert_array_equal(out[..., :-3], expected)
+        assert np.all(out[..., -3:] == 77)
+
+
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 def test_out_writes_nothing_between_its_elements(layout):
     x, w, b, expected = arrays()

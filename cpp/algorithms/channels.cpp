@@ -15,6 +15,15 @@ constexpr std::int64_t kMostVecs = 4;
 constexpr std::int64_t kMostChain = 256;             // terms of one
 constexpr std::int64_t kMostTerms = 4096;            // whose weights L2 holds
 constexpr std::int64_t kMostTableColumns = 1 << 16;  // of the table
+constexpr std::int64_t kMostRowBytes = 128 << 10;    // of sums that are turned
+
+// Sums of one output row, where they may have to be turned: in pictures with channels first whose
+// memory has them last. 0 where not even a vector of channels fits.
+std::int64_t row_bytes(const Problem& problem, std::int64_t lanes, std::int64_t element) {
+  const std::int64_t bytes = round_to_line(problem.axis[2].out * lanes * element);
+  if (problem.channels_last || bytes > kMostRowBytes) return 0;
+  return std::min(kMostVecs * bytes, kMostRowBytes);
+}
 
 template <class T>
 class ChannelRun {
@@ -32,12 +41,15 @@ class ChannelRun {
         scratch_(scratch),
         scratch_each_(scratch_each),
         leaves_out_(channels_leave_out_border(problem)),
+        turns_(!channels_lie_side_by_side(problem, problem.y_type, operands.y)),
         layout_(problem, kMostVecs * kernels_.lanes, sizeof(T)),
         interrupt_(interrupt),
         w_(problem, operands) {}
 
   void task(std::int64_t index, int worker) noexcept {
-    const ChannelPad<T> pad(layout_, scratch_ + worker * scratch_each_);
+    char* const at = scratch_ + worker * scratch_each_;
+    const ChannelPad<T> pad(layout_, at);
+    T* const sums = reinterpret_cast<T*>(at + layout_.end);
     const Tensor& x = operands_.x;
     const Tensor& y = operands_.y;
     list_columns(problem_, x.axis[2] / kElement, pad.column);
@@ -58,7 +70,10 @@ class ChannelRun {
       while (args.vecs * lanes > problem_.groups) args.vecs /= 2;
       // Weights of many terms stay near.
       if (problem_.terms() > kMostChain) args.vecs = 1;
+      while (turns_ && args.vecs > 1 && args.vecs * lanes * width_.out * kElement > kMostRowBytes)
+        args.vecs /= 2;
       const std::int64_t width = args.vecs * lanes;
+      if (turns_) args.out_pixel = width;
       const std::int64_t first = std::min(c, problem_.groups - width);
       kernels_.pack({w_.row(first), w_.pitch, width, problem_.terms(), pad.weights, width});
       const bool leaves_out = leaves_out_ && are_finite(pad.weights, problem_.terms() * width);
@@ -70,9 +85,13 @@ class ChannelRun {
         if (interrupt_.stop_requested()) return;
         const std::int64_t d = r / height_.out, h = r % height_.out;
         list_rows(problem_, x.axis[0] / kElement, x.axis[1] / kElement, d, h, pad.row);
-        args.out =
-            reinterpret_cast<T*>(y.data + image * y.batch + d * y.axis[0] + h * y.axis[1]) + first;
+        T* const out = reinterpret_cast<T*>(y.data + image * y.batch + d * y.axis[0] +
+                                            h * y.axis[1] + first * y.channel);
+        args.out = turns_ ? sums : out;
         filter_channels(problem_, kernels_, pad, args, leaves_out);
+        if (turns_)
+          kernels_.store({sums, width, 1, width_.out, width, out, y.axis[2] / kElement,
+                          y.channel / kElement, nullptr, Activation::none});
         interrupt_.work_done(worker, width_.out * width * problem_.terms());
       }
       c = first + width;
@@ -92,6 +111,7 @@ class ChannelRun {
   char* const scratch_;
   const std::int64_t scratch_each_;
   const bool leaves_out_;
+  const bool turns_;
   const ChannelScratch layout_;
   Interrupt& interrupt_;
   const WeightRows<T> w_;
@@ -154,12 +174,23 @@ bool channels_lie_side_by_side(const Problem& problem, DType type, const Tensor&
          tensor.axis[2] % element == 0;
 }
 
+bool takes_channels(const Problem& problem, const Tensor& y, std::int64_t lanes) {
+  const std::int64_t element = size_of(problem.compute);
+  return channels_lie_side_by_side(problem, problem.y_type, y) ||
+         (row_bytes(problem, lanes, element) > 0 && y.part == 0 &&
+          same_storage(problem.y_type, problem.compute) && y.axis[2] == element &&
+          y.channel % element == 0 && y.axis[0] % element == 0 && y.axis[1] % element == 0);
+}
+
+bool filters_channels(const Problem& problem, const Tensor& x) {
+  return problem.in_channels == 1 && problem.out_channels == 1 &&
+         suits_channel_lanes(problem, kMostTableColumns) &&
+         channels_lie_side_by_side(problem, problem.x_type, x);
+}
+
 ChannelTiling channel_tiling(const Problem& problem, const Tensor& x, const Machine& machine) {
   ChannelTiling tiling;
-  if (problem.in_channels != 1 || problem.out_channels != 1 || problem.groups < machine.lanes ||
-      !suits_channel_lanes(problem, kMostTableColumns) ||
-      !channels_lie_side_by_side(problem, problem.x_type, x))
-    return tiling;
+  if (problem.groups < machine.lanes || !filters_channels(problem, x)) return tiling;
   const std::int64_t all_rows = problem.axis[0].out * problem.axis[1].out;
   const std::int64_t row_macs = problem.axis[2].out * problem.groups * problem.terms();
   // Enough for every thread, but not so few rows that weights are packed too often.
@@ -176,7 +207,8 @@ ChannelTiling channel_tiling(const Problem& problem, const Tensor& x, const Mach
 }
 
 std::int64_t channel_scratch_bytes(const Problem& problem, const Machine& machine) {
-  return ChannelScratch(problem, kMostVecs * machine.lanes, machine.element).end;
+  return ChannelScratch(problem, kMostVecs * machine.lanes, machine.element).end +
+         row_bytes(problem, machine.lanes, machine.element);
 }
 
 ChannelScratch::ChannelScratch(const Problem& problem, std::int64_t width, std::int64_t element,

@@ -2,7 +2,8 @@
 //
 //   for each task (some rows of one image)                                         in parallel
 //     for each block of channels: its weights into kernel order
-//       for each output row: filter
+//       for each output row: filter, and turn the sums where planes of output lie one after the
+//       other
 //
 // A task has all channels, since the last block overlaps the one before it.
 #pragma once
@@ -22,7 +23,9 @@ namespace fastconv {
 // columns listed, however x and y lie.
 bool suits_channel_lanes(const Problem& problem, std::int64_t most_columns);
 
-// tasks == 0: x does not lie so.
+// Whether they filter the layer where x lies, if it has channels for a vector.
+bool filters_channels(const Problem& problem, const Tensor& x);
+// tasks == 0: x does not lie so, or has fewer.
 ChannelTiling channel_tiling(const Problem& problem, const Tensor& x, const Machine& machine);
 std::int64_t channel_scratch_bytes(const Problem& problem, const Machine& machine);
 
@@ -51,8 +54,9 @@ struct ChannelPad {
         order(reinterpret_cast<std::int32_t*>(scratch + layout.order)) {}
 };
 
-// Whether the output, which is known last, lies so as well.
 bool channels_lie_side_by_side(const Problem& problem, DType type, const Tensor& tensor);
+// Whether the output, which is known last, lies so as well, or rows of sums can be turned.
+bool takes_channels(const Problem& problem, const Tensor& y, std::int64_t lanes);
 
 // Padded columns that kernels look up, and one more for those with a stride.
 std::int64_t padded_columns(const Axis& width);

@@ -417,9 +417,32 @@ class ColumnExecution final : public Execution {
  private:
   PanelShape rows() const { return {problem_.out_channels, 1, 1}; }
 
+  // Output channels that lie side by side, as in weights of (height, width, in, out), are read so,
+  // some at a time, and turned.
+  template <class T>
+  void turn_channels(const Weights& w, void* to, int workers) const {
+    constexpr std::int64_t kMost = 64;
+    const PanelShape shape = {problem_.out_channels, kMost, 1};
+    const std::int64_t terms = problem_.terms();
+    parallel_for(problem_.groups * shape.panels(), workers, [&](std::int64_t index, int) noexcept {
+      const std::int64_t group = index / shape.panels(), panel = index % shape.panels();
+      const std::int64_t channels = shape.channels(panel);
+      T* const rows = static_cast<T*>(to) + (group * problem_.out_channels + panel * kMost) * terms;
+      T block[kMost * kMost];
+      for (std::int64_t first = 0; first < terms; first += kMost) {
+        const std::int64_t count = std::min(kMost, terms - first);
+        pack_panel<T>(kernels_, problem_, w, shape, group, panel, first, count, block);
+        kernels_.set<T>().store({block, channels, 1, count, channels, rows + first, 1, terms,
+                                 nullptr, Activation::none});
+      }
+    });
+  }
+
   template <class T>
   void pack_as(const Weights& w, void* to, int workers) const {
     const std::int64_t channels = problem_.out_channels, terms = problem_.terms();
+    if (!is_dense(problem_, w) && w.out == element_ && same_storage(w.type, problem_.compute))
+      return turn_channels<T>(w, to, workers);
     parallel_for(problem_.groups * channels, workers, [&](std::int64_t index, int) noexcept {
       T* const row = static_cast<T*>(to) + index * terms;
       if (is_dense(problem_, w)) {

@@ -70,10 +70,15 @@ double cost(const Problem& problem, const Machine& machine) {
          cost_of_dealing(problem, machine);
 }
 
-// Several planes, of which each is staged for itself, are better read otherwise where their columns
-// lie apart.
+// Several planes, of which each is staged for itself, are better read otherwise where each element
+// has a cache line of its own; but for rows that can be turned, and channels side by side that
+// fill a vector.
 bool suits(const Problem& problem, const Tensor& x) {
-  return slices_of(problem) == 1 || x.axis[2] == size_of(problem.x_type);
+  constexpr std::int64_t kLine = 64, kMostLanes = 16;
+  if (slices_of(problem) == 1 || (-kLine < x.axis[2] && x.axis[2] < kLine)) return true;
+  if (x.axis[1] == size_of(problem.x_type) && same_storage(problem.x_type, problem.compute))
+    return true;
+  return problem.groups >= kMostLanes && filters_channels(problem, x);
 }
 
 Tiling tile(const Problem& problem, const Tensor& x, const Machine& machine) {
@@ -144,6 +149,7 @@ class PlaneRun {
     char* const at = scratch_ + worker * scratch_each_;
     t.fill = reinterpret_cast<T*>(at + layout_.fill);
     t.stage = reinterpret_cast<T*>(at + layout_.stage);
+    t.dense = reinterpret_cast<T*>(at + layout_.dense);
     t.output = reinterpret_cast<T*>(at + layout_.output);
     t.sums[0] = reinterpret_cast<T*>(at + layout_.sums[0]);
     t.sums[1] = reinterpret_cast<T*>(at + layout_.sums[1]);
@@ -391,7 +397,7 @@ void run_as(const Problem& problem, const Tiling& tiling, const KernelTable& ker
             const Operands& operands, char* scratch, int workers, Interrupt& interrupt) {
   const std::int64_t scratch_each = scratch_bytes(tiling, sizeof(T));
   if (tiling.plane.channels.tasks > 0 &&
-      channels_lie_side_by_side(problem, problem.y_type, operands.y))
+      takes_channels(problem, operands.y, kernels.set<T>().lanes))
     return run_channels<T>(problem, tiling.plane.channels, kernels, operands, scratch, scratch_each,
                            workers, interrupt);
   if (tiling.plane.turned.tasks > 0 && takes_turned(problem, operands.y))

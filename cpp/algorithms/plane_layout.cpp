@@ -12,7 +12,9 @@ namespace {
 constexpr std::int64_t kTile = 4;               // output rows that share their loads
 constexpr std::int64_t kBands = 3;              // tiles of one kernel call, where rows are short
 constexpr std::int64_t kStageBytes = 16 << 10;  // half of L1
-constexpr std::int64_t kMinColumns = 512;       // of a block
+constexpr std::int64_t kDenseBytes = 8 << 10;   // of rows that are read before they are staged
+constexpr std::int64_t kMostDenseBytes = 64 << 10;
+constexpr std::int64_t kMinColumns = 512;  // of a block
 constexpr std::int64_t kMostColumns = 8192;
 constexpr std::int64_t kMostRows = 128;  // of a band in place, whose ends are staged
 constexpr std::int64_t kTaskMacs = 128 << 10;
@@ -28,7 +30,8 @@ class Builder {
         slices_(slices_of(problem)),
         ring_(problem.axis[0]),
         staged_slices_(problem.in_channels * ring_.places),
-        plain_(has_plain_rows(problem, x)) {}
+        plain_(has_plain_rows(problem, x)),
+        transposed_(!plain_ && x.axis[1] == machine.element) {}
 
   PlaneTiling build() {
     // Output columns [left_, right_) see no border.
@@ -158,6 +161,16 @@ class Builder {
     for (std::int64_t p = 0; p < positions; ++p)
       if (p < span.to || p >= span.to + span.columns)
         span.border.push_back({offset(p), source_index(problem_.border, width_, start + p)});
+    if (!plain_) {
+      // Transposed ones are turned by squares of as many rows, of which each reads whole lines.
+      constexpr std::int64_t kSquare = 16;
+      const std::int64_t row_bytes = machine_.element * std::max<std::int64_t>(span.columns, 1);
+      std::int64_t rows = kDenseBytes / row_bytes;
+      if (transposed_ && kSquare * row_bytes <= kMostDenseBytes) rows = std::max(rows, kSquare);
+      if (rows > kSquare) rows = rows / kSquare * kSquare;
+      tiling_.dense_elements = std::max(
+          tiling_.dense_elements, std::clamp<std::int64_t>(rows, 1, tiling_.slots) * span.columns);
+    }
     span.rows_at = stage_elements_;
     span.slice_pitch = tiling_.slots * span.pitch;
     stage_elements_ += staged_slices_ * span.slice_pitch;
@@ -186,6 +199,7 @@ class Builder {
   const SliceRing ring_;
   const std::int64_t staged_slices_;
   const bool plain_;
+  const bool transposed_;
   std::int64_t left_ = 0, right_ = 0;
   std::int64_t columns_ = 0;
   std::int64_t stage_elements_ = 0;
@@ -225,7 +239,8 @@ PlaneScratch::PlaneScratch(const Problem& problem, const PlaneTiling& tiling,
   const std::int64_t sum_bytes = slices_of_run(problem) < slices ? strip : 0;
   fill = 0;
   stage = fill + round_to_line(tiling.fill_elements * element);
-  output = stage + round_to_line((tiling.stage_elements + 64) * element);
+  dense = stage + round_to_line((tiling.stage_elements + 64) * element);
+  output = dense + round_to_line(tiling.dense_elements * element);
   sums[0] = output + strip;
   sums[1] = sums[0] + sum_bytes;
   table = sums[1] + sum_bytes;

@@ -88,6 +88,7 @@ struct PlaneTiling {
   std::int64_t slots = 0;           // input rows of a band, in each slice
   std::int64_t fill_elements = 0;   // a row of the fill value
   std::int64_t stage_elements = 0;  // all staged spans of one block
+  std::int64_t dense_elements = 0;  // rows that are made dense before they are staged
   std::int64_t strip = 1;           // rows of one kernel call where they wait in scratch
   std::int64_t output_pitch = 0;    // of these rows
 };
@@ -134,10 +135,10 @@ bool has_plain_rows(const Problem& problem, const Tensor& x);
 
 PlaneTiling make_plane_tiling(const Problem& problem, const Tensor& x, const Machine& machine);
 
-// Scratch of one worker: fill row | staged spans | output rows | two buffers of sums | tables of
-// rows | source rows | what is staged.
+// Scratch of one worker: fill row | staged spans | dense rows | output rows | two buffers of sums |
+// tables of rows | source rows | what is staged.
 struct PlaneScratch {
-  std::int64_t fill, stage, output, sums[2], table, source, held, total;
+  std::int64_t fill, stage, dense, output, sums[2], table, source, held, total;
 
   PlaneScratch(const Problem& problem, const PlaneTiling& tiling, std::int64_t element);
 };

@@ -28,6 +28,7 @@ struct PlaneTask {
   std::int64_t inside, inside_rows;
   T* fill;
   T* stage;
+  T* dense;  // rows that are read from another type, or from elements apart
   T* output;
   T* sums[2];
   const T** table;           // [span][slice][slot]
@@ -156,7 +157,7 @@ class PlaneRows {
       first = std::max(first, t.inside);
       end = std::min(end, t.inside + t.inside_rows);
       if (first < end)
-        stage_rows(span, plane, t.source[first], end - first, rows + first * span.pitch);
+        stage_rows(t, span, plane, t.source[first], end - first, rows + first * span.pitch);
     };
     const std::int64_t s = height_.stride, seen = (height_.kernel - 1) * height_.dilation + 1;
     if (seen >= s) {
@@ -165,22 +166,22 @@ class PlaneRows {
       const std::int64_t first = round_up(t.inside, s);
       const std::int64_t left = t.inside + t.inside_rows - first;
       if (left > 0)
-        stage_rows(span, plane, t.source[first], divide_up(left, s), rows + first * span.pitch, s);
+        stage_rows(t, span, plane, t.source[first], divide_up(left, s), rows + first * span.pitch,
+                   s);
     } else {
       for (std::int64_t i = 0; i < t.slots; i += s) stage_inside(i, i + seen);
     }
     if (problem_.border == Border::constant) return;
     for (std::int64_t i = 0; i < t.slots; ++i) {
       if (i == t.inside) i += t.inside_rows;
-      if (i < t.slots) stage_rows(span, plane, t.source[i], 1, rows + i * span.pitch);
+      if (i < t.slots) stage_rows(t, span, plane, t.source[i], 1, rows + i * span.pitch);
     }
   }
 
   // Rows first, first + step, ... of the input.
-  void stage_rows(const PlaneSpan& span, const char* plane, std::int64_t first, std::int64_t count,
-                  T* to, std::int64_t step = 1) const {
+  void stage_rows(const PlaneTask<T>& t, const PlaneSpan& span, const char* plane,
+                  std::int64_t first, std::int64_t count, T* to, std::int64_t step = 1) const {
     const std::int64_t s = problem_.axis[2].stride;
-    const auto offset = [&](std::int64_t p) { return p % s * span.phase_pitch + p / s; };
     const char* from = plane + first * x_.axis[1];
     const std::int64_t from_pitch = step * x_.axis[1], to_pitch = step * span.pitch;
     if (plain_input_ && s > 2 && std::has_single_bit(span.phases)) {
@@ -189,12 +190,14 @@ class PlaneRows {
       kernels_.plane_stage({reinterpret_cast<const T*>(from + span.source * x_.axis[2]),
                             from_pitch / std::int64_t{sizeof(T)}, count, span.columns, s, span.to,
                             span.phase_pitch, span.phases, fill_, to, to_pitch});
-    } else {
-      for (std::int64_t r = 0; r < count; ++r) {
-        for (std::int64_t c = 0; c < std::min(s, span.columns); ++c)
-          read_row<T>(table_, problem_.x_type,
-                      from + r * from_pitch + (span.source + c) * x_.axis[2], s * x_.axis[2],
-                      to + r * to_pitch + offset(span.to + c), 1, divide_up(span.columns - c, s));
+    } else if (span.columns > 0) {
+      const std::int64_t most = tiling_.dense_elements / span.columns;
+      for (std::int64_t r = 0; r < count; r += most) {
+        const std::int64_t rows = std::min(most, count - r);
+        read_rows<T>(table_, problem_.x_type, from + r * from_pitch + span.source * x_.axis[2],
+                     from_pitch, rows, x_.axis[2], t.dense, span.columns);
+        kernels_.plane_stage({t.dense, span.columns, rows, span.columns, s, span.to,
+                              span.phase_pitch, span.phases, fill_, to + r * to_pitch, to_pitch});
       }
     }
     if (problem_.border == Border::constant || span.border.empty()) return;

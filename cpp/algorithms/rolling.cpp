@@ -163,11 +163,14 @@ class RollRun {
   const T* input(const Task& t, const char* slice) const {
     if (plain_input_) return reinterpret_cast<const T*>(slice);
     const Tensor& x = operands_.x;
-    for (std::int64_t i = 0; i < slots(problem_, t.rows) - 1; ++i) {
+    const std::int64_t count = slots(problem_, t.rows) - 1;
+    for (std::int64_t i = 0, end; i < count; i = end) {
+      end = i + 1;
       const std::int64_t source = source_row(t, i);
-      if (source >= 0)
-        read_row<T>(table_, problem_.x_type, slice + source * x.axis[1], x.axis[2],
-                    t.input + i * width_.in, 1, width_.in);
+      if (source < 0) continue;
+      while (end < count && source_row(t, end) == source + end - i) ++end;
+      read_rows<T>(table_, problem_.x_type, slice + source * x.axis[1], x.axis[1], end - i,
+                   x.axis[2], t.input + i * width_.in, width_.in);
     }
     return t.input;
   }

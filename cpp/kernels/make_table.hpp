@@ -4,6 +4,7 @@
 
 #include "kernels/channel_lanes.hpp"
 #include "kernels/column_product.hpp"
+#include "kernels/narrow_rows.hpp"
 #include "kernels/outer_product.hpp"
 #include "kernels/pixel_lanes.hpp"
 #include "kernels/plane.hpp"
@@ -93,6 +94,7 @@ constexpr KernelSet<typename V::value_type> make_set() {
   set.pack = &pack_rows<V>;
   set.spread = &spread_rows<V, kOuterPixels>;
   set.every_second = &every_second<V>;
+  set_narrow_rows(set);
   if constexpr (kIsFloat<V>) {
     set_winograd<V, WinogradTile::f23_f23, F23, F23>(set);
     set_winograd<V, WinogradTile::f43_f43, F43, F43>(set);

@@ -48,6 +48,7 @@ struct KernelSet {
   static constexpr int kPlaneKernels = 5;
   static constexpr int kRollSizes = 3;
   static constexpr int kMaxPhases = 4;
+  static constexpr int kNarrowTypes = 4;
 
   int lanes;     // of one vector
   int pixels;    // rows of the outer-product tile
@@ -82,6 +83,10 @@ struct KernelSet {
   void (*pack)(const PackArgs<T>&);
   void (*spread)(const SpreadArgs<T>&);                            // into groups of `pixels`
   void (*every_second)(const T* from, T* to, std::int64_t count);  // to[i] = from[2 * i]
+  // Dense rows of int8, uint8, int16 and uint16 (kernels/narrow_rows.hpp); null where a plain loop
+  // does as well.
+  void (*widen[kNarrowTypes])(const void* from, T* to, std::int64_t n);
+  void (*narrow[kNarrowTypes])(const T* from, void* to, std::int64_t n);
 
   WinogradKernels<T> winograd[kWinogradTiles];  // [WinogradTile]
   void (*magnitudes)(const MagnitudesArgs<T>&);

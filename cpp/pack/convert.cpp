@@ -10,8 +10,14 @@
 namespace fastconv {
 namespace {
 
-// Halves go through a small buffer, because their conversion works on dense rows.
+// Halves that lie apart go through a small buffer, because their conversion works on dense rows.
 constexpr std::int64_t kHalfBlock = 128;
+
+// With a constant step the compiler shuffles whole vectors.
+template <int Step, class T>
+void read_every(const T* __restrict from, T* __restrict to, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; ++i) to[i] = from[i * Step];
+}
 
 template <class From, class T>
 void read_as(const char* from, std::int64_t stride, T* to, std::int64_t to_stride, std::int64_t n) {
@@ -34,14 +40,32 @@ void read_as(const char* from, std::int64_t stride, T* to, std::int64_t to_strid
       for (std::int64_t i = 0; i < n; ++i) to[i] = convert(dense[i]);
     }
   } else {
+    if constexpr (std::is_same_v<From, T>) {
+      const T* const element = reinterpret_cast<const T*>(from);
+      if (to_stride == 1 && stride == 2 * std::int64_t{sizeof(T)})
+        return read_every<2>(element, to, n);
+      if (to_stride == 1 && stride == -std::int64_t{sizeof(T)})
+        return read_every<-1>(element, to, n);
+    }
     for (std::int64_t i = 0; i < n; ++i)
       to[i * to_stride] = convert(*reinterpret_cast<const From*>(from + i * stride));
   }
 }
 
+// `widen` for dense rows, or null.
+template <class From, class T>
+void read_narrow(void (*widen)(const void*, T*, std::int64_t), const char* from,
+                 std::int64_t stride, T* to, std::int64_t to_stride, std::int64_t n) {
+  if (widen != nullptr && stride == sizeof(From) && to_stride == 1) return widen(from, to, n);
+  read_as<From>(from, stride, to, to_stride, n);
+}
+
 template <class T, class Widen>
 void read_half(Widen widen, const char* from, std::int64_t stride, T* to, std::int64_t to_stride,
                std::int64_t n) {
+  if constexpr (std::is_same_v<T, float>)
+    if (stride == sizeof(std::uint16_t) && to_stride == 1)
+      return widen(reinterpret_cast<const std::uint16_t*>(from), to, n);
   std::uint16_t half[kHalfBlock];
   float single[kHalfBlock];
   for (std::int64_t first = 0; first < n; first += kHalfBlock) {
@@ -132,8 +156,20 @@ void write_as(const T* from, char* to, std::int64_t stride, std::int64_t n, Acti
   }
 }
 
+// `narrow` for dense rows, or null.
+template <class To, class T>
+void write_narrow(void (*narrow)(const T*, void*, std::int64_t), const T* from, char* to,
+                  std::int64_t stride, std::int64_t n, Activation activation) {
+  if (narrow != nullptr && stride == sizeof(To) && activation == Activation::none)
+    return narrow(from, to, n);
+  write_as<To>(from, to, stride, n, activation);
+}
+
 template <class T, class Narrow>
 void write_half(Narrow narrow, const T* from, char* to, std::int64_t stride, std::int64_t n) {
+  if constexpr (std::is_same_v<T, float>)
+    if (stride == sizeof(std::uint16_t))
+      return narrow(from, reinterpret_cast<std::uint16_t*>(to), n);
   std::uint16_t half[kHalfBlock];
   float single[kHalfBlock];
   for (std::int64_t first = 0; first < n; first += kHalfBlock) {
@@ -150,15 +186,16 @@ void write_half(Narrow narrow, const T* from, char* to, std::int64_t stride, std
 template <class T>
 void read_row(const KernelTable& kernels, DType type, const char* from, std::int64_t stride, T* to,
               std::int64_t to_stride, std::int64_t n) {
+  const KernelSet<T>& set = kernels.set<T>();
   switch (type) {
     case DType::i8:
-      return read_as<std::int8_t>(from, stride, to, to_stride, n);
+      return read_narrow<std::int8_t>(set.widen[0], from, stride, to, to_stride, n);
     case DType::u8:
-      return read_as<std::uint8_t>(from, stride, to, to_stride, n);
+      return read_narrow<std::uint8_t>(set.widen[1], from, stride, to, to_stride, n);
     case DType::i16:
-      return read_as<std::int16_t>(from, stride, to, to_stride, n);
+      return read_narrow<std::int16_t>(set.widen[2], from, stride, to, to_stride, n);
     case DType::u16:
-      return read_as<std::uint16_t>(from, stride, to, to_stride, n);
+      return read_narrow<std::uint16_t>(set.widen[3], from, stride, to, to_stride, n);
     case DType::i32:
       return read_as<std::int32_t>(from, stride, to, to_stride, n);
     case DType::u32:
@@ -179,17 +216,35 @@ void read_row(const KernelTable& kernels, DType type, const char* from, std::int
 }
 
 template <class T>
+void read_rows(const KernelTable& kernels, DType type, const char* from, std::int64_t row_step,
+               std::int64_t rows, std::int64_t stride, T* to, std::int64_t n) {
+  constexpr std::int64_t kElement = sizeof(T);
+  constexpr Compute kCompute = std::is_same_v<T, float>          ? Compute::f32
+                               : std::is_same_v<T, double>       ? Compute::f64
+                               : std::is_same_v<T, std::int32_t> ? Compute::i32
+                                                                 : Compute::i64;
+  if (rows > 1 && row_step == kElement && stride != kElement && stride % kElement == 0 &&
+      same_storage(type, kCompute)) {
+    kernels.set<T>().pack({reinterpret_cast<const T*>(from), stride / kElement, n, rows, to, n});
+    return;
+  }
+  for (std::int64_t r = 0; r < rows; ++r)
+    read_row<T>(kernels, type, from + r * row_step, stride, to + r * n, 1, n);
+}
+
+template <class T>
 void write_row(const KernelTable& kernels, DType type, const T* from, char* to, std::int64_t stride,
                std::int64_t n, Activation activation) {
+  const KernelSet<T>& set = kernels.set<T>();
   switch (type) {
     case DType::i8:
-      return write_as<std::int8_t>(from, to, stride, n, activation);
+      return write_narrow<std::int8_t>(set.narrow[0], from, to, stride, n, activation);
     case DType::u8:
-      return write_as<std::uint8_t>(from, to, stride, n, activation);
+      return write_narrow<std::uint8_t>(set.narrow[1], from, to, stride, n, activation);
     case DType::i16:
-      return write_as<std::int16_t>(from, to, stride, n, activation);
+      return write_narrow<std::int16_t>(set.narrow[2], from, to, stride, n, activation);
     case DType::u16:
-      return write_as<std::uint16_t>(from, to, stride, n, activation);
+      return write_narrow<std::uint16_t>(set.narrow[3], from, to, stride, n, activation);
     case DType::i32:
       return write_as<std::int32_t>(from, to, stride, n, activation);
     case DType::u32:
@@ -209,10 +264,12 @@ void write_row(const KernelTable& kernels, DType type, const T* from, char* to, 
   }
 }
 
-#define FASTCONV_INSTANTIATE(T)                                                        \
-  template void read_row<T>(const KernelTable&, DType, const char*, std::int64_t, T*,  \
-                            std::int64_t, std::int64_t);                               \
-  template void write_row<T>(const KernelTable&, DType, const T*, char*, std::int64_t, \
+#define FASTCONV_INSTANTIATE(T)                                                                  \
+  template void read_row<T>(const KernelTable&, DType, const char*, std::int64_t, T*,            \
+                            std::int64_t, std::int64_t);                                         \
+  template void read_rows<T>(const KernelTable&, DType, const char*, std::int64_t, std::int64_t, \
+                             std::int64_t, T*, std::int64_t);                                    \
+  template void write_row<T>(const KernelTable&, DType, const T*, char*, std::int64_t,           \
                              std::int64_t, Activation);
 FASTCONV_INSTANTIATE(float)
 FASTCONV_INSTANTIATE(double)

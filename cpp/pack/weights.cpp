@@ -1,6 +1,7 @@
 #include "pack/weights.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 #include "pack/convert.hpp"
 
@@ -30,6 +31,35 @@ bool is_dense(const Problem& problem, const Weights& w) {
 
 namespace {
 
+// Where terms lie, flips resolved: a flipped kernel is one whose axes run backwards.
+struct TermStrides {
+  const char* data;
+  std::int64_t in;
+  std::int64_t axis[3];
+  // Terms are runs of so many, `step` bytes from one to the next.
+  std::int64_t run = 1;
+  std::int64_t step = 0;
+
+  TermStrides(const Problem& problem, const Weights& w) : data(w.data), in(w.in) {
+    const auto extend = [&](std::int64_t size, std::int64_t stride) {
+      if (size == 1) return true;
+      if (run > 1 && stride != run * step) return false;
+      if (run == 1) step = stride;
+      run *= size;
+      return true;
+    };
+    bool goes_on = true;
+    for (int a = 2; a >= 0; --a) {
+      const std::int64_t last = problem.axis[a].kernel - 1;
+      axis[a] = problem.flip ? -w.axis[a] : w.axis[a];
+      if (problem.flip) data += last * w.axis[a];
+      goes_on = goes_on && extend(last + 1, axis[a]);
+    }
+    // A complex weight is four real ones.
+    if (goes_on && !problem.complex) extend(problem.in_channels, in);
+  }
+};
+
 // Terms [first, first + count) of one real output channel, in the order of the reduction. With
 // complex weights a product is
 //   [ re y ]   [ re w  -im w ] [ re x ]
@@ -38,50 +68,37 @@ template <class T>
 class RowGatherer {
  public:
   RowGatherer(const KernelTable& kernels, const Problem& problem, const Weights& w)
-      : kernels_(kernels), problem_(problem), w_(w), are_runs_(terms_are_runs(problem, w)) {}
+      : kernels_(kernels), problem_(problem), w_(w), strides_(problem, w) {}
 
   void gather(std::int64_t k, std::int64_t first, std::int64_t count, T* to) const {
-    if (are_runs_) {
-      const std::int64_t element = size_of(w_.type);
-      return read_row<T>(kernels_, w_.type, w_.data + k * w_.out + first * element, element, to, 1,
-                         count);
-    }
-    const std::int64_t kw = problem_.axis[2].kernel;
     for (std::int64_t t = first; t < first + count;) {
-      const std::int64_t column = t % kw;
-      const std::int64_t n = std::min(kw - column, first + count - t);
-      read(k, t / kw, column, n, to);
+      const std::int64_t n = std::min(strides_.run - t % strides_.run, first + count - t);
+      read(k, t, n, to);
       to += n;
       t += n;
     }
   }
 
  private:
-  // n weights of one kernel row; `row` counts the rows of all channels.
-  void read(std::int64_t k, std::int64_t row, std::int64_t column, std::int64_t n, T* to) const {
+  // n weights of one run.
+  void read(std::int64_t k, std::int64_t term, std::int64_t n, T* to) const {
     const auto& axis = problem_.axis;
-    const std::int64_t rows = axis[0].kernel * axis[1].kernel;
-    const std::int64_t c = row / rows;
-    std::int64_t d = row % rows / axis[1].kernel, h = row % axis[1].kernel;
-    std::int64_t step = w_.axis[2];
-    if (problem_.flip) {
-      d = axis[0].kernel - 1 - d;
-      h = axis[1].kernel - 1 - h;
-      column = axis[2].kernel - 1 - column;
-      step = -step;
-    }
-    const char* from = w_.data + d * w_.axis[0] + h * w_.axis[1] + column * w_.axis[2];
+    const std::int64_t row = term / axis[2].kernel, plane = row / axis[1].kernel;
+    const std::int64_t c = plane / axis[0].kernel;
+    const char* from = strides_.data + plane % axis[0].kernel * strides_.axis[0] +
+                       row % axis[1].kernel * strides_.axis[1] +
+                       term % axis[2].kernel * strides_.axis[2];
     if (!problem_.complex) {
-      read_row<T>(kernels_, w_.type, from + k * w_.out + c * w_.in, step, to, 1, n);
+      read_row<T>(kernels_, w_.type, from + k * w_.out + c * strides_.in, strides_.step, to, 1, n);
       return;
     }
-    from += (k >> 1) * w_.out + (c >> 1) * w_.in;
+    from += (k >> 1) * w_.out + (c >> 1) * strides_.in;
     const bool imaginary = ((k ^ c) & 1) != 0;
     if (imaginary && w_.part == 0) {
       std::fill_n(to, n, T(0));
       return;
     }
-    read_row<T>(kernels_, w_.type, from + (imaginary ? w_.part : 0), step, to, 1, n);
+    read_row<T>(kernels_, w_.type, from + (imaginary ? w_.part : 0), strides_.step, to, 1, n);
     if (imaginary && (c & 1) != 0)
       for (std::int64_t i = 0; i < n; ++i) to[i] = -to[i];
   }
@@ -89,8 +106,80 @@ class RowGatherer {
   const KernelTable& kernels_;
   const Problem& problem_;
   const Weights& w_;
-  const bool are_runs_;
+  const TermStrides strides_;
 };
+
+// Terms [first, first + count) of the panel whose first output channel is `channel`.
+struct TermRange {
+  std::int64_t channel, rows, width;
+  std::int64_t first, count;
+};
+
+// Whole kernels that lie backwards, as flipped ones do, are packed as they lie, each term to its
+// place. False where they do not.
+template <class T>
+bool pack_reversed(const KernelTable& kernels, const Problem& problem, const Weights& w,
+                   const TermRange& range, const std::int32_t* place, bool* finite, T* to) {
+  constexpr std::int64_t kElement = sizeof(T);
+  const TermStrides strides(problem, w);
+  const std::int64_t taps = problem.taps();
+  if (problem.complex || !same_storage(w.type, problem.compute) || w.out % kElement != 0 ||
+      taps == 1 || taps > kBlock || strides.run != taps || strides.step != -kElement ||
+      (problem.in_channels > 1 && strides.in != taps * kElement) || range.first % taps != 0 ||
+      range.count % taps != 0)
+    return false;
+  const T* const from =
+      reinterpret_cast<const T*>(strides.data + range.channel * w.out) + 1 - taps + range.first;
+  std::int32_t spot[kBlock];
+  const std::int64_t each = kBlock / taps * taps;
+  for (std::int64_t t = 0; t < range.count; t += each) {
+    const std::int64_t terms = std::min(each, range.count - t);
+    for (std::int64_t c = 0; c < terms; c += taps) {
+      for (std::int64_t i = 0; i < taps; ++i) {
+        const std::int64_t term = t + c + taps - 1 - i;
+        spot[c + i] = place != nullptr ? place[term] : static_cast<std::int32_t>(term);
+      }
+    }
+    kernels.set<T>().pack(
+        {from + t, w.out / kElement, range.rows, terms, to, range.width, spot, finite});
+  }
+  return true;
+}
+
+// Output channels that lie side by side, as in weights of (height, width, in, out), are in the
+// order of the panel. False where they do not.
+template <class T>
+bool copy_channels(const Problem& problem, const Weights& w, const TermRange& range,
+                   const std::int32_t* place, bool* finite, T* to) {
+  constexpr std::int64_t kElement = sizeof(T);
+  if (problem.complex || !same_storage(w.type, problem.compute) || w.out != kElement) return false;
+  const TermStrides strides(problem, w);
+  const auto& axis = problem.axis;
+  const char* const panel = strides.data + range.channel * kElement;
+  T others[4] = {};
+  const T* from[kBlock];
+  for (std::int64_t first = 0; first < range.count; first += kBlock) {
+    const std::int64_t terms = std::min(kBlock, range.count - first);
+    // They lie far apart, where no processor expects them.
+    for (std::int64_t t = 0; t < terms; ++t) {
+      const std::int64_t term = range.first + first + t;
+      const std::int64_t row = term / axis[2].kernel, plane = row / axis[1].kernel;
+      from[t] = reinterpret_cast<const T*>(
+          panel + plane / axis[0].kernel * strides.in + plane % axis[0].kernel * strides.axis[0] +
+          row % axis[1].kernel * strides.axis[1] + term % axis[2].kernel * strides.axis[2]);
+      for (std::int64_t i = 0; i < range.rows; i += 64 / kElement) FASTCONV_PREFETCH(from[t] + i);
+    }
+    for (std::int64_t t = 0; t < terms; ++t) {
+      T* const at = to + (place != nullptr ? place[first + t] : first + t) * range.width;
+      std::memcpy(at, from[t], static_cast<std::size_t>(range.rows) * sizeof(T));
+      std::fill(at + range.rows, at + range.width, T(0));
+      if (finite != nullptr)
+        for (std::int64_t i = 0; i < range.rows; ++i) others[i % 4] += at[i] * T(0);
+    }
+  }
+  if (finite != nullptr && others[0] + others[1] + others[2] + others[3] != T(0)) *finite = false;
+  return true;
+}
 
 template <class T>
 void pack_terms(const KernelTable& kernels, const Problem& problem, const Weights& w,
@@ -105,6 +194,10 @@ void pack_terms(const KernelTable& kernels, const Problem& problem, const Weight
     pack({from, w.out / std::int64_t{sizeof(T)}, rows, count, to, width, place, finite});
     return;
   }
+  const TermRange range = {channel, rows, width, first, count};
+  if (pack_reversed(kernels, problem, w, range, place, finite, to) ||
+      copy_channels(problem, w, range, place, finite, to))
+    return;
   const RowGatherer<T> gatherer(kernels, problem, w);
   T block[kMostRows * kBlock];
   for (std::int64_t t = 0; t < count; t += kBlock) {

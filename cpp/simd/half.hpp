@@ -70,14 +70,66 @@ FASTCONV_INLINE std::uint16_t float32_to_bfloat16(float x) {
   return static_cast<std::uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
 }
 
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+// Rows are often shorter than a vector, so that the rest counts: it goes through a mask.
+template <class Convert>
+FASTCONV_INLINE void widen_halves(Convert convert, const std::uint16_t* from, float* to,
+                                  std::int64_t n) {
+  std::int64_t i = 0;
+  for (; i + 16 <= n; i += 16)
+    _mm512_storeu_ps(to + i,
+                     convert(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i))));
+  if (i == n) return;
+  const __mmask16 rest = static_cast<__mmask16>((1u << (n - i)) - 1u);
+  _mm512_mask_storeu_ps(to + i, rest, convert(_mm256_maskz_loadu_epi16(rest, from + i)));
+}
+
+template <class Convert>
+FASTCONV_INLINE void narrow_floats(Convert convert, const float* from, std::uint16_t* to,
+                                   std::int64_t n) {
+  std::int64_t i = 0;
+  for (; i + 16 <= n; i += 16)
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i), convert(_mm512_loadu_ps(from + i)));
+  if (i == n) return;
+  const __mmask16 rest = static_cast<__mmask16>((1u << (n - i)) - 1u);
+  _mm256_mask_storeu_epi16(to + i, rest, convert(_mm512_maskz_loadu_ps(rest, from + i)));
+}
+
+inline void float16_to_float32(const std::uint16_t* from, float* to, std::int64_t n) {
+  widen_halves([](__m256i h) { return _mm512_cvtph_ps(h); }, from, to, n);
+}
+
+inline void float32_to_float16(const float* from, std::uint16_t* to, std::int64_t n) {
+  narrow_floats([](__m512 x) { return _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT); }, from, to,
+                n);
+}
+
+inline void bfloat16_to_float32(const std::uint16_t* from, float* to, std::int64_t n) {
+  widen_halves(
+      [](__m256i b) {
+        return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(b), 16));
+      },
+      from, to, n);
+}
+
+inline void float32_to_bfloat16(const float* from, std::uint16_t* to, std::int64_t n) {
+  narrow_floats(
+      [](__m512 x) {
+        const __m512i bits = _mm512_castps_si512(x), upper = _mm512_srli_epi32(bits, 16);
+        const __m512i odd = _mm512_and_si512(upper, _mm512_set1_epi32(1));
+        const __m512i half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+        const __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(bits, half), 16);
+        const __mmask16 nan = _mm512_cmpgt_epu32_mask(
+            _mm512_and_si512(bits, _mm512_set1_epi32(0x7fffffff)), _mm512_set1_epi32(0x7f800000));
+        return _mm512_cvtepi32_epi16(
+            _mm512_mask_or_epi32(rounded, nan, upper, _mm512_set1_epi32(0x40)));
+      },
+      from, to, n);
+}
+#else
 inline void float16_to_float32(const std::uint16_t* from, float* to, std::int64_t n) {
   std::int64_t i = 0;
-#if defined(__AVX512F__)
-  for (const std::int64_t whole = n - n % 16; i < whole; i += 16) {
-    const __m256i h = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i));
-    _mm512_storeu_ps(to + i, _mm512_cvtph_ps(h));
-  }
-#elif defined(FASTCONV_HALF_X86)
+#if defined(FASTCONV_HALF_X86)
   for (const std::int64_t whole = n - n % 8; i < whole; i += 8) {
     const __m128i h = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i));
     _mm256_storeu_ps(to + i, _mm256_cvtph_ps(h));
@@ -92,12 +144,7 @@ inline void float16_to_float32(const std::uint16_t* from, float* to, std::int64_
 
 inline void float32_to_float16(const float* from, std::uint16_t* to, std::int64_t n) {
   std::int64_t i = 0;
-#if defined(__AVX512F__)
-  for (const std::int64_t whole = n - n % 16; i < whole; i += 16) {
-    const __m256i h = _mm512_cvtps_ph(_mm512_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i), h);
-  }
-#elif defined(FASTCONV_HALF_X86)
+#if defined(FASTCONV_HALF_X86)
   for (const std::int64_t whole = n - n % 8; i < whole; i += 8) {
     const __m128i h = _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i), h);
@@ -117,6 +164,7 @@ inline void bfloat16_to_float32(const std::uint16_t* from, float* to, std::int64
 inline void float32_to_bfloat16(const float* from, std::uint16_t* to, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i) to[i] = float32_to_bfloat16(from[i]);
 }
+#endif
 
 }  // namespace fastconv::FASTCONV_ISA_NAMESPACE
 

@@ -297,11 +297,32 @@ def image_spec(
     )
 
 
-def signal_spec(rank: int, padding: tuple[tuple[int, int], ...], flip: bool) -> _core.Spec:
-    """Return the options of a signal correlation: zero padding, stride 1, one group."""
-    ones = (1,) * rank
+def signal_spec(
+    padding: tuple[tuple[int, int], ...],
+    flip: bool,
+    *,
+    channels_last: bool = False,
+    interleave: int = 1,
+) -> _core.Spec:
+    """Return the options of a signal correlation: zero padding, stride 1, one group.
+
+    Of the last axis `interleave` signals take turns.
+    """
+    ones = (1,) * len(padding)
     return make_spec(
-        rank, ones, padding, ones, 1, "constant", flip, False, "none", "auto", "highest", False, 1
+        len(padding),
+        ones,
+        padding,
+        (*ones[:-1], interleave),
+        1,
+        "constant",
+        flip,
+        channels_last,
+        "none",
+        "auto",
+        "highest",
+        False,
+        1,
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -92,37 +93,85 @@ def filter2d(
            [  0, -80, -80,   0]], dtype=int16)
     """
     image = np.asarray(image)
-    if image.dtype.type not in _INTEGER + _FLOAT:
-        raise TypeError(f"image must be {_NAMES}, got dtype {image.dtype}")
-    if image.ndim not in (2, 3):
-        raise ValueError(f"image must be (H, W) or (H, W, C), got shape {show(image.shape)}")
-    result_type = _result_type(image.dtype, dtype)
-    compute = np.float64 if np.float64 in (image.dtype.type, result_type.type) else np.float32
-    weights = _weights(kernel, compute)
-    mode = PADDING_MODES[as_choice("padding_mode", padding_mode, PADDING_MODES)]
-    flip = as_flag("flip", flip)
-    padding = _padding(weights.shape, anchor, flip)
-    bias = _bias(delta, compute)
-    out = _output(out, image.shape, result_type)
+    weights = np.asarray(kernel)
+    key = (image.dtype, image.shape, weights.dtype, weights.shape, padding_mode, flip)
+    filtering = None
+    if anchor is None and (dtype is None or isinstance(dtype, (str, np.dtype))):
+        try:
+            filtering = _remembered(*key, dtype)
+        except Exception:
+            # Wrong, or not hashable. Outside of the handler the error gets a clean traceback.
+            filtering = None
+    if filtering is None:
+        filtering = _filtering(*key, dtype, anchor)
+    weights = weights.astype(filtering.compute, copy=False)
+    bias = None if type(delta) is int and delta == 0 else _bias(delta, filtering.compute)
+    out = _output(out, image.shape, filtering.result)
     if image.size == 0:
         return out
-    saturate = result_type.type in _INTEGER
-    if _has_dense_rows(image) and _has_dense_rows(out):
+    if image.ndim == 2:
+        spec, source, target = filtering.flat, image[None, None], out[None, None]
+    elif _has_dense_rows(image) and _has_dense_rows(out):
         # The rows as they lie: one plane, in which the kernel's columns are C elements apart.
-        spec = image_spec(padding, mode, flip, saturate, interleave=image[0, 0].size)
-        views = (a.reshape(1, 1, len(a), -1) for a in (image, out))
+        rows = (1, 1, len(image), -1)
+        spec, source, target = filtering.flat, image.reshape(rows), out.reshape(rows)
     else:
         # Channels are the batch, with the strides of the picture.
-        spec = image_spec(padding, mode, flip, saturate, interleave=1)
-        views = (np.moveaxis(a[..., None], 2, 0)[:, None, ..., 0] for a in (image, out))
-    source, target = views
-    _core.conv(spec, source, weights[None, None], bias, fill_value, result_type, target)
+        spec = filtering.apart
+        source, target = (np.moveaxis(a[..., None], 2, 0)[:, None, ..., 0] for a in (image, out))
+    _core.conv(spec, source, weights[None, None], bias, fill_value, filtering.result, target)
     return out
+
+
+class _Filtering(NamedTuple):
+    """What the types and shapes of a call decide, and its options."""
+
+    result: np.dtype[Any]
+    compute: type[np.floating[Any]]
+    flat: _core.Spec  # of rows as they lie
+    apart: _core.Spec  # of one channel
+
+
+def _filtering(
+    image_type: np.dtype[Any],
+    image_shape: tuple[int, ...],
+    kernel_type: np.dtype[Any],
+    kernel_shape: tuple[int, ...],
+    padding_mode: object,
+    flip: object,
+    dtype: DTypeLike | None,
+    anchor: object = None,
+) -> _Filtering:
+    if image_type.type not in _INTEGER + _FLOAT:
+        raise TypeError(f"image must be {_NAMES}, got dtype {image_type}")
+    if len(image_shape) not in (2, 3):
+        raise ValueError(f"image must be (H, W) or (H, W, C), got shape {show(image_shape)}")
+    result = _result_type(image_type, dtype)
+    compute = np.float64 if np.float64 in (image_type.type, result.type) else np.float32
+    if kernel_type.kind not in "iuf":
+        raise TypeError(f"kernel must be of integers or floats, got dtype {kernel_type}")
+    if len(kernel_shape) != 2:
+        raise ValueError(
+            f"kernel must have 2 dimensions, got {len(kernel_shape)}: shape {show(kernel_shape)}"
+        )
+    if 0 in kernel_shape:
+        raise ValueError(f"kernel must not be empty, got shape {kernel_shape}")
+    mode = PADDING_MODES[as_choice("padding_mode", padding_mode, PADDING_MODES)]
+    flip = as_flag("flip", flip)
+    padding = _padding(kernel_shape, anchor, flip)
+    saturate = result.type in _INTEGER
+    channels = image_shape[2] if len(image_shape) == 3 else 1
+    specs = (image_spec(padding, mode, flip, saturate, max(c, 1)) for c in (channels, 1))
+    return _Filtering(result, compute, *specs)
+
+
+# Safe to cache: equal types, shapes and names mean the same, and `typed` keeps 1 and True apart.
+_remembered = lru_cache(maxsize=256, typed=True)(_filtering)
 
 
 def _has_dense_rows(image: NDArray[Any]) -> bool:
     """Return whether the elements of a row lie side by side, so that it can be seen as flat."""
-    return image.ndim == 2 or (
+    return (
         image.strides[2] == image.itemsize and image.strides[1] == image.shape[2] * image.itemsize
     )
 
@@ -134,19 +183,6 @@ def _result_type(source: np.dtype[Any], dtype: DTypeLike | None) -> np.dtype[Any
         names = "float32 or float64" if allowed is _FLOAT else _NAMES
         raise TypeError(f"dtype must be {names} for an image of dtype {source}, got {result}")
     return result
-
-
-def _weights(kernel: ArrayLike, compute: type[np.floating[Any]]) -> NDArray[Any]:
-    weights = np.asarray(kernel)
-    if weights.dtype.kind not in "iuf":
-        raise TypeError(f"kernel must be of integers or floats, got dtype {weights.dtype}")
-    if weights.ndim != 2:
-        raise ValueError(
-            f"kernel must have 2 dimensions, got {weights.ndim}: shape {show(weights.shape)}"
-        )
-    if weights.size == 0:
-        raise ValueError(f"kernel must not be empty, got shape {weights.shape}")
-    return weights.astype(compute, copy=False)
 
 
 def _padding(

@@ -6,7 +6,9 @@ window does not need is never made, and of two arrays the smaller one is the ker
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -66,13 +68,10 @@ def correlate(
     >>> fc.correlate([1j, 2], [1j], mode="same")
     array([1.+0.j, 0.-2.j])
     """
-    first, second = _checked(in1, in2, mode, method)
+    first, second = np.asarray(in1), np.asarray(in2)
     if second.dtype.kind == "c":
         second = second.conj()
-    if first.size >= second.size:
-        return _window(first, second, _bounds(first.shape, second.shape, mode), flip=False)
-    # Correlating with an array is convolving with its reverse, and convolution commutes.
-    return _window(np.flip(second), first, _bounds(first.shape, second.shape, mode), flip=True)
+    return _compute(first, second, mode, method, False)
 
 
 def convolve(
@@ -120,37 +119,146 @@ def convolve(
     array([[3],
            [7]])
     """
-    first, second = _checked(in1, in2, mode, method)
-    bounds = _bounds(first.shape, second.shape, mode)
-    if first.size < second.size:
-        first, second = second, first
-    return _window(first, second, bounds, flip=True)
+    return _compute(np.asarray(in1), np.asarray(in2), mode, method, True)
 
 
-def _checked(
-    in1: ArrayLike, in2: ArrayLike, mode: object, method: object
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    as_choice("mode", mode, _MODES)
+def _compute(
+    first: NDArray[Any], second: NDArray[Any], mode: object, method: object, flip: bool
+) -> NDArray[Any]:
+    key = (first.dtype, second.dtype, first.shape, second.shape, mode, method, flip)
+    try:
+        window = _remembered(*key)
+    except Exception:
+        # Wrong, or not hashable. Outside of the handler the error gets a clean traceback.
+        window = None
+    if window is None:
+        window = _window(*key)
+    if window.swapped:
+        # Correlating with an array is convolving with its reverse, and convolution commutes.
+        first, second = second if flip else np.flip(second), first
+    first = first[window.cut]
+    plane = None if window.mixed is None else _in_real_parts(window.mixed, first, second)
+    if plane is None:
+        plane = _core.conv(window.spec, first, second[None, None], None, 0, None, None)[0]
+    return plane
+
+
+def _in_real_parts(mixed: _Mixed, x: NDArray[Any], kernel: NDArray[Any]) -> NDArray[Any] | None:
+    """Compute half of the products, those of real numbers with both parts of the complex ones.
+
+    None where complex numbers do not lie side by side.
+    """
+    plane: NDArray[Any]
+    if mixed.complex_kernel:
+        kernel = kernel.astype(mixed.result, copy=False)
+        filters = np.stack((kernel.real, kernel.imag))[:, None]
+        pixels = x.astype(mixed.real, copy=False)[..., None]
+        plane = _core.conv(mixed.spec, pixels, filters, None, 0, None, None)[0]
+        return plane.view(mixed.result)[..., 0]
+    x = x.astype(mixed.result, copy=False)
+    if x.strides[-1] != x.itemsize:
+        return None
+    kernel = kernel.astype(mixed.real, copy=False)[None, None]
+    plane = _core.conv(mixed.spec, x.view(mixed.real), kernel, None, 0, None, None)[0]
+    return plane.view(mixed.result)
+
+
+class _Mixed(NamedTuple):
+    """How real and complex numbers are multiplied.
+
+    A complex kernel is two filters, whose results are the channels of the last axis. Complex
+    numbers and a real kernel are twice as many real ones and a kernel whose elements lie two apart.
+    """
+
+    complex_kernel: bool
+    result: np.dtype[Any]
+    real: np.dtype[Any]  # of its parts
+    spec: _core.Spec
+
+
+class _Window(NamedTuple):
+    """What the types and shapes of a call decide.
+
+    `cut` is the part of the larger array that is needed, with a new axis for the channel.
+    """
+
+    swapped: bool
+    cut: tuple[Any, ...]
+    spec: _core.Spec
+    mixed: _Mixed | None  # where one array is complex and the other is not
+
+
+def _window(
+    dtype1: np.dtype[Any],
+    dtype2: np.dtype[Any],
+    shape1: tuple[int, ...],
+    shape2: tuple[int, ...],
+    mode: object,
+    method: object,
+    flip: bool,
+) -> _Window:
+    """Check a call, and find the part of the full result that it asks for.
+
+    Element j of the full result needs x[j - k + 1 : j + 1]. What a window does not need of `x` is
+    cut off, and what it needs beyond the ends becomes padding.
+    """
+    mode = as_choice("mode", mode, _MODES)
     if isinstance(method, str) and method == "fft":
         raise ValueError("method 'fft' is not in this version; it has 'auto' and 'direct'")
     as_choice("method", method, ("auto", "direct"))
-    arrays = np.asarray(in1), np.asarray(in2)
-    for name, array in zip(("in1", "in2"), arrays, strict=True):
-        if array.dtype.kind in "bOSUTmM" or array.dtype.char in "gG":
-            raise TypeError(f"{name} must be of a numeric type, got dtype {array.dtype}")
-        if array.ndim not in (1, 2, 3):
+    for name, dtype, shape in (("in1", dtype1, shape1), ("in2", dtype2, shape2)):
+        if dtype.kind in "bOSUTmM" or dtype.char in "gG":
+            raise TypeError(f"{name} must be of a numeric type, got dtype {dtype}")
+        if len(shape) not in (1, 2, 3):
             raise ValueError(
-                f"{name} must have 1, 2 or 3 dimensions, got {array.ndim}: shape "
-                f"{show(array.shape)}"
+                f"{name} must have 1, 2 or 3 dimensions, got {len(shape)}: shape {show(shape)}"
             )
-        if array.size == 0:
-            raise ValueError(f"{name} must not be empty, got shape {array.shape}")
-    if arrays[0].ndim != arrays[1].ndim:
+        if math.prod(shape) == 0:
+            raise ValueError(f"{name} must not be empty, got shape {shape}")
+    if len(shape1) != len(shape2):
         raise ValueError(
-            "in1 and in2 must have the same number of dimensions, "
-            f"got shapes {arrays[0].shape} and {arrays[1].shape}"
+            f"in1 and in2 must have the same number of dimensions, got shapes {shape1} and {shape2}"
         )
-    return arrays
+    bounds = _bounds(shape1, shape2, mode)
+    swapped = math.prod(shape1) < math.prod(shape2)
+    if swapped:
+        shape1, shape2 = shape2, shape1
+    cut, padding = [], []
+    for n, k, (start, stop) in zip(shape1, shape2, bounds, strict=True):
+        low, high = start - k + 1, stop
+        cut.append(slice(max(low, 0), min(high, n)))
+        padding.append((max(-low, 0), max(high - n, 0)))
+    flip = flip or swapped
+    spec = signal_spec(tuple(padding), flip)
+    if swapped:
+        dtype1, dtype2 = dtype2, dtype1
+    mixed = _mixed(dtype1, dtype2, tuple(padding), flip)
+    return _Window(swapped, (None, *cut), spec, mixed)
+
+
+def _mixed(
+    x_type: np.dtype[Any],
+    kernel_type: np.dtype[Any],
+    padding: tuple[tuple[int, int], ...],
+    flip: bool,
+) -> _Mixed | None:
+    complex_kernel = kernel_type.kind == "c"
+    if complex_kernel == (x_type.kind == "c"):
+        return None
+    result = np.result_type(x_type, kernel_type)
+    if result.char not in "FD":
+        return None
+    real = np.dtype(np.float32 if result.char == "F" else np.float64)
+    if complex_kernel:
+        spec = signal_spec(padding, flip, channels_last=True)
+    else:
+        before, after = padding[-1]
+        spec = signal_spec((*padding[:-1], (2 * before, 2 * after)), flip, interleave=2)
+    return _Mixed(complex_kernel, result, real, spec)
+
+
+# Safe to cache: equal types, shapes and names mean the same.
+_remembered = lru_cache(maxsize=256)(_window)
 
 
 def _bounds(shape1: tuple[int, ...], shape2: tuple[int, ...], mode: str) -> list[tuple[int, int]]:
@@ -166,22 +274,3 @@ def _bounds(shape1: tuple[int, ...], shape2: tuple[int, ...], mode: str) -> list
             f"got in1 of shape {shape1} and in2 of shape {shape2}"
         )
     return [(min(n, k) - 1, max(n, k)) for n, k in pairs]
-
-
-def _window(
-    x: NDArray[Any], kernel: NDArray[Any], bounds: list[tuple[int, int]], *, flip: bool
-) -> NDArray[Any]:
-    """Compute the part `bounds` of the full result of sliding `kernel` over `x`.
-
-    Element j of the full result needs x[j - k + 1 : j + 1]. What a window does not need of `x` is
-    cut off, and what it needs beyond the ends becomes padding.
-    """
-    cut, padding = [], []
-    for n, k, (start, stop) in zip(x.shape, kernel.shape, bounds, strict=True):
-        low, high = start - k + 1, stop
-        cut.append(slice(max(low, 0), min(high, n)))
-        padding.append((max(-low, 0), max(high - n, 0)))
-    spec = signal_spec(x.ndim, tuple(padding), flip)
-    result = _core.conv(spec, x[tuple(cut)][None], kernel[None, None], None, 0, None, None)
-    plane: NDArray[Any] = result[0]
-    return plane
