@@ -306,6 +306,7 @@ void register_type(const KernelTable& table, const char* type) {
        {PlaneForm{"any", PlaneKernel::any, 3}, PlaneForm{"3x3", PlaneKernel::square3, 3},
         PlaneForm{"3x3_by2", PlaneKernel::square3_by2, 3},
         PlaneForm{"5x5", PlaneKernel::square5, 5}, PlaneForm{"7x7", PlaneKernel::square7, 7}}) {
+    if (set.plane[static_cast<int>(form.kind)] == nullptr) continue;
     benchmark::RegisterBenchmark(
         (prefix + "plane/" + form.name).c_str(),
         [&set, form, peak](benchmark::State& s) { planes<T>(s, set, form.kind, form.side, peak); });
