@@ -13,6 +13,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "kernels/args.hpp"
 #include "kernels/store.hpp"
@@ -239,23 +240,26 @@ void outer_product(const OuterArgs<typename V::value_type>& a) {
     for (; p < end; p += kOuterPixels)
       outer_ahead<V, kOuterPixels, OutVecs, false>(a, p, prefetcher);
   }
+  // A copy, for what functions are shown is kept in memory (512 channels of 7 x 7, a call: 2.00 ms
+  // for 2.05; two slices of them, a plan: 5.65 for 5.94). Of integers GCC would spill sums instead.
+  std::conditional_t<kLean<V>, Prefetcher<kStreams<V>>&, Prefetcher<kStreams<V>>> own = prefetcher;
   while (p < a.pixels) {
     const std::int64_t left = a.pixels - p, taken = left > 5 ? (left + 1) / 2 : left;
     switch (taken) {
       case 5:
-        outer_rest<V, 5, OutVecs>(a, p, prefetcher);
+        outer_rest<V, 5, OutVecs>(a, p, own);
         break;
       case 4:
-        outer_rest<V, 4, OutVecs>(a, p, prefetcher);
+        outer_rest<V, 4, OutVecs>(a, p, own);
         break;
       case 3:
-        outer_rest<V, 3, OutVecs>(a, p, prefetcher);
+        outer_rest<V, 3, OutVecs>(a, p, own);
         break;
       case 2:
-        outer_rest<V, 2, OutVecs>(a, p, prefetcher);
+        outer_rest<V, 2, OutVecs>(a, p, own);
         break;
       default:
-        outer_rest<V, 1, OutVecs>(a, p, prefetcher);
+        outer_rest<V, 1, OutVecs>(a, p, own);
     }
     p += taken;
   }

@@ -279,7 +279,7 @@ FASTCONV_INLINE void roll_input_row(V (&sum)[Sums][Vecs], const RollStrip<V, Vec
     fill = V::load_broadcast(fill_at);
   }
   constexpr bool kInside = Form == RollForm::inside;
-  if constexpr (kInside || (Form == RollForm::edges && V::registers < 32)) {
+  if constexpr (kInside || (Form == RollForm::edges && V::registers < 32 && Stride == 2)) {
     // What is next, in so many streams that hardware does not follow them.
     FASTCONV_UNROLL
     for (int i = 0; i < Vecs * Stride; ++i) FASTCONV_PREFETCH(row + s.next + i * V::lanes);
