@@ -86,10 +86,10 @@ inline constexpr bool kCopiesArgs =
 
 // The input rows that begin with output row j, one for each phase of the vertical stride.
 template <class V, int Size, int Stride, int Vecs, int Sums, RollPart Part, RollForm Form,
-          class RollWeights>
+          class KernelWeights>
 FASTCONV_INLINE void roll_step(V (&sum)[Sums][Vecs], const RollStrip<V, Vecs>& s,
                                const RollColumns<V, Size, Stride> (&columns)[Vecs],
-                               const RollWeights& weights, V fill,
+                               const KernelWeights& weights, V fill,
                                const RollArgs<typename V::value_type>& a, bool finishes,
                                std::int64_t j) {
   const int low = j < s.rows ? 0 : static_cast<int>(j - s.rows + 1);

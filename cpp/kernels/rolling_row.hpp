@@ -56,13 +56,6 @@ FASTCONV_INLINE V roll_column(const V (&part)[4]) {
   }
 }
 
-// GCC would load what two instructions shuffle twice, and loads that cross cache lines are the dear
-// ones here.
-template <class V>
-FASTCONV_INLINE void load_once(V& loaded) {
-  FASTCONV_IN_REGISTER(loaded.v);
-}
-
 // part: low, high (stride 1) or even, odd, even and odd of what follows. `left` and `right` say on
 // which side the vector may see the border.
 template <class V, int Size, int Stride>
@@ -73,8 +66,10 @@ FASTCONV_INLINE void roll_load(const RollColumns<V, Size, Stride>& c,
   part[0] = left ? V::load(row, c.part[0], fill) : V::load(row);
   part[1] = right ? V::load(row + V::lanes, c.part[1], fill) : V::load(row + V::lanes);
   if constexpr (Stride == 2) {
-    load_once(part[0]);
-    load_once(part[1]);
+    // GCC would load what two instructions shuffle twice, and loads that cross cache lines are the
+    // dear ones here.
+    FASTCONV_IN_REGISTER(part[0].v);
+    FASTCONV_IN_REGISTER(part[1].v);
     V::unzip(part[0], part[1]);
     const auto* const next = row + 2 * V::lanes;
     // Of a 3 x 3 kernel only the first lane is looked at.
@@ -159,10 +154,10 @@ FASTCONV_INLINE void roll_settle(V (&sum)[Vecs]) {
 
 // Kernel column N and those after it, of one input row that all sums see.
 template <class V, int Size, int Stride, int Vecs, int Sums, bool Inside, int Phase, int N,
-          class RollWeights>
+          class KernelWeights>
 FASTCONV_INLINE void roll_columns(V (&sum)[Sums][Vecs], const V (&part)[Vecs][4],
                                   const typename V::value_type* row,
-                                  const std::int64_t (&first)[Vecs], const RollWeights& weights) {
+                                  const std::int64_t (&first)[Vecs], const KernelWeights& weights) {
   if constexpr (N < Size) {
     V x[Vecs];
     FASTCONV_UNROLL
@@ -190,8 +185,8 @@ FASTCONV_INLINE void roll_columns(V (&sum)[Sums][Vecs], const V (&part)[Vecs][4]
 }
 
 // Row `row` of the kernel times the columns of some vectors.
-template <class V, int Size, int Count, class RollWeights>
-FASTCONV_INLINE void roll_row(V* sum, const V (&x)[Count][Size], const RollWeights& weights,
+template <class V, int Size, int Count, class KernelWeights>
+FASTCONV_INLINE void roll_row(V* sum, const V (&x)[Count][Size], const KernelWeights& weights,
                               int row) {
   FASTCONV_UNROLL
   for (int v = 0; v < Size; ++v) {
@@ -203,9 +198,9 @@ FASTCONV_INLINE void roll_row(V* sum, const V (&x)[Count][Size], const RollWeigh
 
 // The same for the kernel rows of sums `low` to `high`, of vectors from `i` on.
 template <class V, int Size, int Stride, int Phase, int Vecs, int Sums, int Count,
-          class RollWeights>
+          class KernelWeights>
 FASTCONV_INLINE void roll_some(V (&sum)[Sums][Vecs], int i, const V (&x)[Count][Size],
-                               const RollWeights& weights, int low, int high) {
+                               const KernelWeights& weights, int low, int high) {
   static_assert(Sums <= 7, "the cases below");
   switch (high) {
 #define FASTCONV_CASE(M)                                                    \
@@ -240,8 +235,8 @@ template <class V>
 FASTCONV_INLINE void roll_in_halves(const typename V::value_type* row, V (&x)[3]) {
   x[0] = V::load(row);
   x[1] = V::load(row + V::lanes);
-  load_once(x[0]);
-  load_once(x[1]);
+  FASTCONV_IN_REGISTER(x[0].v);  // as in roll_load
+  FASTCONV_IN_REGISTER(x[1].v);
   V::unzip_halves(x[0], x[1]);
   V one = V::load(row + 1);
   x[2] = V::load(row + 1 + V::lanes);
@@ -250,10 +245,10 @@ FASTCONV_INLINE void roll_in_halves(const typename V::value_type* row, V (&x)[3]
 
 // The sums of kernel rows `Phase`, `Phase` + Stride, ... of one input row.
 template <class V, int Size, int Stride, int Vecs, int Sums, RollPart Part, RollForm Form,
-          int Phase, class RollWeights>
+          int Phase, class KernelWeights>
 FASTCONV_INLINE void roll_input_row(V (&sum)[Sums][Vecs], const RollStrip<V, Vecs>& s,
                                     const RollColumns<V, Size, Stride> (&columns)[Vecs],
-                                    const RollWeights& given, V given_fill,
+                                    const KernelWeights& given, V given_fill,
                                     const RollArgs<typename V::value_type>& a, std::int64_t slot,
                                     int low, int high) {
   using T = typename V::value_type;
@@ -266,7 +261,7 @@ FASTCONV_INLINE void roll_input_row(V (&sum)[Sums][Vecs], const RollStrip<V, Vec
   FASTCONV_UNROLL
   for (int i = 0; i < Vecs; ++i)
     rows[i] = Form == RollForm::bands && i > 0 ? look_up(slot + s.slot[i]) : row;
-  RollWeights weights = given;
+  KernelWeights weights = given;
   const RollColumns<V, Size, Stride>* column = columns;
   // GCC would keep weights for the rows to come, and spill sums; of 16 registers masks and the fill
   // value are too many as well.

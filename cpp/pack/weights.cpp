@@ -58,6 +58,16 @@ struct TermStrides {
     // A complex weight is four real ones.
     if (goes_on && !problem.complex) extend(problem.in_channels, in);
   }
+
+  struct Place {
+    std::int64_t channel, tap;  // input channel, and bytes from its first tap on
+  };
+  Place place(const Problem& problem, std::int64_t term) const {
+    const auto& [depth, height, width] = problem.axis;
+    const std::int64_t row = term / width.kernel, plane = row / height.kernel;
+    return {plane / depth.kernel, plane % depth.kernel * axis[0] + row % height.kernel * axis[1] +
+                                      term % width.kernel * axis[2]};
+  }
 };
 
 // Terms [first, first + count) of one real output channel, in the order of the reduction. With
@@ -82,12 +92,8 @@ class RowGatherer {
  private:
   // n weights of one run.
   void read(std::int64_t k, std::int64_t term, std::int64_t n, T* to) const {
-    const auto& axis = problem_.axis;
-    const std::int64_t row = term / axis[2].kernel, plane = row / axis[1].kernel;
-    const std::int64_t c = plane / axis[0].kernel;
-    const char* from = strides_.data + plane % axis[0].kernel * strides_.axis[0] +
-                       row % axis[1].kernel * strides_.axis[1] +
-                       term % axis[2].kernel * strides_.axis[2];
+    const auto [c, tap] = strides_.place(problem_, term);
+    const char* from = strides_.data + tap;
     if (!problem_.complex) {
       read_row<T>(kernels_, w_.type, from + k * w_.out + c * strides_.in, strides_.step, to, 1, n);
       return;
@@ -154,7 +160,6 @@ bool copy_channels(const Problem& problem, const Weights& w, const TermRange& ra
   constexpr std::int64_t kElement = sizeof(T);
   if (problem.complex || !same_storage(w.type, problem.compute) || w.out != kElement) return false;
   const TermStrides strides(problem, w);
-  const auto& axis = problem.axis;
   const char* const panel = strides.data + range.channel * kElement;
   T others[4] = {};
   const T* from[kBlock];
@@ -162,11 +167,8 @@ bool copy_channels(const Problem& problem, const Weights& w, const TermRange& ra
     const std::int64_t terms = std::min(kBlock, range.count - first);
     // They lie far apart, where no processor expects them.
     for (std::int64_t t = 0; t < terms; ++t) {
-      const std::int64_t term = range.first + first + t;
-      const std::int64_t row = term / axis[2].kernel, plane = row / axis[1].kernel;
-      from[t] = reinterpret_cast<const T*>(
-          panel + plane / axis[0].kernel * strides.in + plane % axis[0].kernel * strides.axis[0] +
-          row % axis[1].kernel * strides.axis[1] + term % axis[2].kernel * strides.axis[2]);
+      const auto [channel, tap] = strides.place(problem, range.first + first + t);
+      from[t] = reinterpret_cast<const T*>(panel + channel * strides.in + tap);
       for (std::int64_t i = 0; i < range.rows; i += 64 / kElement) FASTCONV_PREFETCH(from[t] + i);
     }
     for (std::int64_t t = 0; t < terms; ++t) {

@@ -130,9 +130,7 @@ struct F32 {
   // Elements 0, 2, 4, ... of a followed by b, and elements 1, 3, 5, ...
   static FASTCONV_INLINE void unzip(F32& a, F32& b) {
     swap_halves(a.v, b.v);
-    const __m256 even = _mm256_shuffle_ps(a.v, b.v, 0x88);
-    b.v = _mm256_shuffle_ps(a.v, b.v, 0xDD);
-    a.v = even;
+    unzip_halves(a, b);
   }
   // The same with the second and third quarter of each exchanged.
   static FASTCONV_INLINE void unzip_halves(F32& a, F32& b) {
@@ -226,7 +224,7 @@ struct F64 {
   // Elements 0, 2, 4, ... of a followed by b, and elements 1, 3, 5, ...
   static FASTCONV_INLINE void unzip(F64& a, F64& b) {
     swap_halves(a.v, b.v);
-    transpose_blocks(a.v, b.v);
+    unzip_halves(a, b);
   }
   // The same with the second and third quarter of each exchanged.
   static FASTCONV_INLINE void unzip_halves(F64& a, F64& b) { transpose_blocks(a.v, b.v); }
