@@ -184,7 +184,6 @@ def test_out_of_range(rank, name, value):
         ("activation", "gelu", "'relu6'"),
         ("precision", "low", "'medium'"),
         ("algorithm", "magic", "'im2col'"),
-        ("algorithm", "fft", "not in this version; it has .*'direct'"),
     ],
 )
 def test_unknown_names(name, value, hint):

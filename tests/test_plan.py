@@ -141,7 +141,7 @@ def test_explain_of_a_call():
     names = [candidate.name for candidate in told.candidates]
     assert len(set(names)) == len(names)
     assert {name.split()[0] for name in names} == {
-        *("amx_split", "winograd", "direct", "im2col", "reference")
+        *("amx_split", "winograd", "direct", "im2col", "fft", "reference")
     }
     chosen = [c for c in told.candidates if c.accepted]
     assert len(chosen) == 1
@@ -152,7 +152,7 @@ def test_explain_of_a_call():
         assert word in text
 
 
-@pytest.mark.parametrize("algorithm", ["direct", "im2col", "amx_split", "reference"])
+@pytest.mark.parametrize("algorithm", ["direct", "im2col", "amx_split", "fft", "reference"])
 def test_explain_obeys_a_named_algorithm(algorithm):
     x, w = normal(1, 16, 40, 40), normal(32, 16, 3, 3)
     assert fc.explain(x, w, algorithm=algorithm).algorithm == algorithm

@@ -53,6 +53,7 @@ extern const Candidate amx_split;
 extern const Candidate byte_dots;
 extern const Candidate short_dots;
 extern const Candidate winograd;
+extern const Candidate fft;
 extern const Candidate columns;
 extern const Candidate direct;
 extern const Candidate tap_product;

@@ -29,7 +29,8 @@ constexpr std::pair<const char*, Activation> kActivations[] = {
 constexpr std::pair<const char*, Algorithm> kAlgorithms[] = {
     {"auto", Algorithm::automatic},      {"direct", Algorithm::direct},
     {"winograd", Algorithm::winograd},   {"im2col", Algorithm::im2col},
-    {"amx_split", Algorithm::amx_split}, {"reference", Algorithm::reference}};
+    {"amx_split", Algorithm::amx_split}, {"fft", Algorithm::fft},
+    {"reference", Algorithm::reference}};
 constexpr std::pair<const char*, Precision> kPrecisions[] = {
     {"highest", Precision::highest}, {"high", Precision::high}, {"medium", Precision::medium}};
 constexpr std::pair<const char*, PaddingRule> kPaddingRules[] = {

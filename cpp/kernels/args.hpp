@@ -474,4 +474,49 @@ struct TileWeightsArgs {
   }
 };
 
+// A transform of `points` complex numbers in each lane (kernels/fft.hpp). A point is two vectors,
+// real and imaginary parts; spectra lie in the order in which the transform leaves them.
+struct FftArgs {
+  double* work;      // [points][2][lanes]
+  double* spectrum;  // points `pitch` elements apart
+  std::int64_t pitch;
+  const double* twiddle;  // fft_twiddles
+  int log2;               // of points
+};
+
+// y[filter][r] (+)= sum over t of w[filter][t] * x[row[r] + tap[t]], complex, at each point.
+struct FftProductArgs {
+  const double* x;  // rows of two vectors; x_pitch elements from one point to the next
+  std::int64_t x_pitch;
+  const std::int32_t* row;  // elements
+  std::int64_t rows;
+  const std::int32_t* tap;  // elements
+  std::int64_t terms;
+  const double* w;  // [terms][2] of a filter
+  std::int64_t w_filter, w_pitch;
+  double* y;  // [filters][rows][2][lanes]
+  std::int64_t y_pitch;
+  std::int64_t filters;
+  std::int64_t points;
+  bool accumulate;
+};
+
+// Rows of numbers to lanes and back: row 2 l is the real part of lane l, row 2 l + 1 the imaginary.
+template <class T>
+struct FftInputArgs {
+  const T* const* row;  // [2 * lanes]
+  std::int64_t points;  // a multiple of the lanes
+  bool magnitudes;      // of what the rows hold
+  double* to;           // [points][2][lanes]
+  double* squares;      // [2][lanes], to which their sums are added
+  double* fractions;    // [2][lanes]: 0 stays 0 where all are whole numbers; of double alone
+};
+template <class T>
+struct FftOutputArgs {
+  const double* from;
+  std::int64_t points;  // rounded up to a multiple of the lanes
+  T* to;                // [lanes][2] rows
+  std::int64_t pitch;
+};
+
 }  // namespace fastconv

@@ -4,6 +4,7 @@
 
 #include "kernels/channel_lanes.hpp"
 #include "kernels/column_product.hpp"
+#include "kernels/fft.hpp"
 #include "kernels/narrow_rows.hpp"
 #include "kernels/outer_product.hpp"
 #include "kernels/pixel_lanes.hpp"
@@ -125,6 +126,9 @@ constexpr KernelTable make_table(const char* name) {
           make_set<I32>(),
           make_set<I64>(),
           {&float16_to_float32, &float32_to_float16, &bfloat16_to_float32, &float32_to_bfloat16},
+          {F64::lanes, &fft_forward<F64>, &fft_inverse<F64>, &fft_product<F64>,
+           &fft_input<F64, float>, &fft_input<F64, double>, &fft_output<F64, float>,
+           &fft_output<F64, double>},
           &tiles_portable};
 }
 

@@ -165,6 +165,18 @@ struct TileKernels {
   const Kernels& operator[](TileProduct p) const { return product[static_cast<int>(p)]; }
 };
 
+// Transforms are of float64, whatever goes in and comes out.
+struct FftKernels {
+  int lanes;
+  void (*forward)(const FftArgs&);  // work -> spectrum
+  void (*inverse)(const FftArgs&);  // spectrum -> work, without the division by points
+  void (*product)(const FftProductArgs&);
+  void (*input_f32)(const FftInputArgs<float>&);
+  void (*input_f64)(const FftInputArgs<double>&);
+  void (*output_f32)(const FftOutputArgs<float>&);
+  void (*output_f64)(const FftOutputArgs<double>&);
+};
+
 struct KernelTable {
   const char* name;
   KernelSet<float> f32;
@@ -172,6 +184,7 @@ struct KernelTable {
   KernelSet<std::int32_t> i32;
   KernelSet<std::int64_t> i64;
   HalfKernels half;
+  FftKernels fft;
   const TileKernels* tiles;
 
   template <class T>

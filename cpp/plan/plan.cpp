@@ -17,8 +17,8 @@ namespace {
 
 // In order of preference: the first of equal cost wins, and the last accepts everything.
 constexpr const Candidate* kCandidates[] = {
-    &amx_split, &byte_dots, &short_dots,  &winograd, &tap_product, &columns,  &direct,
-    &plane,     &pointwise, &row_stencil, &stencil,  &im2col_gemm, &reference};
+    &amx_split, &byte_dots, &short_dots,  &winograd, &tap_product, &columns, &direct,
+    &plane,     &pointwise, &row_stencil, &stencil,  &im2col_gemm, &fft,     &reference};
 
 // Waking a worker costs microseconds; below this much work a call stays on its own thread.
 constexpr std::int64_t kInlineMacs = 500'000;
@@ -69,6 +69,8 @@ bool is_named(const Candidate& candidate, Algorithm algorithm) {
       return &candidate == &im2col_gemm;
     case Algorithm::amx_split:
       return &candidate == &amx_split;
+    case Algorithm::fft:
+      return &candidate == &fft;
     case Algorithm::reference:
       return &candidate == &reference;
     default:

@@ -203,6 +203,11 @@ struct F64 {
   static FASTCONV_INLINE F64 low_bits_as_exponent(F64 x) {
     return {_mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(x.v), 52))};
   }
+  // From and to as many floats.
+  static FASTCONV_INLINE F64 load_floats(const float* p) {
+    return {_mm256_cvtps_pd(_mm_loadu_ps(p))};
+  }
+  FASTCONV_INLINE void store_floats(float* p) const { _mm_storeu_ps(p, _mm256_cvtpd_ps(v)); }
   using Mask = __m256i;
   static constexpr bool quick_masked_stores = false;  // twenty cycles on Zen
   static FASTCONV_INLINE Mask lanes_between(int low, int high) {

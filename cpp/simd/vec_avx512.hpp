@@ -289,6 +289,11 @@ struct F64 {
   static FASTCONV_INLINE F64 low_bits_as_exponent(F64 x) {
     return {_mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(x.v), 52))};
   }
+  // From and to as many floats.
+  static FASTCONV_INLINE F64 load_floats(const float* p) {
+    return {_mm512_cvtps_pd(_mm256_loadu_ps(p))};
+  }
+  FASTCONV_INLINE void store_floats(float* p) const { _mm256_storeu_ps(p, _mm512_cvtpd_ps(v)); }
   using Mask = __mmask8;
   static constexpr bool quick_masked_stores = true;
   static FASTCONV_INLINE Mask lanes_between(int low, int high) {

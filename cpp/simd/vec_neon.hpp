@@ -143,6 +143,9 @@ struct F64 {
   static FASTCONV_INLINE F64 low_bits_as_exponent(F64 x) {
     return {vreinterpretq_f64_u64(vshlq_n_u64(vreinterpretq_u64_f64(x.v), 52))};
   }
+  // From and to as many floats.
+  static FASTCONV_INLINE F64 load_floats(const float* p) { return {vcvt_f64_f32(vld1_f32(p))}; }
+  FASTCONV_INLINE void store_floats(float* p) const { vst1_f32(p, vcvt_f32_f64(v)); }
   static FASTCONV_INLINE void unzip(F64& a, F64& b) {
     const auto even = vuzp1q_f64(a.v, b.v);
     b.v = vuzp2q_f64(a.v, b.v);

@@ -202,6 +202,14 @@ struct Vec {
   static FASTCONV_INLINE Vec low_bits_as_exponent(Vec x) {
     return from_bits(bits(x) << (sizeof(T) == 4 ? 23 : 52));
   }
+  // Of doubles alone: from and to as many floats.
+  static FASTCONV_INLINE Vec load_floats(const float* p) {
+    return {Lanes<Element>{static_cast<Element>(p[0]), static_cast<Element>(p[1])}};
+  }
+  FASTCONV_INLINE void store_floats(float* p) const {
+    p[0] = static_cast<float>(v[0]);
+    p[1] = static_cast<float>(v[1]);
+  }
 
  private:
   using Bits = typename Unsigned<sizeof(T)>::type;

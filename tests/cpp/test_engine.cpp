@@ -403,6 +403,31 @@ Shapes random_planes() {
   return s;
 }
 
+// Long rows of kernels, as transforms take them.
+Shapes random_rows() {
+  Shapes s;
+  Options& o = s.options;
+  o.rank = static_cast<int>(pick(1, 3));
+  o.groups = chance(70) ? 1 : pick(2, 3);
+  s.x = {pick(1, 3), o.groups * pick(1, 3)};
+  s.w = {o.groups * pick(1, 6), s.x[1] / o.groups};
+  for (int a = 3 - o.rank; a < 3; ++a) {
+    const bool row = a == 2;
+    s.x.push_back(!row ? pick(1, o.rank == 3 ? 6 : 20) : chance(50) ? pick(1, 90) : pick(1, 1500));
+    s.w.push_back(!row ? pick(1, o.rank == 3 ? 3 : 9) : chance(50) ? pick(1, 40) : pick(1, 500));
+    o.stride[a] = chance(70) ? 1 : pick(1, 4);
+    o.dilation[a] = chance(70) ? 1 : pick(1, 4);
+    o.lo[a] = chance(40) ? 0 : pick(0, row ? 60 : 3);
+    o.hi[a] = chance(40) ? 0 : pick(0, row ? 60 : 3);
+  }
+  if (s.x.back() % 3 == 0 && chance(20)) {  // a picture of three colours
+    o.interleave = o.dilation[2] = 3;
+    o.lo[2] = o.lo[2] / 3 * 3;
+    o.hi[2] = o.hi[2] / 3 * 3;
+  }
+  return s;
+}
+
 Shapes random_shapes() {
   Shapes s;
   Options& o = s.options;
@@ -679,6 +704,35 @@ void test_winograd() {
   }
 }
 
+// Their last bits differ with and without FMA.
+bool is_smooth(Activation a) {
+  return a == Activation::sigmoid || a == Activation::tanh || a == Activation::silu;
+}
+
+// Transforms are exact on whole numbers, float64 included; rounded sums are the same for any number
+// of threads and any batch.
+void test_transforms() {
+  for (std::int64_t i = 0; i < problems / 8; ++i) {
+    const bool fractions = chance(25);
+    Case c = random_case(1'000'000, fractions, random_rows);
+    if (fft.accepts(c.problem) != nullptr || (!fractions && is_smooth(c.problem.activation)))
+      continue;
+    const Memory expected =
+        fractions ? Memory(0, 0) : run_plan(c, Algorithm::reference, table_scalar, 1);
+    each_isa([&](const KernelTable& table) {
+      if (!fractions) {
+        const int threads = static_cast<int>(pick(1, 3));
+        compare(expected, run_plan(c, Algorithm::fft, table, threads), c, table, "fft");
+        return;
+      }
+      const Memory alone = run_plan(c, Algorithm::fft, table, 1);
+      for (const int threads : {2, 3})
+        compare(alone, run_plan(c, Algorithm::fft, table, threads), c, table, "threads");
+      compare(alone, run_one_by_one(c, Algorithm::fft, table), c, table, "batch");
+    });
+  }
+}
+
 // Products of tiles, on small integers: their parts but for the first are zero, and every sum is
 // exact. Emulated tiles are slow, so there are few problems.
 void test_tile_products() {
@@ -707,10 +761,7 @@ void test_tile_products() {
                                  : shorts                  ? short_dots
                                                            : byte_dots;
     if (candidate.accepts(p) != nullptr) continue;
-    const Activation activation = p.activation;
-    if (activation == Activation::sigmoid || activation == Activation::tanh ||
-        activation == Activation::silu)
-      continue;
+    if (is_smooth(p.activation)) continue;
     const Memory expected = run_plan(c, Algorithm::reference, table_scalar, 1);
     each_isa([&](const KernelTable& table) {
       const int threads = static_cast<int>(pick(1, 3));
@@ -781,6 +832,7 @@ int main(int argc, char** argv) {
   check::section("larger problems", test_larger_problems);
   check::section("threads and batch do not matter", test_threads_and_batch_do_not_matter);
   check::section("winograd", test_winograd);
+  check::section("transforms", test_transforms);
   check::section("tile products", test_tile_products);
   check::section("tile products and threads", test_tile_products_and_threads);
   check::section("interrupt", test_interrupt);

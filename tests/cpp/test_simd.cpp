@@ -226,6 +226,15 @@ void test_float_arithmetic() {
     const V va = V::load(a), vb = V::load(b), vc = V::load(c);
     V::div(va, vb).store(r);
     for (int i = 0; i < n; ++i) CHECK(same(r[i], a[i] / b[i]));
+    if constexpr (sizeof(T) == sizeof(double)) {
+      float single[n];
+      va.store_floats(single);
+      V::load_floats(single).store(r);
+      for (int i = 0; i < n; ++i) {
+        CHECK(same(single[i], static_cast<float>(a[i])));
+        CHECK(same(r[i], static_cast<double>(single[i])));
+      }
+    }
     V::negative_abs(va).store(r);
     for (int i = 0; i < n; ++i) CHECK(same(r[i], -std::fabs(a[i])));
     V::with_sign_of(vb, va).store(r);

@@ -253,6 +253,15 @@ inline __m256i _mm512_cvtepi32_epi16(__m512i v) {
 }
 using __m128 = float __attribute__((vector_size(16)));
 inline __m128 _mm512_extractf32x4_ps(__m512 v, int q) { return __m128{v[4 * q], v[4 * q + 1], v[4 * q + 2], v[4 * q + 3]}; }
+using __m256 = float __attribute__((vector_size(32)));
+inline __m256 _mm256_loadu_ps(const float* p) {
+  __m256 v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+inline void _mm256_storeu_ps(float* p, __m256 v) { __builtin_memcpy(p, &v, sizeof v); }
+inline __m512d _mm512_cvtps_pd(__m256 v) { return __builtin_convertvector(v, __m512d); }
+inline __m256 _mm512_cvtpd_ps(__m512d v) { return __builtin_convertvector(v, __m256); }
 inline void _mm_storeu_ps(float* p, __m128 v) { __builtin_memcpy(p, &v, sizeof v); }
 inline void _mm_storeu_si128(__m128i* p, __m128i v) { __builtin_memcpy(p, &v, sizeof v); }
 inline void _mm256_storeu_si256(__m256i* p, __m256i v) { __builtin_memcpy(p, &v, sizeof v); }

@@ -1,0 +1,535 @@
+// Fourier transforms along the rows, for kernels whose rows are long; everything else is summed in
+// spectra (fft_layout.hpp has the picture).
+//
+//   for each task (group, as many pairs of tiles as a vector has lanes)        in parallel
+//     for each chunk of the terms                                   usually one
+//       for each row of its input:  gather -> transform             X [point][row]
+//       for each few output channels:
+//         multiply: a sum over channels, slices, rows, parts        Y [point][filter][row]
+//     for each output channel, row: transform back -> store
+//
+// All transforms are of float64. Their error follows the norms of the whole tile, not the sum of
+// magnitudes S behind one output, of which gamma_n * S must not be exceeded:
+//
+//   |error| <= e = kOfLog2(log2) * 2^-53 * norm(x of both tiles of a lane) * norm(w)
+//
+// float32. S >= |y|, so an output above e / ((n - 1) 2^-24) is fine: nearly all are. float64, and
+// tiles with many other outputs: S itself is computed, by the same transforms of magnitudes. A few
+// outputs for which it is too small (at the ends of a full convolution) are summed in order. Where
+// there are many (a whisper beside a bang), or an input is infinite or NaN, the tile is flagged and
+// goes another way (Execution::run). A tile of zeros gives zeros, and whole numbers times
+// multiples of a power of two give such multiples: sums of float64 are rounded to them where e is
+// below a quarter of it.
+//
+// (Stockham, "High-speed convolution and correlation", 1966; error bounds of transforms: Higham,
+// "Accuracy and stability of numerical algorithms", 2002, chapter 24.)
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <numbers>
+
+#include "algorithms/candidates.hpp"
+#include "algorithms/fft_layout.hpp"
+#include "algorithms/fft_weights.hpp"
+#include "algorithms/store_box.hpp"
+#include "core/rounding.hpp"
+#include "pack/lattice.hpp"
+#include "pack/weights.hpp"
+#include "runtime/thread_pool.hpp"
+
+namespace fastconv {
+namespace {
+
+constexpr int kMostLanes = 8;
+
+// Of each stage of radix 4, the largest first: (cos, sin, -sin) of one, two and three times an
+// angle.
+std::vector<double> make_twiddles(int log2) {
+  std::vector<double> result;
+  for (std::int64_t size = std::int64_t{1} << log2; size > 4; size /= 4) {
+    for (std::int64_t j = 0; j < size / 4; ++j) {
+      for (int times = 1; times <= 3; ++times) {
+        const double angle =
+            2 * std::numbers::pi * static_cast<double>(times * j) / static_cast<double>(size);
+        const double sine = std::sin(angle);
+        result.insert(result.end(), {std::cos(angle), sine, -sine});
+      }
+    }
+  }
+  return result;
+}
+
+template <class T>
+class FftRun {
+ public:
+  FftRun(const Problem& problem, const FftLayout& layout, const FftWeights& weights,
+         const KernelTable& table, const double* twiddles, const Operands& operands, char* scratch,
+         std::int64_t scratch_each, Interrupt& interrupt)
+      : problem_(problem),
+        layout_(layout),
+        weights_(weights),
+        table_(table),
+        fft_(table.fft),
+        lanes_(table.fft.lanes),
+        tiles_at_once_(2 * lanes_),
+        twiddles_(twiddles),
+        operands_(operands),
+        store_(problem, table, operands.y, operands.bias),
+        scratch_(scratch),
+        scratch_each_(scratch_each),
+        interrupt_(interrupt) {}
+
+  static std::int64_t scratch_bytes(const Problem& problem, const FftLayout& l,
+                                    std::int64_t lanes) {
+    const Sizes s(l, lanes);
+    return round_to_line(s.x * std::int64_t{sizeof(double)}) +
+           round_to_line(s.y * std::int64_t{sizeof(double)}) +
+           round_to_line(s.work * std::int64_t{sizeof(double)}) +
+           round_to_line((s.rows + 2 * l.points()) * std::int64_t{sizeof(T)}) +
+           round_to_line(s.offsets * std::int64_t{sizeof(std::int64_t)}) +
+           round_to_line((problem.terms() + problem.axis[2].kernel) * std::int64_t{sizeof(T)}) +
+           round_to_line(problem.axis[0].kernel * problem.axis[1].kernel *
+                         std::int64_t{sizeof(std::int64_t)});
+  }
+
+  std::int64_t tasks() const {
+    return problem_.groups * divide_up(problem_.batch * layout_.pairs(), lanes_);
+  }
+
+  void task(std::int64_t index, int worker) noexcept {
+    if (interrupt_.stop_requested()) return;
+    Task task = locate(index);
+    if (!task.any) return;
+    const Pad pad(problem_, layout_, lanes_, scratch_ + worker * scratch_each_);
+    if (!convolve(task, pad, false, worker)) return;
+    bool any = false;
+    for (std::int64_t t = 0; t < tiles_at_once_; ++t) {
+      task.doubtful[t] = task.wanted[t] && !task.unsuitable[t] && !task.zeros[t] &&
+                         !task.exact[t] && (std::is_same_v<T, double> || task.doubtful[t]);
+      if (!weights_.magnitudes) task.unsuitable[t] = task.unsuitable[t] || task.doubtful[t];
+      any = any || task.doubtful[t];
+    }
+    if (any && weights_.magnitudes && !convolve(task, pad, true, worker)) return;
+    for (std::int64_t t = 0; t < tiles_at_once_; ++t)
+      if (task.wanted[t] && task.unsuitable[t])
+        std::atomic_ref<std::uint8_t>(*task.flag[t]).store(1, std::memory_order_relaxed);
+  }
+
+ private:
+  struct Task {
+    std::int64_t group = 0;
+    bool any = false;
+    Tile tile[2 * kMostLanes];  // without outputs where there is none
+    std::uint8_t* flag[2 * kMostLanes];
+    bool wanted[2 * kMostLanes];
+    bool unsuitable[2 * kMostLanes] = {};
+    bool doubtful[2 * kMostLanes] = {};
+    bool zeros[2 * kMostLanes] = {};             // of input
+    bool whole[2 * kMostLanes] = {};             // numbers
+    bool exact[2 * kMostLanes];                  // sums
+    double norm[kMostLanes] = {};                // of both tiles of a lane
+    std::int64_t in_order[2 * kMostLanes] = {};  // outputs that were summed so
+    std::int64_t gathered = -1;                  // output channel whose weights are in Pad
+  };
+
+  struct Sizes {
+    std::int64_t x_pitch, y_pitch, x, y, work, row, rows, offsets;
+
+    // An odd number of lines from one point to the next, lest all lie in the same cache sets.
+    Sizes(const FftLayout& l, std::int64_t lanes)
+        : x_pitch(l.most_staged * 2 * lanes + 8),
+          y_pitch(l.rows() * l.filters * 2 * lanes + 8),
+          x(x_pitch * l.points()),
+          y(y_pitch * l.points()),
+          work(l.points() * 2 * lanes),
+          row(l.points() + 16),
+          rows(2 * lanes * row),
+          offsets(2 * lanes * l.most_staged) {}
+  };
+
+  struct Pad {
+    Sizes size;
+    double* x;
+    double* y;
+    double* work;
+    T* rows;
+    T* zeros;
+    T* convert;
+    std::int64_t* offsets;
+    // For sums in order.
+    T* weights;
+    T* kernel_row;
+    std::int64_t* kernel_offsets;
+
+    Pad(const Problem& problem, const FftLayout& l, std::int64_t lanes, char* at) : size(l, lanes) {
+      const auto take = [&](auto*& to, std::int64_t count) {
+        to = reinterpret_cast<std::remove_reference_t<decltype(to)>>(at);
+        at += round_to_line(count * std::int64_t{sizeof *to});
+      };
+      take(x, size.x);
+      take(y, size.y);
+      take(work, size.work);
+      take(rows, size.rows + 2 * l.points());
+      zeros = rows + size.rows;
+      convert = zeros + l.points();
+      take(offsets, size.offsets);
+      take(weights, problem.terms() + problem.axis[2].kernel);
+      kernel_row = weights + problem.terms();
+      take(kernel_offsets, problem.axis[0].kernel * problem.axis[1].kernel);
+    }
+  };
+
+  Task locate(std::int64_t index) const {
+    Task task;
+    const std::int64_t pairs = layout_.pairs(), tiles = layout_.tile_count();
+    const std::int64_t vectors = divide_up(problem_.batch * pairs, lanes_);
+    task.group = index / vectors;
+    for (std::int64_t t = 0; t < tiles_at_once_; ++t) {
+      const std::int64_t pair = index % vectors * lanes_ + t / 2;
+      const std::int64_t tile = pair % pairs * 2 + t % 2;
+      task.wanted[t] = pair < problem_.batch * pairs && tile < tiles;
+      task.flag[t] = nullptr;
+      task.exact[t] = true;
+      if (!task.wanted[t]) continue;
+      const std::int64_t image = pair / pairs;
+      task.tile[t] = tile_of_box(problem_, layout_.tile, layout_.tiles,
+                                 (image * problem_.groups + task.group) * tiles + tile);
+      task.flag[t] = operands_.unsuitable + (image * problem_.groups + task.group) * tiles + tile;
+      const bool left_out =
+          std::atomic_ref<std::uint8_t>(*task.flag[t]).load(std::memory_order_relaxed) != 0;
+      task.unsuitable[t] = left_out;
+      task.any = task.any || !left_out;
+    }
+    return task;
+  }
+
+  const double* packed() const { return static_cast<const double*>(operands_.packed); }
+
+  // False where it was interrupted. Of magnitudes: finds out what doubtful tiles are worth.
+  bool convolve(Task& task, const Pad& pad, bool magnitudes, int worker) {
+    const std::int64_t channels = problem_.out_channels;
+    const bool one = layout_.chunks.size() == 1;
+    for (std::int64_t k = 0; k < channels; k += layout_.filters) {
+      const std::int64_t count = std::min(layout_.filters, channels - k);
+      for (const FftChunk& chunk : layout_.chunks) {
+        if (k == 0 || !one) {
+          if (!transform_input(task, chunk, pad, magnitudes, worker)) return false;
+          if (k == 0 && &chunk == &layout_.chunks.back() && !magnitudes) look_at_norms(task);
+        }
+        multiply(task, chunk, k, count, pad, magnitudes, &chunk != layout_.chunks.data());
+        interrupt_.work_done(worker, layout_.points() * chunk.terms() * count * layout_.rows() * 4);
+      }
+      for (std::int64_t i = 0; i < count; ++i)
+        if (!transform_output(task, k, i, pad, magnitudes, worker)) return false;
+    }
+    return true;
+  }
+
+  bool transform_input(Task& task, const FftChunk& chunk, const Pad& pad, bool magnitudes,
+                       int worker) {
+    const auto& axis = problem_.axis;
+    const std::int64_t points = layout_.points(), lines = chunk.rows[0] * chunk.rows[1];
+    Lattice lattice[2 * kMostLanes];
+    for (std::int64_t t = 0; t < tiles_at_once_; ++t) {
+      if (!task.wanted[t]) continue;
+      Lattice& l = lattice[t];
+      for (int a = 0; a < 2; ++a) {
+        l.first[a] = task.tile[t].origin[a] * axis[a].stride + chunk.first[a] * axis[a].dilation;
+        l.count[a] = chunk.rows[a];
+      }
+      l.first[2] = task.tile[t].origin[2] * axis[2].stride + chunk.first[2] * layout_.pitch;
+      l.count[2] = points;
+      locate_rows(problem_, operands_.x, task.tile[t].image, l, pad.offsets + t * lines);
+      l.count[0] = l.count[1] = 1;
+    }
+    std::fill_n(pad.zeros, points, T(0));
+    double squares[2 * kMostLanes] = {}, fractions[2 * kMostLanes] = {};
+    double* to = pad.x;
+    for (std::int64_t c = 0; c < chunk.channels; ++c) {
+      const std::int64_t channel = task.group * problem_.in_channels + chunk.first_channel + c;
+      for (std::int64_t line = 0; line < lines; ++line) {
+        if (interrupt_.stop_requested()) return false;
+        for (std::int64_t block = 0; block < chunk.rows[2]; ++block, to += 2 * lanes_) {
+          const T* rows[2 * kMostLanes];
+          for (std::int64_t t = 0; t < tiles_at_once_; ++t) {
+            rows[t] = pad.zeros;
+            if (!task.wanted[t]) continue;
+            Lattice l = lattice[t];
+            l.first[2] += block * layout_.pitch;
+            lattice_rows<T>(table_, problem_, operands_.x, l, pad.offsets + t * lines + line,
+                            channel, pad.rows + t * pad.size.row, rows + t);
+          }
+          const FftInputArgs<T> input = {rows, points, magnitudes, pad.work, squares, fractions};
+          if constexpr (std::is_same_v<T, float>)
+            fft_.input_f32(input);
+          else
+            fft_.input_f64(input);
+          fft_.forward({pad.work, to, pad.size.x_pitch, twiddles_, layout_.log2});
+        }
+        interrupt_.work_done(worker, chunk.rows[2] * points * layout_.log2 * 8);
+      }
+    }
+    for (std::int64_t t = 0; t < tiles_at_once_ && !magnitudes; ++t) {
+      const double sum = squares[t % 2 * lanes_ + t / 2];
+      const bool whole = fractions[t % 2 * lanes_ + t / 2] == 0;  // no square has underflowed
+      if (&chunk == layout_.chunks.data()) task.zeros[t] = task.whole[t] = true;
+      task.zeros[t] = task.zeros[t] && sum == 0 && whole;
+      task.whole[t] = task.whole[t] && whole;
+      task.norm[t / 2] += sum;
+    }
+    return true;
+  }
+
+  void look_at_norms(Task& task) const {
+    for (std::int64_t l = 0; l < lanes_; ++l) {
+      task.norm[l] = std::sqrt(task.norm[l]);
+      const bool zeros = task.zeros[2 * l] && task.zeros[2 * l + 1];
+      if (std::isfinite(task.norm[l]) && (zeros || task.norm[l] > kLeastNorm)) continue;
+      task.unsuitable[2 * l] = task.unsuitable[2 * l + 1] = true;
+    }
+  }
+
+  void multiply(const Task& task, const FftChunk& chunk, std::int64_t first, std::int64_t count,
+                const Pad& pad, bool magnitudes, bool accumulate) const {
+    const std::int64_t terms = chunk.terms(), points = layout_.points();
+    const double* const spectra = packed() + weights_.head() +
+                                  (magnitudes ? weights_.spectra() : 0) +
+                                  chunk.first_weight * weights_.filters * points * 2;
+    fft_.product({pad.x, pad.size.x_pitch, chunk.row.data(), layout_.rows(), chunk.tap.data(),
+                  terms, spectra + (task.group * problem_.out_channels + first) * terms * 2,
+                  terms * 2, weights_.filters * terms * 2, pad.y, pad.size.y_pitch, count, points,
+                  accumulate});
+  }
+
+  // Rows of output channel first + index, in Y from `first` on.
+  bool transform_output(Task& task, std::int64_t first, std::int64_t index, const Pad& pad,
+                        bool magnitudes, int worker) {
+    const std::int64_t channel = task.group * problem_.out_channels + first + index;
+    const double norm = FftWeights::norm(packed(), channel);
+    const double quantum = FftWeights::quantum(packed(), channel);
+    double least[kMostLanes];
+    bool exact[2 * kMostLanes];
+    for (std::int64_t t = 0; t < tiles_at_once_; ++t) {
+      const double error = error_bound(task.norm[t / 2] * norm);
+      least[t / 2] = least_sum(error, magnitudes);
+      exact[t] = std::is_same_v<T, double> && task.whole[t] && error < quantum / 4;
+      task.exact[t] = task.exact[t] && exact[t];
+    }
+    const double* from = pad.y + index * layout_.rows() * 2 * lanes_;
+    for (std::int64_t d = 0; d < layout_.tile[0]; ++d) {
+      for (std::int64_t h = 0; h < layout_.tile[1]; ++h) {
+        if (interrupt_.stop_requested()) return false;
+        for (std::int64_t b = 0; b < layout_.blocks; ++b, from += 2 * lanes_) {
+          const Index3 at = {d, h, b * layout_.outputs};
+          std::int64_t most = 0;
+          for (std::int64_t t = 0; t < tiles_at_once_; ++t)
+            most = std::max(most, outputs_at(task, t, at));
+          if (most == 0) continue;
+          const std::int64_t positions = (most - 1) * problem_.axis[2].stride + 1;
+          fft_.inverse(
+              {pad.work, const_cast<double*>(from), pad.size.y_pitch, twiddles_, layout_.log2});
+          const FftOutputArgs<T> output = {pad.work, round_up(positions, lanes_), pad.rows,
+                                           pad.size.row};
+          if constexpr (std::is_same_v<T, float>)
+            fft_.output_f32(output);
+          else
+            fft_.output_f64(output);
+          for (std::int64_t t = 0; t < tiles_at_once_; ++t)
+            take_row(task, t, at, channel, least[t / 2], exact[t], magnitudes, pad);
+        }
+        interrupt_.work_done(worker, layout_.blocks * layout_.points() * layout_.log2 * 8);
+      }
+    }
+    return true;
+  }
+
+  // Outputs of a tile's row from `at` on, in one block.
+  std::int64_t outputs_at(const Task& task, std::int64_t t, const Index3& at) const {
+    const Tile& tile = task.tile[t];
+    if (!task.wanted[t] || task.unsuitable[t] || at[0] >= tile.size[0] || at[1] >= tile.size[1])
+      return 0;
+    return std::clamp<std::int64_t>(tile.size[2] - at[2], 0, layout_.outputs);
+  }
+
+  double error_bound(double norms) const {
+    return fft_error_units(layout_.log2) * std::numeric_limits<double>::epsilon() / 2 * norms;
+  }
+
+  // What a sum must be at least so that the error is below that of a sum in order: as computed,
+  // where it is one of magnitudes.
+  double least_sum(double error, bool magnitudes) const {
+    const double units = std::max(static_cast<double>(problem_.terms()) - 1, 1.0) *
+                         static_cast<double>(std::numeric_limits<T>::epsilon()) / 2;
+    return error / units + (magnitudes ? error : 0);
+  }
+
+  void take_row(Task& task, std::int64_t t, const Index3& at, std::int64_t channel, double least,
+                bool exact, bool magnitudes, const Pad& pad) {
+    const std::int64_t count = outputs_at(task, t, at);
+    if (count == 0) return;
+    T* const row = pad.rows + t * pad.size.row;
+    const std::int64_t stride = problem_.axis[2].stride;
+    for (std::int64_t i = 1; i < count && stride > 1; ++i) row[i] = row[i * stride];
+    if (task.zeros[t]) std::fill_n(row, count, T(0));
+    for (std::int64_t i = 0; i < count && exact && !magnitudes; ++i)
+      row[i] = to_multiple(row[i], static_cast<T>(FftWeights::quantum(packed(), channel)));
+    Tile tile = task.tile[t];
+    for (int a = 0; a < 3; ++a) tile.origin[a] += at[a];
+    tile.size = {1, 1, count};
+    if (magnitudes ? task.doubtful[t] : std::is_same_v<T, float> && !task.zeros[t])
+      check_row(task, t, tile, channel, static_cast<T>(least), magnitudes, row, pad);
+    if (!magnitudes)
+      store_.store(tile, channel, 1, {row, 1, pad.size.row, count, count}, pad.convert);
+  }
+
+  // Of outputs, or of sums of magnitudes, those that are too small are summed in order, or are too
+  // many for that.
+  void check_row(Task& task, std::int64_t t, const Tile& tile, std::int64_t channel, T least,
+                 bool magnitudes, T* row, const Pad& pad) {
+    const std::int64_t count = tile.size[2];
+    std::int64_t small = 0;
+    for (std::int64_t i = 0; i < count; ++i) small += !(std::fabs(row[i]) >= least);
+    if (small == 0) return;
+    // A vector of outputs would cost as much as one of these.
+    const std::int64_t outputs =
+        task.tile[t].size[0] * task.tile[t].size[1] * task.tile[t].size[2] * problem_.out_channels;
+    task.in_order[t] += small;
+    if (task.in_order[t] > std::max<std::int64_t>(outputs / 8, 16)) {
+      (magnitudes ? task.unsuitable : task.doubtful)[t] = true;
+      return;
+    }
+    Tile one = tile;
+    one.size = {1, 1, 1};
+    for (std::int64_t i = 0; i < count; ++i) {
+      if (std::fabs(row[i]) >= least) continue;
+      one.origin[2] = tile.origin[2] + i;
+      row[i] = sum_in_order(task, one, channel, pad);
+      if (magnitudes) store_.store(one, channel, 1, {row + i, 1, 1, 1, 1}, pad.convert);
+    }
+  }
+
+  T sum_in_order(Task& task, const Tile& one, std::int64_t channel, const Pad& pad) const {
+    const auto& axis = problem_.axis;
+    if (task.gathered != channel)
+      gather_weights<T>(table_, problem_, *operands_.weights, channel, 0, problem_.terms(),
+                        pad.weights);
+    task.gathered = channel;
+    Lattice lattice;
+    for (int a = 0; a < 3; ++a) {
+      lattice.first[a] = one.origin[a] * axis[a].stride;
+      lattice.step[a] = axis[a].dilation;
+      lattice.count[a] = axis[a].kernel;
+    }
+    locate_rows(problem_, operands_.x, one.image, lattice, pad.kernel_offsets);
+    const std::int64_t rows = lattice.count[0] * lattice.count[1], width = lattice.count[2];
+    lattice.count[0] = lattice.count[1] = 1;
+    const T* w = pad.weights;
+    double sum = 0;
+    for (std::int64_t c = 0; c < problem_.in_channels; ++c) {
+      for (std::int64_t r = 0; r < rows; ++r, w += width) {
+        const T* x = nullptr;
+        lattice_rows<T>(table_, problem_, operands_.x, lattice, pad.kernel_offsets + r,
+                        one.group * problem_.in_channels + c, pad.kernel_row, &x);
+        double run[4] = {};
+        std::int64_t i = 0;
+        for (; i + 4 <= width; i += 4)
+          for (int j = 0; j < 4; ++j)
+            run[j] += static_cast<double>(x[i + j]) * static_cast<double>(w[i + j]);
+        for (; i < width; ++i) run[0] += static_cast<double>(x[i]) * static_cast<double>(w[i]);
+        sum += run[0] + run[1] + run[2] + run[3];
+      }
+    }
+    return static_cast<T>(sum);
+  }
+
+  const Problem& problem_;
+  const FftLayout& layout_;
+  const FftWeights& weights_;
+  const KernelTable& table_;
+  const FftKernels& fft_;
+  const std::int64_t lanes_;
+  const std::int64_t tiles_at_once_;
+  const double* const twiddles_;
+  const Operands& operands_;
+  const BoxStore<T> store_;
+  char* const scratch_;
+  const std::int64_t scratch_each_;
+  Interrupt& interrupt_;
+};
+
+class FftExecution final : public Execution {
+ public:
+  FftExecution(const Problem& problem, const KernelTable& kernels, const Machine& machine)
+      : problem_(problem),
+        kernels_(kernels),
+        layout_(make_fft_layout(problem, machine)),
+        weights_(problem, layout_),
+        twiddles_(make_twiddles(layout_.log2)) {}
+
+  std::int64_t tasks() const override {
+    return problem_.groups * divide_up(problem_.batch * layout_.pairs(), kernels_.fft.lanes);
+  }
+
+  OutputGrid grid() const override {
+    Index3 out;
+    for (int a = 0; a < 3; ++a) out[a] = problem_.axis[a].out;
+    return {layout_.tile, layout_.tiles, out, problem_.groups * layout_.tile_count()};
+  }
+
+  std::int64_t packed_bytes() const override {
+    return weights_.elements() * std::int64_t{sizeof(double)};
+  }
+
+  bool packs_like(const Execution& other) const override {
+    const FftLayout& l = static_cast<const FftExecution&>(other).layout_;
+    return l.log2 == layout_.log2 && l.pitch == layout_.pitch && l.channels == layout_.channels &&
+           l.taps == layout_.taps;
+  }
+
+  bool pack(const Weights& w, void* to, int workers) const override {
+    return pack_fft(problem_, layout_, weights_, kernels_, twiddles_.data(), w, to, workers);
+  }
+
+  std::int64_t scratch_bytes() const override {
+    return problem_.compute == Compute::f32
+               ? FftRun<float>::scratch_bytes(problem_, layout_, kernels_.fft.lanes)
+               : FftRun<double>::scratch_bytes(problem_, layout_, kernels_.fft.lanes);
+  }
+
+  void run(const Operands& operands, char* scratch, int workers,
+           Interrupt& interrupt) const override {
+    if (problem_.compute == Compute::f32)
+      run_as<float>(operands, scratch, workers, interrupt);
+    else
+      run_as<double>(operands, scratch, workers, interrupt);
+  }
+
+ private:
+  template <class T>
+  void run_as(const Operands& operands, char* scratch, int workers, Interrupt& interrupt) const {
+    FftRun<T> run(problem_, layout_, weights_, kernels_, twiddles_.data(), operands, scratch,
+                  scratch_bytes(), interrupt);
+    parallel_for(tasks(), workers,
+                 [&run](std::int64_t index, int worker) noexcept { run.task(index, worker); });
+  }
+
+  const Problem problem_;
+  const KernelTable& kernels_;
+  const FftLayout layout_;
+  const FftWeights weights_;
+  const std::vector<double> twiddles_;
+};
+
+std::unique_ptr<const Execution> execute(const Problem& problem, const Tensor& /*x*/,
+                                         const KernelTable& kernels, const Machine& machine) {
+  return std::make_unique<const FftExecution>(problem, kernels, machine);
+}
+
+}  // namespace
+
+const Candidate fft = {"fft", "fft", fft_accepts, fft_cost, nullptr, execute};
+
+}  // namespace fastconv

@@ -1,0 +1,297 @@
+#include "algorithms/fft_layout.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <limits>
+#include <numbers>
+#include <utility>
+
+#include "core/rounding.hpp"
+
+namespace fastconv {
+namespace {
+
+constexpr int kLeastLog2 = 6, kMostLog2 = 13;
+// Spectra of a task, in bytes: more where a kernel is so long that it pays.
+static const std::int64_t kScratch = (std::getenv("FFTS") ? std::atoll(std::getenv("FFTS")) : 24576)
+                                     << 10;
+constexpr std::int64_t kMostPacked = std::int64_t{256} << 20;
+constexpr double kNear = 1 << 20;
+constexpr double kFewMagnitudes = 4 << 20;
+// Below so many positions along a row nothing is won.
+constexpr std::int64_t kLeastReach = 12;
+
+std::int64_t reach_of(const Axis& axis) { return (axis.kernel - 1) * axis.dilation + 1; }
+
+// Positions of an axis that so many outputs of a part of a kernel see.
+std::int64_t positions(const Axis& axis, std::int64_t outputs, std::int64_t kernel) {
+  return (outputs - 1) * axis.stride + (kernel - 1) * axis.dilation + 1;
+}
+
+// Vector operations of float64, of what the lanes of a vector do together.
+struct Costs {
+  double transform, input, output, product;
+
+  explicit Costs(int log2) {
+    const double points = static_cast<double>(std::int64_t{1} << log2);
+    const double stage = (log2 <= 12 ? 9.5 : 11.0) * points;
+    transform = stage * static_cast<double>((log2 + 1) / 2);
+    input = 8 * points;
+    output = 8 * points;
+    product = 4.4 * points;
+  }
+};
+
+class Builder {
+ public:
+  Builder(const Problem& problem, std::int64_t lanes)
+      : problem_(problem),
+        axis_(problem.axis),
+        lanes_(lanes),
+        reach_(reach_of(axis_[2])),
+        terms_(static_cast<double>(problem.terms()) / static_cast<double>(axis_[2].kernel)),
+        filters_(static_cast<double>(problem.out_channels)) {}
+
+  struct Choice {
+    double cost = std::numeric_limits<double>::infinity();  // vector operations of an image, group
+    FftLayout layout;
+  };
+
+  // Without its tables.
+  Choice best() const {
+    Choice best;
+    for (int log2 = kLeastLog2; log2 <= kMostLog2; ++log2) {
+      FftLayout l;
+      l.log2 = log2;
+      if (!cut_rows(l)) continue;
+      for (const std::int64_t across : widths(l)) {
+        l.blocks = across;
+        for (const std::int64_t h : heights(axis_[1])) {
+          for (const std::int64_t d : heights(axis_[0])) {
+            l.tile = {d, h, across * l.outputs};
+            for (int a = 0; a < 3; ++a) l.tiles[a] = divide_up(axis_[a].out, l.tile[a]);
+            if (!cut_terms(l) || !is_accurate(l)) continue;
+            const double cost = cost_of(l);
+            if (cost < best.cost) best = {cost, l};
+          }
+        }
+      }
+    }
+    return best;
+  }
+
+  void make_tables(FftLayout& l) const {
+    std::int64_t terms = 0;
+    const Index3 kernel = kernel_of(l);
+    for (std::int64_t c = 0; c < problem_.in_channels; c += l.channels) {
+      Index3 at;
+      for (at[0] = 0; at[0] < kernel[0]; at[0] += l.taps[0]) {
+        for (at[1] = 0; at[1] < kernel[1]; at[1] += l.taps[1]) {
+          for (at[2] = 0; at[2] < kernel[2]; at[2] += l.taps[2]) {
+            FftChunk chunk;
+            chunk.first_channel = c;
+            chunk.channels = std::min(l.channels, problem_.in_channels - c);
+            chunk.first = at;
+            for (int a = 0; a < 3; ++a) chunk.count[a] = std::min(l.taps[a], kernel[a] - at[a]);
+            chunk.first_weight = terms;
+            make_tables(l, chunk);
+            terms += chunk.terms();
+            l.most_staged = std::max(l.most_staged, chunk.staged());
+            l.chunks.push_back(std::move(chunk));
+          }
+        }
+      }
+    }
+  }
+
+ private:
+  Index3 kernel_of(const FftLayout& l) const { return {axis_[0].kernel, axis_[1].kernel, l.parts}; }
+
+  // Blocks and parts; false where a transform is too short, or so many spectra are too large.
+  bool cut_rows(FftLayout& l) const {
+    const std::int64_t stride = axis_[2].stride, whole = l.points() - reach_ + 1;
+    if (whole >= l.points() / 4) {
+      l.reach = reach_;
+      l.pitch = whole / stride * stride;
+    } else {
+      l.pitch = l.points() / 2 / stride * stride;
+      l.reach = l.pitch;
+      l.parts = l.pitch == 0 ? 1 : divide_up(reach_, l.pitch);
+    }
+    l.outputs = l.pitch / stride;
+    const double bytes = 4.0 * sizeof(double) * static_cast<double>(l.points()) * terms_ *
+                         static_cast<double>(l.parts) * filters_ *
+                         static_cast<double>(problem_.groups);
+    return l.outputs > 0 && bytes <= static_cast<double>(kMostPacked);
+  }
+
+  // Blocks of a tile.
+  std::vector<std::int64_t> widths(const FftLayout& l) const {
+    if (l.parts == 1) return {1};
+    const std::int64_t blocks = divide_up(axis_[2].out, l.outputs);
+    std::vector<std::int64_t> result;
+    for (const std::int64_t n :
+         {std::int64_t{1}, l.parts / 2, l.parts, 2 * l.parts, divide_up(blocks, 2 * lanes_),
+          divide_up(blocks, 4 * lanes_), divide_up(blocks, 8 * lanes_)})
+      if (n >= 1 && n <= blocks && std::find(result.begin(), result.end(), n) == result.end())
+        result.push_back(n);
+    return result;
+  }
+
+  static std::vector<std::int64_t> heights(const Axis& axis) {
+    std::vector<std::int64_t> result;
+    for (std::int64_t n = 1; n <= 256 && n <= axis.out; n += n == 1 ? 1 : n / 2) {
+      const std::int64_t height = divide_up(axis.out, n);
+      if (result.empty() || result.back() != height) result.push_back(height);
+    }
+    return result;
+  }
+
+  std::int64_t staged_rows(const FftLayout& l) const {
+    return positions(axis_[0], l.tile[0], l.taps[0]) * positions(axis_[1], l.tile[1], l.taps[1]) *
+           (l.blocks + l.taps[2] - 1);
+  }
+
+  // Chunks of which the spectra fit.
+  bool cut_terms(FftLayout& l) const {
+    const std::int64_t row = l.points() * 2 * lanes_ * std::int64_t{sizeof(double)};
+    if (l.rows() > kScratch / 2 / row) return false;
+    const std::int64_t sums = l.rows() * row;
+    l.filters = std::clamp<std::int64_t>(kScratch / 4 / sums, 1, problem_.out_channels);
+    const std::int64_t room = (kScratch - l.filters * sums) / row;
+    l.taps = kernel_of(l);
+    l.channels = 1;
+    for (const int a : {0, 1, 2})
+      while (staged_rows(l) > room && l.taps[a] > 1) l.taps[a] = divide_up(l.taps[a], 2);
+    const std::int64_t rows = staged_rows(l);
+    if (rows > room) return false;
+    l.channels = std::min(room / rows, problem_.in_channels);
+    return true;
+  }
+
+  // Sums of magnitudes have to be so large that transforms of float64 are as accurate as sums in
+  // order (fft.cpp). Here for white noise, with a margin for what is not, above all at borders:
+  // unless they are, all is computed twice.
+  bool is_accurate(const FftLayout& l) const {
+    if (problem_.compute == Compute::f32 || problem_.algorithm == Algorithm::fft) return true;
+    constexpr double kMeanMagnitudes = 2 / std::numbers::pi;
+    const double margin = problem_.padded() ? 8 : 4;
+    const double terms = static_cast<double>(problem_.terms());
+    const double elements = 2 * static_cast<double>(problem_.in_channels) *
+                            static_cast<double>(staged_rows(l) * l.points());
+    return kMeanMagnitudes * terms * std::sqrt(terms) >=
+           margin * fft_error_units(l.log2) * std::sqrt(elements);
+  }
+
+  double cost_of(const FftLayout& l) const {
+    const Costs c(l.log2);
+    const Index3 kernel = kernel_of(l);
+    const auto pieces = [](std::int64_t n, std::int64_t piece) {
+      return static_cast<double>(divide_up(n, piece));
+    };
+    double chunks = pieces(problem_.in_channels, l.channels);
+    for (int a = 0; a < 3; ++a) chunks *= pieces(kernel[a], l.taps[a]);
+    double inputs = chunks * static_cast<double>(l.channels) * static_cast<double>(staged_rows(l));
+    if (chunks > 1) inputs *= pieces(problem_.out_channels, l.filters);
+    const double outputs = static_cast<double>(l.rows()) * filters_;
+    const double terms = terms_ * static_cast<double>(l.parts);
+    // Sums of one row wait for each other.
+    const double waits = l.rows() < 4 && problem_.out_channels < 4 ? 2 : 1;
+    const double task = inputs * (c.transform + c.input) + outputs * (c.transform + c.output) +
+                        outputs * terms * c.product * waits;
+    std::int64_t tasks = divide_up(l.pairs(), lanes_);
+    // So that threads find work; results may not depend on how many there are.
+    if (task * static_cast<double>(tasks) > 2e6) tasks = round_up(tasks, 2);
+    double cost = task * static_cast<double>(tasks);
+    // Each task reads all spectra of the weights.
+    const double bytes = 2 * sizeof(double) * terms * filters_ * static_cast<double>(l.points());
+    const bool far = bytes > kNear;
+    if (far) cost += 0.3 * bytes * static_cast<double>(tasks);
+    const bool twice = fft_packs_magnitudes(problem_, l);
+    if (problem_.compute == Compute::f64) cost *= 2;
+    if (!problem_.keeps_weights)
+      cost += (twice ? 2 : 1) *
+              (terms * filters_ / static_cast<double>(lanes_) * (c.transform + c.input) +
+               (far ? 0.6 : 0.1) * bytes);
+    return cost;
+  }
+
+  void make_tables(const FftLayout& l, FftChunk& chunk) const {
+    chunk.rows = {positions(axis_[0], l.tile[0], chunk.count[0]),
+                  positions(axis_[1], l.tile[1], chunk.count[1]), l.blocks + chunk.count[2] - 1};
+    const auto at = [&](std::int64_t d, std::int64_t h, std::int64_t block) {
+      return static_cast<std::int32_t>(((d * chunk.rows[1] + h) * chunk.rows[2] + block) * 2 *
+                                       lanes_);
+    };
+    for (std::int64_t d = 0; d < l.tile[0]; ++d)
+      for (std::int64_t h = 0; h < l.tile[1]; ++h)
+        for (std::int64_t b = 0; b < l.blocks; ++b)
+          chunk.row.push_back(at(d * axis_[0].stride, h * axis_[1].stride, b));
+    for (std::int64_t c = 0; c < chunk.channels; ++c)
+      for (std::int64_t d = 0; d < chunk.count[0]; ++d)
+        for (std::int64_t h = 0; h < chunk.count[1]; ++h)
+          for (std::int64_t p = 0; p < chunk.count[2]; ++p)
+            chunk.tap.push_back(
+                at(c * chunk.rows[0] + d * axis_[0].dilation, h * axis_[1].dilation, p));
+  }
+
+  const Problem& problem_;
+  const std::array<Axis, 3>& axis_;
+  const std::int64_t lanes_;
+  const std::int64_t reach_;
+  const double terms_;  // channels, slices and rows
+  const double filters_;
+};
+
+std::int64_t lanes_of(const Problem& problem, const Machine& machine) {
+  return problem.compute == Compute::f32 ? machine.lanes / 2 : machine.lanes;
+}
+
+}  // namespace
+
+const char* fft_accepts(const Problem& problem) {
+  if (!is_float(problem.compute)) return "integers";
+  if (problem.algorithm == Algorithm::automatic && reach_of(problem.axis[2]) < kLeastReach)
+    return "the rows of the kernel are short";
+  // What fits with the longest vectors fits with others.
+  constexpr std::int64_t kMostLanes = 8;
+  if (!std::isfinite(Builder(problem, kMostLanes).best().cost))
+    return "too much memory for the spectra of the kernel, or too few terms for accurate ones";
+  return nullptr;
+}
+
+double fft_cost(const Problem& problem, const Machine& machine) {
+  return Builder(problem, lanes_of(problem, machine)).best().cost /
+         static_cast<double>(problem.terms()) / static_cast<double>(problem.out_pixels());
+}
+
+bool fft_packs_magnitudes(const Problem& problem, const FftLayout& layout) {
+  const double terms = static_cast<double>(problem.terms() / problem.axis[2].kernel);
+  const double points = terms *
+                        static_cast<double>(problem.groups * problem.out_channels * layout.parts) *
+                        static_cast<double>(layout.points());
+  return problem.compute == Compute::f64 || 2 * sizeof(double) * points <= kFewMagnitudes;
+}
+
+FftLayout make_fft_layout(const Problem& problem, const Machine& machine) {
+  const Builder builder(problem, lanes_of(problem, machine));
+  FftLayout layout = builder.best().layout;
+  if (std::getenv("FFTV")) {
+    auto b = builder.best();
+    auto& l = b.layout;
+    std::fprintf(stderr,
+                 "N %d pitch %d parts %d blocks %d tile %d %d tiles %d %d %d filters %d ch %d taps "
+                 "%d %d %d cost %.3f ms\n",
+                 1 << l.log2, (int)l.pitch, (int)l.parts, (int)l.blocks, (int)l.tile[0],
+                 (int)l.tile[1], (int)l.tiles[0], (int)l.tiles[1], (int)l.tiles[2], (int)l.filters,
+                 (int)l.channels, (int)l.taps[0], (int)l.taps[1], (int)l.taps[2],
+                 b.cost * problem.groups / 3.6e6);
+  }
+  builder.make_tables(layout);
+  return layout;
+}
+
+}  // namespace fastconv

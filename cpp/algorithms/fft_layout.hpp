@@ -1,0 +1,75 @@
+// How a layer is cut for Fourier transforms (fft.cpp): rows of outputs into blocks, kernels that
+// are longer than a block into parts, outputs into tiles, of which lanes take one pair each.
+//
+//   kernel      |  part 0  |  part 1  |               padded row, and what a block's transform
+//   reads (3 parts)                         |  part 2 |     |--------|--------|--------|--------|
+//                                                      =================            block 0
+//   output      | block 0  | block 1  | block 2 |               =================   block 1
+//               = part 0 on block 0 + part 1 on block 1 + part 2 on block 2
+//
+// A block's spectrum serves all parts, all rows of the kernel and all output channels. So along
+// width nothing is summed but in spectra, and along height, depth, channels and parts a product of
+// spectra runs through a table of taps as any kernel does.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "algorithms/tiling.hpp"
+#include "core/problem.hpp"
+
+namespace fastconv {
+
+// Terms whose input is transformed at once: a range of channels, and of slices, rows and parts of
+// the kernel.
+struct FftChunk {
+  std::int64_t first_channel = 0;
+  std::int64_t channels = 0;
+  Index3 first = {};  // slice, row, part of the kernel
+  Index3 count = {};
+  Index3 rows = {};               // staged: slices, rows, blocks
+  std::vector<std::int32_t> row;  // of each output row, in staged rows
+  std::vector<std::int32_t> tap;  // of each term: channel, slice, row, part
+  std::int64_t first_weight = 0;  // terms before this chunk
+
+  std::int64_t staged() const { return channels * rows[0] * rows[1] * rows[2]; }
+  std::int64_t terms() const { return channels * count[0] * count[1] * count[2]; }
+};
+
+struct FftLayout {
+  int log2 = 0;              // of the points of a transform
+  std::int64_t pitch = 0;    // positions from one block to the next
+  std::int64_t outputs = 0;  // of a block: one in `stride` positions
+  std::int64_t parts = 1;
+  std::int64_t reach = 0;     // positions from the first tap of a part to the last, at most
+  Index3 tile = {};           // outputs
+  Index3 tiles = {};          // of an image and group
+  std::int64_t blocks = 1;    // of a tile, along its width
+  std::int64_t filters = 1;   // output channels whose spectra are summed at once
+  std::int64_t channels = 1;  // of a chunk, at most; and slices, rows, parts of the kernel
+  Index3 taps = {1, 1, 1};
+  std::vector<FftChunk> chunks;
+  std::int64_t most_staged = 0;
+
+  std::int64_t points() const { return std::int64_t{1} << log2; }
+  std::int64_t tile_count() const { return tiles[0] * tiles[1] * tiles[2]; }
+  // Two tiles share a lane. An image has pairs of its own: what shares a lane shares rounding.
+  std::int64_t pairs() const { return (tile_count() + 1) / 2; }
+  std::int64_t rows() const { return tile[0] * tile[1] * blocks; }  // of outputs, in a tile
+};
+
+// Null, or why not.
+const char* fft_accepts(const Problem& problem);
+double fft_cost(const Problem& problem, const Machine& machine);
+// Of a problem that is accepted.
+FftLayout make_fft_layout(const Problem& problem, const Machine& machine);
+
+// |error| <= units * 2^-53 * norm(x) * norm(w), of a transform, a product and the way back: a unit
+// or so for each stage at worst (measured: below 1 in all).
+inline double fft_error_units(int log2) { return log2 + 4.0; }
+
+// Whether spectra of the magnitudes of the weights are packed too: always for float64; for float32,
+// which seldom needs them, where they are small.
+bool fft_packs_magnitudes(const Problem& problem, const FftLayout& layout);
+
+}  // namespace fastconv

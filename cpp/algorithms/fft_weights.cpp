@@ -1,0 +1,146 @@
+#include "algorithms/fft_weights.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <memory>
+
+#include "pack/weights.hpp"
+#include "runtime/thread_pool.hpp"
+
+namespace fastconv {
+namespace {
+
+// A power of two that all of them are multiples of, as those of common filters are; or 0.
+template <class T>
+double quantum_of(const T* row, std::int64_t count) {
+  for (const T quantum : {T(1), T(1) / 4, T(1) / 256, T(1) / 65536}) {
+    std::int64_t others = 0;
+    for (std::int64_t i = 0; i < count; ++i) others += row[i] != to_multiple(row[i], quantum);
+    if (others == 0) return static_cast<double>(quantum);
+  }
+  return 0;
+}
+
+template <class T>
+class Packing {
+ public:
+  Packing(const Problem& problem, const FftLayout& layout, const FftWeights& weights,
+          const KernelTable& kernels, const double* twiddles)
+      : problem_(problem),
+        layout_(layout),
+        weights_(weights),
+        kernels_(kernels),
+        twiddles_(twiddles),
+        lanes_(kernels.fft.lanes) {}
+
+  // One output channel. False where a weight is not finite.
+  bool pack(const Weights& w, std::int64_t channel, double* to) const {
+    const std::int64_t terms = problem_.terms();
+    const auto row = std::make_unique<T[]>(static_cast<std::size_t>(terms));
+    gather_weights<T>(kernels_, problem_, w, channel, 0, terms, row.get());
+    double squares = 0;
+    for (std::int64_t t = 0; t < terms; ++t)
+      squares += static_cast<double>(row[t]) * static_cast<double>(row[t]);
+    const bool zeros = std::all_of(row.get(), row.get() + terms, [](T w) { return w == T(0); });
+    if (!std::isfinite(squares) || (!zeros && squares < kLeastNorm * kLeastNorm)) return false;
+    FftWeights::norm(to, channel) = std::sqrt(squares);
+    FftWeights::quantum(to, channel) = quantum_of(row.get(), terms);
+    double* const spectra = to + weights_.head();
+    for (const FftChunk& chunk : layout_.chunks) {
+      pack(chunk, row.get(), channel, false, spectra);
+      if (weights_.magnitudes) pack(chunk, row.get(), channel, true, spectra + weights_.spectra());
+    }
+    return true;
+  }
+
+ private:
+  // A transform for each few terms, one in each lane.
+  void pack(const FftChunk& chunk, const T* row, std::int64_t channel, bool magnitudes,
+            double* to) const {
+    const std::int64_t points = layout_.points(), terms = chunk.terms();
+    const auto work = std::make_unique<double[]>(static_cast<std::size_t>(points * 2 * lanes_));
+    double* const of_chunk = to + chunk.first_weight * weights_.filters * points * 2;
+    for (std::int64_t t = 0; t < terms; t += lanes_) {
+      const std::int64_t count = std::min<std::int64_t>(lanes_, terms - t);
+      std::fill_n(work.get(), points * 2 * lanes_, 0.0);
+      for (std::int64_t l = 0; l < count; ++l) place(chunk, row, t + l, magnitudes, work.get() + l);
+      kernels_.fft.forward({work.get(), work.get(), 2 * lanes_, twiddles_, layout_.log2});
+      const double scale = 1 / static_cast<double>(points);
+      for (std::int64_t p = 0; p < points; ++p) {
+        double* at = of_chunk + ((p * weights_.filters + channel) * terms + t) * 2;
+        const double* const from = work.get() + p * 2 * lanes_;
+        for (std::int64_t l = 0; l < count; ++l) {
+          *at++ = from[l] * scale;
+          *at++ = from[lanes_ + l] * scale;
+        }
+      }
+    }
+  }
+
+  // The taps of a term's row, backwards: position k of a part at -k.
+  void place(const FftChunk& chunk, const T* row, std::int64_t term, bool magnitudes,
+             double* lane) const {
+    const auto next = [&](std::int64_t n) {
+      const std::int64_t i = term % n;
+      term /= n;
+      return i;
+    };
+    const std::int64_t part = chunk.first[2] + next(chunk.count[2]);
+    const std::int64_t h = chunk.first[1] + next(chunk.count[1]);
+    const std::int64_t d = chunk.first[0] + next(chunk.count[0]);
+    const auto& axis = problem_.axis;
+    const std::int64_t channel = chunk.first_channel + term;
+    const T* const taps =
+        row + ((channel * axis[0].kernel + d) * axis[1].kernel + h) * axis[2].kernel;
+    const std::int64_t dilation = axis[2].dilation, begin = part * layout_.pitch;
+    const std::int64_t mask = layout_.points() - 1;
+    for (std::int64_t k = layout_.parts == 1 ? 0 : divide_up(begin, dilation); k < axis[2].kernel;
+         ++k) {
+      const std::int64_t position = k * dilation - begin;
+      if (layout_.parts > 1 && position >= layout_.reach) break;
+      const double value = static_cast<double>(taps[k]);
+      lane[(-position & mask) * 2 * lanes_] = magnitudes ? std::fabs(value) : value;
+    }
+  }
+
+  const Problem& problem_;
+  const FftLayout& layout_;
+  const FftWeights& weights_;
+  const KernelTable& kernels_;
+  const double* const twiddles_;
+  const std::int64_t lanes_;
+};
+
+template <class T>
+bool pack_as(const Problem& problem, const FftLayout& layout, const FftWeights& weights,
+             const KernelTable& kernels, const double* twiddles, const Weights& w, double* to,
+             int workers) {
+  const Packing<T> packing(problem, layout, weights, kernels, twiddles);
+  std::atomic<bool> finite{true};
+  parallel_for(weights.filters, workers, [&](std::int64_t channel, int) noexcept {
+    if (!packing.pack(w, channel, to)) finite.store(false, std::memory_order_relaxed);
+  });
+  return finite.load(std::memory_order_relaxed);
+}
+
+}  // namespace
+
+FftWeights::FftWeights(const Problem& problem, const FftLayout& layout)
+    : filters(problem.groups * problem.out_channels),
+      terms(0),
+      points(layout.points()),
+      magnitudes(fft_packs_magnitudes(problem, layout)) {
+  for (const FftChunk& chunk : layout.chunks) terms += chunk.terms();
+}
+
+bool pack_fft(const Problem& problem, const FftLayout& layout, const FftWeights& weights,
+              const KernelTable& kernels, const double* twiddles, const Weights& w, void* to,
+              int workers) {
+  double* const elements = static_cast<double*>(to);
+  return problem.compute == Compute::f32
+             ? pack_as<float>(problem, layout, weights, kernels, twiddles, w, elements, workers)
+             : pack_as<double>(problem, layout, weights, kernels, twiddles, w, elements, workers);
+}
+
+}  // namespace fastconv
