@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from _timing import Progress, clean_process, interleave, processor, significant, table
 
 Result = NDArray[Any]
-KERNELS = (3, 5, 7, 11, 15, 31)
+KERNELS = (3, 5, 7, 11, 15, 31, 63)
 OURS = ("filter2d", "conv2d")
 
 

@@ -175,6 +175,13 @@ def test_image_filters():
     assert "filter2d" in printed
 
 
+def test_signals():
+    fast = ("--repeat", 1, "--min-time", 0.0001, "--taps", 16, 300, "--samples", 3000)
+    printed = run("signals.py", *fast)
+    assert "300 float64" in printed
+    assert "ratio" in printed
+
+
 def test_call_overhead():
     printed = run("call_overhead.py", "--repeat", 1, "--min-time", 0.0001)
     assert "fastconv.Conv2d plan" in printed

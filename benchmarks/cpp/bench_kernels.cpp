@@ -7,6 +7,8 @@
 // in this run; all times are CPU times of one thread.
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <random>
@@ -14,6 +16,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "algorithms/fft_layout.hpp"
 #include "kernels/dispatch.hpp"
 #include "peak.hpp"
 #include "tiles.hpp"
@@ -319,6 +322,71 @@ void register_type(const KernelTable& table, const char* type) {
                                [&set](benchmark::State& s) { pack<T>(s, set); });
 }
 
+// There and back: what comes out is what went in, times the points. Operations by the usual count,
+// 5 n log2(n) of each complex transform.
+void transform(benchmark::State& state, const FftKernels& fft, int log2, bool forward,
+               double peak) {
+  const std::int64_t points = std::int64_t{1} << log2, elements = points * 2 * fft.lanes;
+  const std::vector<double> twiddles = fft_twiddles(log2);
+  const std::vector<double> given = small_integers<double>(elements);
+  std::vector<double> work = given, spectrum(given.size());
+  const FftArgs args{work.data(), spectrum.data(), 2 * fft.lanes, twiddles.data(), log2};
+  fft.forward(args);
+  fft.inverse(args);
+  bool right = true;
+  for (std::size_t i = 0; i < given.size(); ++i)
+    right = right && std::abs(work[i] / static_cast<double>(points) - given[i]) < 1e-12;
+  if (!passed(state, right)) return;
+  // Of zeros, as sums would grow from turn to turn.
+  std::fill(work.begin(), work.end(), 0.0);
+  const double lanes = fft.lanes;
+  time_operations(state, 5.0 * static_cast<double>(points) * log2 * lanes, peak,
+                  [&] { (forward ? fft.forward : fft.inverse)(args); });
+}
+
+// Eight rows of spectra of 16 points, a kernel of 24 rows.
+void spectra(benchmark::State& state, const FftKernels& fft, double peak) {
+  constexpr std::int64_t kRows = 8, kTerms = 24, kPoints = 16;
+  const std::int64_t row = 2 * fft.lanes, pitch = (kRows + kTerms) * row;
+  std::vector<std::int32_t> rows, taps;
+  for (std::int64_t i = 0; i < kRows; ++i) rows.push_back(static_cast<std::int32_t>(i * row));
+  for (std::int64_t i = 0; i < kTerms; ++i) taps.push_back(static_cast<std::int32_t>(i * row));
+  const std::vector<double> x = small_integers<double>(kPoints * pitch);
+  const std::vector<double> w = small_integers<double>(kPoints * kTerms * 2);
+  std::vector<double> y(static_cast<std::size_t>(kPoints * kRows * row));
+  const FftProductArgs args{x.data(),    pitch,    rows.data(), kRows,      taps.data(),
+                            kTerms,      w.data(), kTerms * 2,  kTerms * 2, y.data(),
+                            kRows * row, 1,        kPoints,     false};
+  fft.product(args);
+  double re = 0, im = 0;  // of the last point, row and lane
+  for (std::int64_t t = 0; t < kTerms; ++t) {
+    const double* const a = &x[static_cast<std::size_t>(kPoints * pitch - 1 - (kTerms - t) * row)];
+    const double* const b = &w[static_cast<std::size_t>(((kPoints - 1) * kTerms + t) * 2)];
+    re += a[-fft.lanes] * b[0] - a[0] * b[1];
+    im += a[-fft.lanes] * b[1] + a[0] * b[0];
+  }
+  if (!passed(state, y.end()[-1] == im && y.end()[-1 - fft.lanes] == re)) return;
+  time_operations(state, 8.0 * kPoints * kRows * kTerms * static_cast<double>(fft.lanes), peak,
+                  [&] { fft.product(args); });
+}
+
+void register_fft(const KernelTable& table) {
+  const double peak = bench::peak_of<double>(table.name).operations_per_second();
+  const std::string prefix = std::string(table.name) + "/fft/";
+  const FftKernels& fft = table.fft;
+  for (const int log2 : {6, 9, 12}) {
+    for (const bool forward : {true, false}) {
+      const std::string name = (forward ? "forward/" : "inverse/") + std::to_string(1 << log2);
+      benchmark::RegisterBenchmark((prefix + name).c_str(),
+                                   [&fft, log2, forward, peak](benchmark::State& s) {
+                                     transform(s, fft, log2, forward, peak);
+                                   });
+    }
+  }
+  benchmark::RegisterBenchmark((prefix + "product").c_str(),
+                               [&fft, peak](benchmark::State& s) { spectra(s, fft, peak); });
+}
+
 void register_half(const KernelTable& table) {
   const HalfKernels& h = table.half;
   const std::string prefix = std::string(table.name) + "/";
@@ -364,6 +432,7 @@ int main(int argc, char** argv) {
     fastconv::register_type<double>(table, "f64");
     fastconv::register_type<std::int32_t>(table, "i32");
     fastconv::register_type<std::int64_t>(table, "i64");
+    fastconv::register_fft(table);
     fastconv::register_half(table);
     fastconv::register_tiles(table);
   }

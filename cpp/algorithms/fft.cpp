@@ -11,15 +11,15 @@
 // All transforms are of float64. Their error follows the norms of the whole tile, not the sum of
 // magnitudes S behind one output, of which gamma_n * S must not be exceeded:
 //
-//   |error| <= e = kOfLog2(log2) * 2^-53 * norm(x of both tiles of a lane) * norm(w)
+//   |error| <= e = fft_error_units * 2^-53 * norm(x of both tiles of a lane) * norm(w)
 //
-// float32. S >= |y|, so an output above e / ((n - 1) 2^-24) is fine: nearly all are. float64, and
-// tiles with many other outputs: S itself is computed, by the same transforms of magnitudes. A few
-// outputs for which it is too small (at the ends of a full convolution) are summed in order. Where
-// there are many (a whisper beside a bang), or an input is infinite or NaN, the tile is flagged and
-// goes another way (Execution::run). A tile of zeros gives zeros, and whole numbers times
-// multiples of a power of two give such multiples: sums of float64 are rounded to them where e is
-// below a quarter of it.
+// So S has to be e / ((n - 1) u) at least. |y| <= S shows that of nearly all float32 outputs; where
+// it does not, magnitudes are summed until they do (fft_check.hpp). Outputs without enough of them
+// (at the ends of a full convolution) are summed in order. Where there are many (a whisper beside a
+// bang), or an input is infinite or NaN, the tile is flagged and goes another way (Execution::run).
+//
+// A tile of zeros gives zeros, and whole numbers times multiples of a power of two give such
+// multiples: sums are rounded to them where e is below a quarter of it.
 //
 // (Stockham, "High-speed convolution and correlation", 1966; error bounds of transforms: Higham,
 // "Accuracy and stability of numerical algorithms", 2002, chapter 24.)
@@ -29,9 +29,9 @@
 #include <cstring>
 #include <limits>
 #include <memory>
-#include <numbers>
 
 #include "algorithms/candidates.hpp"
+#include "algorithms/fft_check.hpp"
 #include "algorithms/fft_layout.hpp"
 #include "algorithms/fft_weights.hpp"
 #include "algorithms/store_box.hpp"
@@ -44,23 +44,6 @@ namespace fastconv {
 namespace {
 
 constexpr int kMostLanes = 8;
-
-// Of each stage of radix 4, the largest first: (cos, sin, -sin) of one, two and three times an
-// angle.
-std::vector<double> make_twiddles(int log2) {
-  std::vector<double> result;
-  for (std::int64_t size = std::int64_t{1} << log2; size > 4; size /= 4) {
-    for (std::int64_t j = 0; j < size / 4; ++j) {
-      for (int times = 1; times <= 3; ++times) {
-        const double angle =
-            2 * std::numbers::pi * static_cast<double>(times * j) / static_cast<double>(size);
-        const double sine = std::sin(angle);
-        result.insert(result.end(), {std::cos(angle), sine, -sine});
-      }
-    }
-  }
-  return result;
-}
 
 template <class T>
 class FftRun {
@@ -78,6 +61,7 @@ class FftRun {
         twiddles_(twiddles),
         operands_(operands),
         store_(problem, table, operands.y, operands.bias),
+        check_(problem, table, weights, operands),
         scratch_(scratch),
         scratch_each_(scratch_each),
         interrupt_(interrupt) {}
@@ -90,9 +74,7 @@ class FftRun {
            round_to_line(s.work * std::int64_t{sizeof(double)}) +
            round_to_line((s.rows + 2 * l.points()) * std::int64_t{sizeof(T)}) +
            round_to_line(s.offsets * std::int64_t{sizeof(std::int64_t)}) +
-           round_to_line((problem.terms() + problem.axis[2].kernel) * std::int64_t{sizeof(T)}) +
-           round_to_line(problem.axis[0].kernel * problem.axis[1].kernel *
-                         std::int64_t{sizeof(std::int64_t)});
+           FftCheck<T>::scratch_bytes(problem);
   }
 
   std::int64_t tasks() const {
@@ -103,16 +85,8 @@ class FftRun {
     if (interrupt_.stop_requested()) return;
     Task task = locate(index);
     if (!task.any) return;
-    const Pad pad(problem_, layout_, lanes_, scratch_ + worker * scratch_each_);
-    if (!convolve(task, pad, false, worker)) return;
-    bool any = false;
-    for (std::int64_t t = 0; t < tiles_at_once_; ++t) {
-      task.doubtful[t] = task.wanted[t] && !task.unsuitable[t] && !task.zeros[t] &&
-                         !task.exact[t] && (std::is_same_v<T, double> || task.doubtful[t]);
-      if (!weights_.magnitudes) task.unsuitable[t] = task.unsuitable[t] || task.doubtful[t];
-      any = any || task.doubtful[t];
-    }
-    if (any && weights_.magnitudes && !convolve(task, pad, true, worker)) return;
+    const Pad pad(layout_, lanes_, scratch_ + worker * scratch_each_);
+    if (!convolve(task, pad, worker)) return;
     for (std::int64_t t = 0; t < tiles_at_once_; ++t)
       if (task.wanted[t] && task.unsuitable[t])
         std::atomic_ref<std::uint8_t>(*task.flag[t]).store(1, std::memory_order_relaxed);
@@ -127,12 +101,12 @@ class FftRun {
     bool wanted[2 * kMostLanes];
     bool unsuitable[2 * kMostLanes] = {};
     bool doubtful[2 * kMostLanes] = {};
-    bool zeros[2 * kMostLanes] = {};             // of input
-    bool whole[2 * kMostLanes] = {};             // numbers
-    bool exact[2 * kMostLanes];                  // sums
-    double norm[kMostLanes] = {};                // of both tiles of a lane
-    std::int64_t in_order[2 * kMostLanes] = {};  // outputs that were summed so
-    std::int64_t gathered = -1;                  // output channel whose weights are in Pad
+    bool zeros[2 * kMostLanes] = {};  // of input
+    bool whole[2 * kMostLanes] = {};  // numbers
+    double norm[kMostLanes] = {};     // of both tiles of a lane
+    // Outputs that may be summed in order: a vector of those of the direct path takes as long as
+    // one.
+    std::int64_t budget[2 * kMostLanes];
   };
 
   struct Sizes {
@@ -159,12 +133,9 @@ class FftRun {
     T* zeros;
     T* convert;
     std::int64_t* offsets;
-    // For sums in order.
-    T* weights;
-    T* kernel_row;
-    std::int64_t* kernel_offsets;
+    char* check;
 
-    Pad(const Problem& problem, const FftLayout& l, std::int64_t lanes, char* at) : size(l, lanes) {
+    Pad(const FftLayout& l, std::int64_t lanes, char* at) : size(l, lanes) {
       const auto take = [&](auto*& to, std::int64_t count) {
         to = reinterpret_cast<std::remove_reference_t<decltype(to)>>(at);
         at += round_to_line(count * std::int64_t{sizeof *to});
@@ -176,9 +147,7 @@ class FftRun {
       zeros = rows + size.rows;
       convert = zeros + l.points();
       take(offsets, size.offsets);
-      take(weights, problem.terms() + problem.axis[2].kernel);
-      kernel_row = weights + problem.terms();
-      take(kernel_offsets, problem.axis[0].kernel * problem.axis[1].kernel);
+      check = at;
     }
   };
 
@@ -192,12 +161,15 @@ class FftRun {
       const std::int64_t tile = pair % pairs * 2 + t % 2;
       task.wanted[t] = pair < problem_.batch * pairs && tile < tiles;
       task.flag[t] = nullptr;
-      task.exact[t] = true;
       if (!task.wanted[t]) continue;
       const std::int64_t image = pair / pairs;
       task.tile[t] = tile_of_box(problem_, layout_.tile, layout_.tiles,
                                  (image * problem_.groups + task.group) * tiles + tile);
       task.flag[t] = operands_.unsuitable + (image * problem_.groups + task.group) * tiles + tile;
+      const Index3& size = task.tile[t].size;
+      task.budget[t] =
+          std::max<std::int64_t>(size[0] * size[1] * size[2] * problem_.out_channels / 8, 16);
+      task.budget[t] *= problem_.terms();
       const bool left_out =
           std::atomic_ref<std::uint8_t>(*task.flag[t]).load(std::memory_order_relaxed) != 0;
       task.unsuitable[t] = left_out;
@@ -206,30 +178,29 @@ class FftRun {
     return task;
   }
 
-  const double* packed() const { return static_cast<const double*>(operands_.packed); }
+  const char* packed() const { return static_cast<const char*>(operands_.packed); }
 
-  // False where it was interrupted. Of magnitudes: finds out what doubtful tiles are worth.
-  bool convolve(Task& task, const Pad& pad, bool magnitudes, int worker) {
+  // False where it was interrupted.
+  bool convolve(Task& task, const Pad& pad, int worker) {
     const std::int64_t channels = problem_.out_channels;
     const bool one = layout_.chunks.size() == 1;
     for (std::int64_t k = 0; k < channels; k += layout_.filters) {
       const std::int64_t count = std::min(layout_.filters, channels - k);
       for (const FftChunk& chunk : layout_.chunks) {
         if (k == 0 || !one) {
-          if (!transform_input(task, chunk, pad, magnitudes, worker)) return false;
-          if (k == 0 && &chunk == &layout_.chunks.back() && !magnitudes) look_at_norms(task);
+          if (!transform_input(task, chunk, pad, worker)) return false;
+          if (k == 0 && &chunk == &layout_.chunks.back()) look_at_norms(task);
         }
-        multiply(task, chunk, k, count, pad, magnitudes, &chunk != layout_.chunks.data());
+        multiply(task, chunk, k, count, pad, &chunk != layout_.chunks.data());
         interrupt_.work_done(worker, layout_.points() * chunk.terms() * count * layout_.rows() * 4);
       }
       for (std::int64_t i = 0; i < count; ++i)
-        if (!transform_output(task, k, i, pad, magnitudes, worker)) return false;
+        if (!transform_output(task, k, i, pad, worker)) return false;
     }
     return true;
   }
 
-  bool transform_input(Task& task, const FftChunk& chunk, const Pad& pad, bool magnitudes,
-                       int worker) {
+  bool transform_input(Task& task, const FftChunk& chunk, const Pad& pad, int worker) {
     const auto& axis = problem_.axis;
     const std::int64_t points = layout_.points(), lines = chunk.rows[0] * chunk.rows[1];
     Lattice lattice[2 * kMostLanes];
@@ -262,7 +233,7 @@ class FftRun {
             lattice_rows<T>(table_, problem_, operands_.x, l, pad.offsets + t * lines + line,
                             channel, pad.rows + t * pad.size.row, rows + t);
           }
-          const FftInputArgs<T> input = {rows, points, magnitudes, pad.work, squares, fractions};
+          const FftInputArgs<T> input = {rows, points, pad.work, squares, fractions};
           if constexpr (std::is_same_v<T, float>)
             fft_.input_f32(input);
           else
@@ -272,7 +243,7 @@ class FftRun {
         interrupt_.work_done(worker, chunk.rows[2] * points * layout_.log2 * 8);
       }
     }
-    for (std::int64_t t = 0; t < tiles_at_once_ && !magnitudes; ++t) {
+    for (std::int64_t t = 0; t < tiles_at_once_; ++t) {
       const double sum = squares[t % 2 * lanes_ + t / 2];
       const bool whole = fractions[t % 2 * lanes_ + t / 2] == 0;  // no square has underflowed
       if (&chunk == layout_.chunks.data()) task.zeros[t] = task.whole[t] = true;
@@ -293,11 +264,10 @@ class FftRun {
   }
 
   void multiply(const Task& task, const FftChunk& chunk, std::int64_t first, std::int64_t count,
-                const Pad& pad, bool magnitudes, bool accumulate) const {
+                const Pad& pad, bool accumulate) const {
     const std::int64_t terms = chunk.terms(), points = layout_.points();
-    const double* const spectra = packed() + weights_.head() +
-                                  (magnitudes ? weights_.spectra() : 0) +
-                                  chunk.first_weight * weights_.filters * points * 2;
+    const double* const spectra =
+        weights_.spectra(packed()) + chunk.first_weight * weights_.filters * points * 2;
     fft_.product({pad.x, pad.size.x_pitch, chunk.row.data(), layout_.rows(), chunk.tap.data(),
                   terms, spectra + (task.group * problem_.out_channels + first) * terms * 2,
                   terms * 2, weights_.filters * terms * 2, pad.y, pad.size.y_pitch, count, points,
@@ -306,17 +276,17 @@ class FftRun {
 
   // Rows of output channel first + index, in Y from `first` on.
   bool transform_output(Task& task, std::int64_t first, std::int64_t index, const Pad& pad,
-                        bool magnitudes, int worker) {
+                        int worker) {
     const std::int64_t channel = task.group * problem_.out_channels + first + index;
-    const double norm = FftWeights::norm(packed(), channel);
-    const double quantum = FftWeights::quantum(packed(), channel);
-    double least[kMostLanes];
-    bool exact[2 * kMostLanes];
+    const FftWeights::Filter filter = *FftWeights::filter(packed(), channel);
+    double least[2 * kMostLanes];
+    T quantum[2 * kMostLanes];
+    bool doubtful[2 * kMostLanes] = {};
     for (std::int64_t t = 0; t < tiles_at_once_; ++t) {
-      const double error = error_bound(task.norm[t / 2] * norm);
-      least[t / 2] = least_sum(error, magnitudes);
-      exact[t] = std::is_same_v<T, double> && task.whole[t] && error < quantum / 4;
-      task.exact[t] = task.exact[t] && exact[t];
+      const double error = error_bound(task.norm[t / 2] * filter.norm);
+      const bool exact = task.whole[t] && error < filter.quantum / 4;
+      quantum[t] = exact ? static_cast<T>(filter.quantum) : T(0);
+      least[t] = exact || task.zeros[t] ? 0 : least_sum(error);
     }
     const double* from = pad.y + index * layout_.rows() * 2 * lanes_;
     for (std::int64_t d = 0; d < layout_.tile[0]; ++d) {
@@ -338,11 +308,15 @@ class FftRun {
           else
             fft_.output_f64(output);
           for (std::int64_t t = 0; t < tiles_at_once_; ++t)
-            take_row(task, t, at, channel, least[t / 2], exact[t], magnitudes, pad);
+            if (take_row(task, t, at, channel, static_cast<T>(least[t]), quantum[t], pad))
+              doubtful[t] = true;
         }
         interrupt_.work_done(worker, layout_.blocks * layout_.points() * layout_.log2 * 8);
       }
     }
+    for (std::int64_t t = 0; t < tiles_at_once_; ++t)
+      if (doubtful[t] && !check_.vouch(task.tile[t], channel, least[t], pad.check, task.budget[t]))
+        task.unsuitable[t] = true;
     return true;
   }
 
@@ -358,91 +332,30 @@ class FftRun {
     return fft_error_units(layout_.log2) * std::numeric_limits<double>::epsilon() / 2 * norms;
   }
 
-  // What a sum must be at least so that the error is below that of a sum in order: as computed,
-  // where it is one of magnitudes.
-  double least_sum(double error, bool magnitudes) const {
+  // What a sum of magnitudes must be at least so that this is below the error of a sum in order.
+  double least_sum(double error) const {
     const double units = std::max(static_cast<double>(problem_.terms()) - 1, 1.0) *
                          static_cast<double>(std::numeric_limits<T>::epsilon()) / 2;
-    return error / units + (magnitudes ? error : 0);
+    return error / units;
   }
 
-  void take_row(Task& task, std::int64_t t, const Index3& at, std::int64_t channel, double least,
-                bool exact, bool magnitudes, const Pad& pad) {
+  // Whether an output is smaller than `least`.
+  bool take_row(Task& task, std::int64_t t, const Index3& at, std::int64_t channel, T least,
+                T quantum, const Pad& pad) {
     const std::int64_t count = outputs_at(task, t, at);
-    if (count == 0) return;
+    if (count == 0) return false;
     T* const row = pad.rows + t * pad.size.row;
     const std::int64_t stride = problem_.axis[2].stride;
     for (std::int64_t i = 1; i < count && stride > 1; ++i) row[i] = row[i * stride];
     if (task.zeros[t]) std::fill_n(row, count, T(0));
-    for (std::int64_t i = 0; i < count && exact && !magnitudes; ++i)
-      row[i] = to_multiple(row[i], static_cast<T>(FftWeights::quantum(packed(), channel)));
+    if (quantum != T(0)) to_multiples(row, count, quantum);
+    std::int64_t small = 0;
+    for (std::int64_t i = 0; i < count; ++i) small += !(std::fabs(row[i]) >= least);
     Tile tile = task.tile[t];
     for (int a = 0; a < 3; ++a) tile.origin[a] += at[a];
     tile.size = {1, 1, count};
-    if (magnitudes ? task.doubtful[t] : std::is_same_v<T, float> && !task.zeros[t])
-      check_row(task, t, tile, channel, static_cast<T>(least), magnitudes, row, pad);
-    if (!magnitudes)
-      store_.store(tile, channel, 1, {row, 1, pad.size.row, count, count}, pad.convert);
-  }
-
-  // Of outputs, or of sums of magnitudes, those that are too small are summed in order, or are too
-  // many for that.
-  void check_row(Task& task, std::int64_t t, const Tile& tile, std::int64_t channel, T least,
-                 bool magnitudes, T* row, const Pad& pad) {
-    const std::int64_t count = tile.size[2];
-    std::int64_t small = 0;
-    for (std::int64_t i = 0; i < count; ++i) small += !(std::fabs(row[i]) >= least);
-    if (small == 0) return;
-    // A vector of outputs would cost as much as one of these.
-    const std::int64_t outputs =
-        task.tile[t].size[0] * task.tile[t].size[1] * task.tile[t].size[2] * problem_.out_channels;
-    task.in_order[t] += small;
-    if (task.in_order[t] > std::max<std::int64_t>(outputs / 8, 16)) {
-      (magnitudes ? task.unsuitable : task.doubtful)[t] = true;
-      return;
-    }
-    Tile one = tile;
-    one.size = {1, 1, 1};
-    for (std::int64_t i = 0; i < count; ++i) {
-      if (std::fabs(row[i]) >= least) continue;
-      one.origin[2] = tile.origin[2] + i;
-      row[i] = sum_in_order(task, one, channel, pad);
-      if (magnitudes) store_.store(one, channel, 1, {row + i, 1, 1, 1, 1}, pad.convert);
-    }
-  }
-
-  T sum_in_order(Task& task, const Tile& one, std::int64_t channel, const Pad& pad) const {
-    const auto& axis = problem_.axis;
-    if (task.gathered != channel)
-      gather_weights<T>(table_, problem_, *operands_.weights, channel, 0, problem_.terms(),
-                        pad.weights);
-    task.gathered = channel;
-    Lattice lattice;
-    for (int a = 0; a < 3; ++a) {
-      lattice.first[a] = one.origin[a] * axis[a].stride;
-      lattice.step[a] = axis[a].dilation;
-      lattice.count[a] = axis[a].kernel;
-    }
-    locate_rows(problem_, operands_.x, one.image, lattice, pad.kernel_offsets);
-    const std::int64_t rows = lattice.count[0] * lattice.count[1], width = lattice.count[2];
-    lattice.count[0] = lattice.count[1] = 1;
-    const T* w = pad.weights;
-    double sum = 0;
-    for (std::int64_t c = 0; c < problem_.in_channels; ++c) {
-      for (std::int64_t r = 0; r < rows; ++r, w += width) {
-        const T* x = nullptr;
-        lattice_rows<T>(table_, problem_, operands_.x, lattice, pad.kernel_offsets + r,
-                        one.group * problem_.in_channels + c, pad.kernel_row, &x);
-        double run[4] = {};
-        std::int64_t i = 0;
-        for (; i + 4 <= width; i += 4)
-          for (int j = 0; j < 4; ++j)
-            run[j] += static_cast<double>(x[i + j]) * static_cast<double>(w[i + j]);
-        for (; i < width; ++i) run[0] += static_cast<double>(x[i]) * static_cast<double>(w[i]);
-        sum += run[0] + run[1] + run[2] + run[3];
-      }
-    }
-    return static_cast<T>(sum);
+    store_.store(tile, channel, 1, {row, 1, pad.size.row, count, count}, pad.convert);
+    return small > 0;
   }
 
   const Problem& problem_;
@@ -455,6 +368,7 @@ class FftRun {
   const double* const twiddles_;
   const Operands& operands_;
   const BoxStore<T> store_;
+  const FftCheck<T> check_;
   char* const scratch_;
   const std::int64_t scratch_each_;
   Interrupt& interrupt_;
@@ -467,7 +381,7 @@ class FftExecution final : public Execution {
         kernels_(kernels),
         layout_(make_fft_layout(problem, machine)),
         weights_(problem, layout_),
-        twiddles_(make_twiddles(layout_.log2)) {}
+        twiddles_(fft_twiddles(layout_.log2)) {}
 
   std::int64_t tasks() const override {
     return problem_.groups * divide_up(problem_.batch * layout_.pairs(), kernels_.fft.lanes);
@@ -479,9 +393,7 @@ class FftExecution final : public Execution {
     return {layout_.tile, layout_.tiles, out, problem_.groups * layout_.tile_count()};
   }
 
-  std::int64_t packed_bytes() const override {
-    return weights_.elements() * std::int64_t{sizeof(double)};
-  }
+  std::int64_t packed_bytes() const override { return weights_.bytes(); }
 
   bool packs_like(const Execution& other) const override {
     const FftLayout& l = static_cast<const FftExecution&>(other).layout_;

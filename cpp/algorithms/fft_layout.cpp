@@ -20,7 +20,6 @@ static const std::int64_t kScratch = (std::getenv("FFTS") ? std::atoll(std::gete
                                      << 10;
 constexpr std::int64_t kMostPacked = std::int64_t{256} << 20;
 constexpr double kNear = 1 << 20;
-constexpr double kFewMagnitudes = 4 << 20;
 // Below so many positions along a row nothing is won.
 constexpr std::int64_t kLeastReach = 12;
 
@@ -37,11 +36,11 @@ struct Costs {
 
   explicit Costs(int log2) {
     const double points = static_cast<double>(std::int64_t{1} << log2);
-    const double stage = (log2 <= 12 ? 9.5 : 11.0) * points;
-    transform = stage * static_cast<double>((log2 + 1) / 2);
+    const double stage = (log2 <= 12 ? 10.5 : 12.0) * points;
+    transform = stage * static_cast<double>(log2 / 2);
     input = 8 * points;
     output = 8 * points;
-    product = 4.4 * points;
+    product = 4.8 * points;
   }
 };
 
@@ -172,18 +171,26 @@ class Builder {
     return true;
   }
 
-  // Sums of magnitudes have to be so large that transforms of float64 are as accurate as sums in
-  // order (fft.cpp). Here for white noise, with a margin for what is not, above all at borders:
-  // unless they are, all is computed twice.
-  bool is_accurate(const FftLayout& l) const {
-    if (problem_.compute == Compute::f32 || problem_.algorithm == Algorithm::fft) return true;
+  // What sums of magnitudes have to be at least so that transforms are as accurate as sums in order
+  // (fft_check.hpp), over what one product adds to them: of white noise.
+  double least_products(const FftLayout& l) const {
     constexpr double kMeanMagnitudes = 2 / std::numbers::pi;
-    const double margin = problem_.padded() ? 8 : 4;
     const double terms = static_cast<double>(problem_.terms());
     const double elements = 2 * static_cast<double>(problem_.in_channels) *
                             static_cast<double>(staged_rows(l) * l.points());
-    return kMeanMagnitudes * terms * std::sqrt(terms) >=
-           margin * fft_error_units(l.log2) * std::sqrt(elements);
+    return fft_error_units(l.log2) * std::sqrt(elements / terms) / kMeanMagnitudes;
+  }
+
+  // With a margin for what is not white noise, above all at borders: where there are too few, all
+  // is computed twice.
+  bool is_accurate(const FftLayout& l) const {
+    if (problem_.compute == Compute::f32 || problem_.algorithm == Algorithm::fft) return true;
+    return static_cast<double>(problem_.terms()) >= (problem_.padded() ? 8 : 4) * least_products(l);
+  }
+
+  // Of a vector of outputs. The largest weights are twice the others.
+  double cost_of_check(const FftLayout& l) const {
+    return (12 + 0.7 * least_products(l)) * (problem_.padded() ? 8 : 3.5);
   }
 
   double cost_of(const FftLayout& l) const {
@@ -210,12 +217,11 @@ class Builder {
     const double bytes = 2 * sizeof(double) * terms * filters_ * static_cast<double>(l.points());
     const bool far = bytes > kNear;
     if (far) cost += 0.3 * bytes * static_cast<double>(tasks);
-    const bool twice = fft_packs_magnitudes(problem_, l);
-    if (problem_.compute == Compute::f64) cost *= 2;
+    if (problem_.compute == Compute::f64)
+      cost += cost_of_check(l) * 2 * outputs * static_cast<double>(l.outputs * tasks);
     if (!problem_.keeps_weights)
-      cost += (twice ? 2 : 1) *
-              (terms * filters_ / static_cast<double>(lanes_) * (c.transform + c.input) +
-               (far ? 0.6 : 0.1) * bytes);
+      cost += 1.5 * terms * filters_ / static_cast<double>(lanes_) * (c.transform + c.input) +
+              (far ? 0.6 : 0.15) * bytes;
     return cost;
   }
 
@@ -268,12 +274,19 @@ double fft_cost(const Problem& problem, const Machine& machine) {
          static_cast<double>(problem.terms()) / static_cast<double>(problem.out_pixels());
 }
 
-bool fft_packs_magnitudes(const Problem& problem, const FftLayout& layout) {
-  const double terms = static_cast<double>(problem.terms() / problem.axis[2].kernel);
-  const double points = terms *
-                        static_cast<double>(problem.groups * problem.out_channels * layout.parts) *
-                        static_cast<double>(layout.points());
-  return problem.compute == Compute::f64 || 2 * sizeof(double) * points <= kFewMagnitudes;
+std::vector<double> fft_twiddles(int log2) {
+  std::vector<double> result;
+  for (std::int64_t size = std::int64_t{1} << log2; size > 8; size /= 4) {
+    for (std::int64_t j = 0; j < size / 4; ++j) {
+      for (int times = 1; times <= 3; ++times) {
+        const double angle =
+            2 * std::numbers::pi * static_cast<double>(times * j) / static_cast<double>(size);
+        const double sine = std::sin(angle);
+        result.insert(result.end(), {std::cos(angle), sine, -sine});
+      }
+    }
+  }
+  return result;
 }
 
 FftLayout make_fft_layout(const Problem& problem, const Machine& machine) {

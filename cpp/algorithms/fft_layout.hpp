@@ -64,12 +64,13 @@ double fft_cost(const Problem& problem, const Machine& machine);
 // Of a problem that is accepted.
 FftLayout make_fft_layout(const Problem& problem, const Machine& machine);
 
-// |error| <= units * 2^-53 * norm(x) * norm(w), of a transform, a product and the way back: a unit
-// or so for each stage at worst (measured: below 1 in all).
-inline double fft_error_units(int log2) { return log2 + 4.0; }
+// Of each stage of radix 4, the largest first: (cos, sin, -sin) of one, two and three times an
+// angle.
+std::vector<double> fft_twiddles(int log2);
 
-// Whether spectra of the magnitudes of the weights are packed too: always for float64; for float32,
-// which seldom needs them, where they are small.
-bool fft_packs_magnitudes(const Problem& problem, const FftLayout& layout);
+// |error| <= units * 2^-53 * norm(x) * norm(w), of a transform, a product and the way back.
+// Measured, of whatever adds up roundings (constants, sines): 1.7, 3.1, 4.9 for 512, 2048, 8192
+// points; noise stays below 0.3.
+inline double fft_error_units(int log2) { return log2 / 2 + 4.0; }
 
 }  // namespace fastconv

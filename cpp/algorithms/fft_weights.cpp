@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cmath>
 #include <memory>
+#include <numeric>
 
 #include "pack/weights.hpp"
 #include "runtime/thread_pool.hpp"
@@ -35,7 +36,7 @@ class Packing {
         lanes_(kernels.fft.lanes) {}
 
   // One output channel. False where a weight is not finite.
-  bool pack(const Weights& w, std::int64_t channel, double* to) const {
+  bool pack(const Weights& w, std::int64_t channel, char* to) const {
     const std::int64_t terms = problem_.terms();
     const auto row = std::make_unique<T[]>(static_cast<std::size_t>(terms));
     gather_weights<T>(kernels_, problem_, w, channel, 0, terms, row.get());
@@ -44,27 +45,40 @@ class Packing {
       squares += static_cast<double>(row[t]) * static_cast<double>(row[t]);
     const bool zeros = std::all_of(row.get(), row.get() + terms, [](T w) { return w == T(0); });
     if (!std::isfinite(squares) || (!zeros && squares < kLeastNorm * kLeastNorm)) return false;
-    FftWeights::norm(to, channel) = std::sqrt(squares);
-    FftWeights::quantum(to, channel) = quantum_of(row.get(), terms);
-    double* const spectra = to + weights_.head();
-    for (const FftChunk& chunk : layout_.chunks) {
-      pack(chunk, row.get(), channel, false, spectra);
-      if (weights_.magnitudes) pack(chunk, row.get(), channel, true, spectra + weights_.spectra());
-    }
+    *FftWeights::filter(to, channel) = {std::sqrt(squares), quantum_of(row.get(), terms)};
+    find_largest(row.get(), weights_.large(to, channel));
+    for (const FftChunk& chunk : layout_.chunks)
+      pack(chunk, row.get(), channel, weights_.spectra(to));
     return true;
   }
 
  private:
+  void find_largest(const T* row, FftWeights::Large* to) const {
+    const auto order = std::make_unique<std::int64_t[]>(static_cast<std::size_t>(problem_.terms()));
+    std::int64_t* const begin = order.get();
+    std::int64_t* const end = begin + problem_.terms();
+    std::iota(begin, end, 0);
+    // The largest eighth of them first: most outputs need no more.
+    for (const std::int64_t n : {weights_.largest, weights_.largest / 8}) {
+      if (n == problem_.terms()) continue;
+      std::int64_t* const beyond = n == weights_.largest ? end : begin + weights_.largest;
+      std::nth_element(begin, begin + n, beyond, [&](std::int64_t a, std::int64_t b) {
+        return std::fabs(row[a]) > std::fabs(row[b]);
+      });
+    }
+    for (std::int64_t i = 0; i < weights_.largest; ++i)
+      to[i] = {static_cast<double>(std::fabs(row[begin[i]])), begin[i]};
+  }
+
   // A transform for each few terms, one in each lane.
-  void pack(const FftChunk& chunk, const T* row, std::int64_t channel, bool magnitudes,
-            double* to) const {
+  void pack(const FftChunk& chunk, const T* row, std::int64_t channel, double* to) const {
     const std::int64_t points = layout_.points(), terms = chunk.terms();
     const auto work = std::make_unique<double[]>(static_cast<std::size_t>(points * 2 * lanes_));
     double* const of_chunk = to + chunk.first_weight * weights_.filters * points * 2;
     for (std::int64_t t = 0; t < terms; t += lanes_) {
       const std::int64_t count = std::min<std::int64_t>(lanes_, terms - t);
       std::fill_n(work.get(), points * 2 * lanes_, 0.0);
-      for (std::int64_t l = 0; l < count; ++l) place(chunk, row, t + l, magnitudes, work.get() + l);
+      for (std::int64_t l = 0; l < count; ++l) place(chunk, row, t + l, work.get() + l);
       kernels_.fft.forward({work.get(), work.get(), 2 * lanes_, twiddles_, layout_.log2});
       const double scale = 1 / static_cast<double>(points);
       for (std::int64_t p = 0; p < points; ++p) {
@@ -79,8 +93,7 @@ class Packing {
   }
 
   // The taps of a term's row, backwards: position k of a part at -k.
-  void place(const FftChunk& chunk, const T* row, std::int64_t term, bool magnitudes,
-             double* lane) const {
+  void place(const FftChunk& chunk, const T* row, std::int64_t term, double* lane) const {
     const auto next = [&](std::int64_t n) {
       const std::int64_t i = term % n;
       term /= n;
@@ -99,8 +112,7 @@ class Packing {
          ++k) {
       const std::int64_t position = k * dilation - begin;
       if (layout_.parts > 1 && position >= layout_.reach) break;
-      const double value = static_cast<double>(taps[k]);
-      lane[(-position & mask) * 2 * lanes_] = magnitudes ? std::fabs(value) : value;
+      lane[(-position & mask) * 2 * lanes_] = static_cast<double>(taps[k]);
     }
   }
 
@@ -114,7 +126,7 @@ class Packing {
 
 template <class T>
 bool pack_as(const Problem& problem, const FftLayout& layout, const FftWeights& weights,
-             const KernelTable& kernels, const double* twiddles, const Weights& w, double* to,
+             const KernelTable& kernels, const double* twiddles, const Weights& w, char* to,
              int workers) {
   const Packing<T> packing(problem, layout, weights, kernels, twiddles);
   std::atomic<bool> finite{true};
@@ -130,17 +142,18 @@ FftWeights::FftWeights(const Problem& problem, const FftLayout& layout)
     : filters(problem.groups * problem.out_channels),
       terms(0),
       points(layout.points()),
-      magnitudes(fft_packs_magnitudes(problem, layout)) {
+      largest(std::min(problem.terms(),
+                       problem.compute == Compute::f32 ? kMostLargest / 8 : kMostLargest)) {
   for (const FftChunk& chunk : layout.chunks) terms += chunk.terms();
 }
 
 bool pack_fft(const Problem& problem, const FftLayout& layout, const FftWeights& weights,
               const KernelTable& kernels, const double* twiddles, const Weights& w, void* to,
               int workers) {
-  double* const elements = static_cast<double*>(to);
+  char* const bytes = static_cast<char*>(to);
   return problem.compute == Compute::f32
-             ? pack_as<float>(problem, layout, weights, kernels, twiddles, w, elements, workers)
-             : pack_as<double>(problem, layout, weights, kernels, twiddles, w, elements, workers);
+             ? pack_as<float>(problem, layout, weights, kernels, twiddles, w, bytes, workers)
+             : pack_as<double>(problem, layout, weights, kernels, twiddles, w, bytes, workers);
 }
 
 }  // namespace fastconv

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "algorithms/fft_layout.hpp"
 #include "core/problem.hpp"
@@ -13,35 +14,70 @@ namespace fastconv {
 // Squares of smaller numbers would be subnormal.
 inline constexpr double kLeastNorm = 1e-130;
 
-// Packed: of each output channel the norm of its weights, and what they are multiples of; then
-// spectra of the weights, of all output
-// channels, [chunk][point][filter][term][2], over the number of points; then perhaps those of
-// magnitudes.
+// Packed: of each output channel the norm of its weights, what they are multiples of, and the
+// largest of them; then spectra of all output channels, [chunk][point][filter][term][2], over the
+// number of points.
 struct FftWeights {
+  static constexpr std::int64_t kMostLargest = 128;
+
   std::int64_t filters, terms, points;
-  bool magnitudes;
+  std::int64_t largest;  // of each output channel
 
   FftWeights(const Problem& problem, const FftLayout& layout);
 
-  template <class Double>
-  static Double& norm(Double* packed, std::int64_t filter) {
-    return packed[2 * filter];
+  struct Large {
+    double magnitude;
+    std::int64_t term;
+  };
+  struct Filter {
+    double norm;
+    double quantum;  // a power of two, or 0
+  };
+  // Where these lie behind `packed`.
+  template <class Bytes>
+  static auto filter(Bytes* packed, std::int64_t channel) {
+    return reinterpret_cast<Like<Bytes, Filter>*>(packed) + channel;
   }
-  template <class Double>
-  static Double& quantum(Double* packed, std::int64_t filter) {
-    return packed[2 * filter + 1];
+  template <class Bytes>
+  auto large(Bytes* packed, std::int64_t channel) const {
+    return reinterpret_cast<Like<Bytes, Large>*>(packed + filters * sizeof(Filter)) +
+           channel * largest;
+  }
+  template <class Bytes>
+  auto spectra(Bytes* packed) const {
+    return reinterpret_cast<Like<Bytes, double>*>(packed + head());
   }
 
-  std::int64_t head() const { return round_up(2 * filters, 8); }
-  std::int64_t spectra() const { return filters * terms * points * 2; }
-  std::int64_t elements() const { return head() + (magnitudes ? 2 : 1) * spectra(); }
+  std::int64_t head() const {
+    return round_to_line(filters * std::int64_t{sizeof(Filter)} +
+                         filters * largest * std::int64_t{sizeof(Large)});
+  }
+  std::int64_t bytes() const {
+    return head() + filters * terms * points * 2 * std::int64_t{sizeof(double)};
+  }
+
+ private:
+  template <class Bytes, class What>
+  using Like = std::conditional_t<std::is_const_v<Bytes>, const What, What>;
 };
 
-// The nearest multiple of a power of two.
+// The nearest multiple of a power of two, of values of at most so many of it.
+template <class T>
+inline constexpr T kMostQuanta = sizeof(T) == 4 ? T(1 << 21) : T(std::int64_t{1} << 50);
 template <class T>
 T to_multiple(T value, T quantum) {
-  const T large = (sizeof(T) == 4 ? T(12582912.0) : T(6755399441055744.0)) * quantum;
+  const T large = 6 * kMostQuanta<T> * quantum;
   return (value + large) - large;
+}
+
+// Larger values stay: float32, once rounded, are such multiples anyway.
+template <class T>
+void to_multiples(T* row, std::int64_t count, T quantum) {
+  const T most = kMostQuanta<T> * quantum;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const T nearest = to_multiple(row[i], quantum);
+    row[i] = row[i] < most && row[i] > -most ? nearest : row[i];
+  }
 }
 
 // False where a weight is not finite, or all are tiny; `to` is then of no use.

@@ -506,10 +506,17 @@ template <class T>
 struct FftInputArgs {
   const T* const* row;  // [2 * lanes]
   std::int64_t points;  // a multiple of the lanes
-  bool magnitudes;      // of what the rows hold
   double* to;           // [points][2][lanes]
   double* squares;      // [2][lanes], to which their sums are added
-  double* fractions;    // [2][lanes]: 0 stays 0 where all are whole numbers; of double alone
+  double* fractions;    // [2][lanes]: 0 stays 0 where all are whole numbers
+};
+// sums[r][i] += weight[t] * |x[t][r][i]|, summed over four terms t.
+template <class T>
+struct FftMagnitudesArgs {
+  const T* const* x;  // [4][rows]
+  const double* weight;
+  std::int64_t rows, count;
+  double* sums;  // [rows][count]
 };
 template <class T>
 struct FftOutputArgs {

@@ -8,7 +8,7 @@
 // an order of its own, which products do not mind and the way back undoes, so that nothing is
 // reordered:
 //
-//   points    stage of 64           stage of 16        ...    4, or 2 of an odd log2: no twiddles
+//   points    stage of 64           stage of 16        ...    4, or 8 of an odd log2: no twiddles
 //   0..15     a+b+c+d               0..3
 //   16..31   (a-ib-c+id) w^j        4..7
 //   32..47   (a- b+c- d) w^2j       ...
@@ -69,6 +69,52 @@ FASTCONV_INLINE void fft_of_four(FftPoint<V>& a, FftPoint<V>& b, FftPoint<V>& c,
   d = Inverse ? p : q;
 }
 
+// Eight points, whose order is that of stages of two and four: sums and differences of points four
+// apart, the differences times powers of exp(-i pi / 4), and a transform of four of each.
+template <bool Inverse, class V>
+FASTCONV_INLINE void fft_of_eight(const double* from, std::int64_t from_pitch, double* to,
+                                  std::int64_t to_pitch) {
+  const V half = V::broadcast(0.70710678118654752440);
+  FftPoint<V> p[8];
+  FASTCONV_UNROLL
+  for (int i = 0; i < 8; ++i) p[i] = FftPoint<V>::load(from + i * from_pitch);
+  // (re, im) times exp(-+ i pi / 4) and its cube.
+  const auto eighth = [&](FftPoint<V> a) FASTCONV_INLINE_LAMBDA {
+    const V sum = V::mul(V::add(a.re, a.im), half), difference = V::mul(V::sub(a.im, a.re), half);
+    return Inverse ? FftPoint<V>{V::sub(V::zero(), difference), sum} : FftPoint<V>{sum, difference};
+  };
+  const auto quarter = [&](FftPoint<V> a) FASTCONV_INLINE_LAMBDA {
+    return Inverse ? FftPoint<V>{V::sub(V::zero(), a.im), a.re}
+                   : FftPoint<V>{a.im, V::sub(V::zero(), a.re)};
+  };
+  if constexpr (!Inverse) {
+    FASTCONV_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      const FftPoint<V> sum = plus(p[i], p[i + 4]), difference = minus(p[i], p[i + 4]);
+      p[i] = sum;
+      p[i + 4] = difference;
+    }
+    p[5] = eighth(p[5]);
+    p[6] = quarter(p[6]);
+    p[7] = quarter(eighth(p[7]));
+  }
+  fft_of_four<Inverse>(p[0], p[1], p[2], p[3]);
+  fft_of_four<Inverse>(p[4], p[5], p[6], p[7]);
+  if constexpr (Inverse) {
+    p[5] = eighth(p[5]);
+    p[6] = quarter(p[6]);
+    p[7] = quarter(eighth(p[7]));
+    FASTCONV_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      const FftPoint<V> sum = plus(p[i], p[i + 4]), difference = minus(p[i], p[i + 4]);
+      p[i] = sum;
+      p[i + 4] = difference;
+    }
+  }
+  FASTCONV_UNROLL
+  for (int i = 0; i < 8; ++i) p[i].store(to + i * to_pitch);
+}
+
 // One stage: blocks of `size` points. Its twiddles are [size / 4][three of them].
 template <bool Inverse, class V>
 FASTCONV_INLINE void fft_stage(double* work, std::int64_t points, std::int64_t size,
@@ -119,11 +165,8 @@ FASTCONV_INLINE void fft_ends(const double* from, std::int64_t from_pitch, doubl
     }
   } else {
     FASTCONV_NO_UNROLL
-    for (; from < end; from += 2 * from_pitch, to += 2 * to_pitch) {
-      const auto a = FftPoint<V>::load(from), b = FftPoint<V>::load(from + from_pitch);
-      plus(a, b).store(to);
-      minus(a, b).store(to + to_pitch);
-    }
+    for (; from < end; from += 8 * from_pitch, to += 8 * to_pitch)
+      fft_of_eight<Inverse, V>(from, from_pitch, to, to_pitch);
   }
 }
 
@@ -131,7 +174,7 @@ template <class V>
 void fft_forward(const FftArgs& a) {
   const std::int64_t points = std::int64_t{1} << a.log2;
   const double* twiddle = a.twiddle;
-  for (std::int64_t size = points; size > 4; size /= 4) {
+  for (std::int64_t size = points; size > 8; size /= 4) {
     fft_stage<false, V>(a.work, points, size, twiddle);
     twiddle += size / 4 * 9;
   }
@@ -142,9 +185,9 @@ template <class V>
 void fft_inverse(const FftArgs& a) {
   const std::int64_t points = std::int64_t{1} << a.log2;
   const double* twiddle = a.twiddle;
-  for (std::int64_t size = points; size > 4; size /= 4) twiddle += size / 4 * 9;
+  for (std::int64_t size = points; size > 8; size /= 4) twiddle += size / 4 * 9;
   fft_ends<true, V>(a.spectrum, a.pitch, a.work, 2 * V::lanes, a.log2);
-  for (std::int64_t size = a.log2 % 2 == 0 ? 16 : 8; size <= points; size *= 4) {
+  for (std::int64_t size = a.log2 % 2 == 0 ? 16 : 32; size <= points; size *= 4) {
     twiddle -= size / 4 * 9;
     fft_stage<true, V>(a.work, points, size, twiddle);
   }
@@ -261,23 +304,47 @@ void fft_input(const FftInputArgs<T>& a) {
       FASTCONV_UNROLL
       for (int i = 0; i < V::lanes; ++i) {
         square[i] = load_as_double<V>(a.row[2 * i + part] + n);
-        if (a.magnitudes) square[i] = V::abs(square[i]);
       }
       V::transpose(square);
       FASTCONV_UNROLL
       for (int i = 0; i < V::lanes; ++i) {
         squares = V::fma(square[i], square[i], squares);
-        if constexpr (sizeof(T) == sizeof(double)) {
-          const V whole =
-              V::sub(V::add(square[i], V::broadcast(kNoFraction)), V::broadcast(kNoFraction));
-          fractions = V::add(fractions, V::abs(V::sub(square[i], whole)));
-        }
+        const V whole =
+            V::sub(V::add(square[i], V::broadcast(kNoFraction)), V::broadcast(kNoFraction));
+        fractions = V::add(fractions, V::abs(V::sub(square[i], whole)));
         square[i].store(to);
         to += 2 * V::lanes;
       }
     }
     squares.store(a.squares + part * V::lanes);
     fractions.store(a.fractions + part * V::lanes);
+  }
+}
+
+template <class V, class T>
+void fft_magnitudes(const FftMagnitudesArgs<T>& a) {
+  for (std::int64_t r = 0; r < a.rows; ++r) {
+    const T *const x0 = a.x[r], *const x1 = a.x[a.rows + r], *const x2 = a.x[2 * a.rows + r],
+                   *const x3 = a.x[3 * a.rows + r];
+    const V w0 = V::broadcast(a.weight[0]), w1 = V::broadcast(a.weight[1]),
+            w2 = V::broadcast(a.weight[2]), w3 = V::broadcast(a.weight[3]);
+    double* const sums = a.sums + r * a.count;
+    std::int64_t i = 0;
+    FASTCONV_NO_UNROLL
+    for (; i + V::lanes <= a.count; i += V::lanes) {
+      V sum = V::fma(V::abs(load_as_double<V>(x0 + i)), w0, V::load(sums + i));
+      sum = V::fma(V::abs(load_as_double<V>(x1 + i)), w1, sum);
+      sum = V::fma(V::abs(load_as_double<V>(x2 + i)), w2, sum);
+      sum = V::fma(V::abs(load_as_double<V>(x3 + i)), w3, sum);
+      sum.store(sums + i);
+    }
+    for (; i < a.count; ++i) {
+      const auto magnitude = [](T x) FASTCONV_INLINE_LAMBDA {
+        return static_cast<double>(x < T(0) ? -x : x);
+      };
+      sums[i] += magnitude(x0[i]) * a.weight[0] + magnitude(x1[i]) * a.weight[1] +
+                 magnitude(x2[i]) * a.weight[2] + magnitude(x3[i]) * a.weight[3];
+    }
   }
 }
 

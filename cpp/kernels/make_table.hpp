@@ -128,7 +128,7 @@ constexpr KernelTable make_table(const char* name) {
           {&float16_to_float32, &float32_to_float16, &bfloat16_to_float32, &float32_to_bfloat16},
           {F64::lanes, &fft_forward<F64>, &fft_inverse<F64>, &fft_product<F64>,
            &fft_input<F64, float>, &fft_input<F64, double>, &fft_output<F64, float>,
-           &fft_output<F64, double>},
+           &fft_output<F64, double>, &fft_magnitudes<F64, float>, &fft_magnitudes<F64, double>},
           &tiles_portable};
 }
 

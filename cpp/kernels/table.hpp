@@ -175,6 +175,8 @@ struct FftKernels {
   void (*input_f64)(const FftInputArgs<double>&);
   void (*output_f32)(const FftOutputArgs<float>&);
   void (*output_f64)(const FftOutputArgs<double>&);
+  void (*magnitudes_f32)(const FftMagnitudesArgs<float>&);
+  void (*magnitudes_f64)(const FftMagnitudesArgs<double>&);
 };
 
 struct KernelTable {
