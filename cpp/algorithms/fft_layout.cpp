@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstdio>
-#include <cstdlib>
 #include <limits>
 #include <numbers>
 #include <utility>
@@ -16,8 +14,7 @@ namespace {
 
 constexpr int kLeastLog2 = 6, kMostLog2 = 13;
 // Spectra of a task, in bytes: more where a kernel is so long that it pays.
-static const std::int64_t kScratch = (std::getenv("FFTS") ? std::atoll(std::getenv("FFTS")) : 24576)
-                                     << 10;
+constexpr std::int64_t kScratch = std::int64_t{24} << 20;
 constexpr std::int64_t kMostPacked = std::int64_t{256} << 20;
 constexpr double kNear = 1 << 20;
 // Below so many positions along a row nothing is won.
@@ -292,17 +289,6 @@ std::vector<double> fft_twiddles(int log2) {
 FftLayout make_fft_layout(const Problem& problem, const Machine& machine) {
   const Builder builder(problem, lanes_of(problem, machine));
   FftLayout layout = builder.best().layout;
-  if (std::getenv("FFTV")) {
-    auto b = builder.best();
-    auto& l = b.layout;
-    std::fprintf(stderr,
-                 "N %d pitch %d parts %d blocks %d tile %d %d tiles %d %d %d filters %d ch %d taps "
-                 "%d %d %d cost %.3f ms\n",
-                 1 << l.log2, (int)l.pitch, (int)l.parts, (int)l.blocks, (int)l.tile[0],
-                 (int)l.tile[1], (int)l.tiles[0], (int)l.tiles[1], (int)l.tiles[2], (int)l.filters,
-                 (int)l.channels, (int)l.taps[0], (int)l.taps[1], (int)l.taps[2],
-                 b.cost * problem.groups / 3.6e6);
-  }
   builder.make_tables(layout);
   return layout;
 }
