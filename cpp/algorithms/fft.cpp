@@ -19,12 +19,14 @@
 // bang), or an input is infinite or NaN, the tile is flagged and goes another way (Execution::run).
 //
 // A tile of zeros gives zeros, and whole numbers times multiples of a power of two give such
-// multiples: sums are rounded to them where e is below a quarter of it.
+// multiples: sums are rounded to them where e is below a quarter of it. So are int32 and int64,
+// whose other tiles, and those whose sums might wrap, are flagged.
 //
 // (Stockham, "High-speed convolution and correlation", 1966; error bounds of transforms: Higham,
 // "Accuracy and stability of numerical algorithms", 2002, chapter 24.)
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -45,12 +47,13 @@ namespace {
 
 constexpr int kMostLanes = 8;
 
-template <class T>
+// From rows of T to an output that is computed in Out.
+template <class T, class Out>
 class FftRun {
  public:
-  FftRun(const Problem& problem, const FftLayout& layout, const FftWeights& weights,
-         const KernelTable& table, const double* twiddles, const Operands& operands, char* scratch,
-         std::int64_t scratch_each, Interrupt& interrupt)
+  FftRun(const Problem& problem, const Problem& given, const FftLayout& layout,
+         const FftWeights& weights, const KernelTable& table, const double* twiddles,
+         const Operands& operands, char* scratch, std::int64_t scratch_each, Interrupt& interrupt)
       : problem_(problem),
         layout_(layout),
         weights_(weights),
@@ -60,7 +63,7 @@ class FftRun {
         tiles_at_once_(2 * lanes_),
         twiddles_(twiddles),
         operands_(operands),
-        store_(problem, table, operands.y, operands.bias),
+        store_(given, table, operands.y, operands.bias),
         check_(problem, table, weights, operands),
         scratch_(scratch),
         scratch_each_(scratch_each),
@@ -285,6 +288,7 @@ class FftRun {
     for (std::int64_t t = 0; t < tiles_at_once_; ++t) {
       const double error = error_bound(task.norm[t / 2] * filter.norm);
       const bool exact = task.whole[t] && error < filter.quantum / 4;
+      if (!std::is_floating_point_v<Out> && !exact) task.unsuitable[t] = true;
       quantum[t] = exact ? static_cast<T>(filter.quantum) : T(0);
       least[t] = exact || task.zeros[t] ? 0 : least_sum(error);
     }
@@ -354,7 +358,16 @@ class FftRun {
     Tile tile = task.tile[t];
     for (int a = 0; a < 3; ++a) tile.origin[a] += at[a];
     tile.size = {1, 1, count};
-    store_.store(tile, channel, 1, {row, 1, pad.size.row, count, count}, pad.convert);
+    if constexpr (std::is_same_v<T, Out>) {
+      store_.store(tile, channel, 1, {row, 1, count, count, count}, pad.convert);
+    } else {
+      Out* const whole = reinterpret_cast<Out*>(pad.work);  // has been read
+      constexpr double kNoFraction = 6755399441055744.0;    // exact sums are below 2^48
+      for (std::int64_t i = 0; i < count; ++i)
+        whole[i] = static_cast<Out>(std::bit_cast<std::int64_t>(row[i] + kNoFraction) -
+                                    std::bit_cast<std::int64_t>(kNoFraction));
+      store_.store(tile, channel, 1, {whole, 1, count, count, count}, whole + count);
+    }
     return small > 0;
   }
 
@@ -367,7 +380,7 @@ class FftRun {
   const std::int64_t tiles_at_once_;
   const double* const twiddles_;
   const Operands& operands_;
-  const BoxStore<T> store_;
+  const BoxStore<Out> store_;
   const FftCheck<T> check_;
   char* const scratch_;
   const std::int64_t scratch_each_;
@@ -377,9 +390,10 @@ class FftRun {
 class FftExecution final : public Execution {
  public:
   FftExecution(const Problem& problem, const KernelTable& kernels, const Machine& machine)
-      : problem_(problem),
+      : given_(problem),
+        problem_(in_floats(problem)),
         kernels_(kernels),
-        layout_(make_fft_layout(problem, machine)),
+        layout_(make_fft_layout(given_, machine)),
         weights_(problem, layout_),
         twiddles_(fft_twiddles(layout_.log2)) {}
 
@@ -407,28 +421,44 @@ class FftExecution final : public Execution {
 
   std::int64_t scratch_bytes() const override {
     return problem_.compute == Compute::f32
-               ? FftRun<float>::scratch_bytes(problem_, layout_, kernels_.fft.lanes)
-               : FftRun<double>::scratch_bytes(problem_, layout_, kernels_.fft.lanes);
+               ? FftRun<float, float>::scratch_bytes(problem_, layout_, kernels_.fft.lanes)
+               : FftRun<double, double>::scratch_bytes(problem_, layout_, kernels_.fft.lanes);
   }
 
   void run(const Operands& operands, char* scratch, int workers,
            Interrupt& interrupt) const override {
-    if (problem_.compute == Compute::f32)
-      run_as<float>(operands, scratch, workers, interrupt);
-    else
-      run_as<double>(operands, scratch, workers, interrupt);
+    switch (given_.compute) {
+      case Compute::f32:
+        return run_as<float, float>(operands, scratch, workers, interrupt);
+      case Compute::f64:
+        return run_as<double, double>(operands, scratch, workers, interrupt);
+      case Compute::i32:
+        return run_as<double, std::int32_t>(operands, scratch, workers, interrupt);
+      case Compute::i64:
+        return run_as<double, std::int64_t>(operands, scratch, workers, interrupt);
+    }
   }
 
  private:
-  template <class T>
+  static Problem in_floats(Problem problem) {
+    if (is_float(problem.compute)) return problem;
+    for (Scalar& fill : problem.fill)
+      fill.f64 = problem.compute == Compute::i32 ? static_cast<double>(fill.i32)
+                                                 : static_cast<double>(fill.i64);
+    problem.compute = Compute::f64;
+    return problem;
+  }
+
+  template <class T, class Out>
   void run_as(const Operands& operands, char* scratch, int workers, Interrupt& interrupt) const {
-    FftRun<T> run(problem_, layout_, weights_, kernels_, twiddles_.data(), operands, scratch,
-                  scratch_bytes(), interrupt);
+    FftRun<T, Out> run(problem_, given_, layout_, weights_, kernels_, twiddles_.data(), operands,
+                       scratch, scratch_bytes(), interrupt);
     parallel_for(tasks(), workers,
                  [&run](std::int64_t index, int worker) noexcept { run.task(index, worker); });
   }
 
-  const Problem problem_;
+  const Problem given_;
+  const Problem problem_;  // of floats
   const KernelTable& kernels_;
   const FftLayout layout_;
   const FftWeights weights_;

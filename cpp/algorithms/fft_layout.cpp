@@ -181,7 +181,7 @@ class Builder {
   // With a margin for what is not white noise, above all at borders: where there are too few, all
   // is computed twice.
   bool is_accurate(const FftLayout& l) const {
-    if (problem_.compute == Compute::f32 || problem_.algorithm == Algorithm::fft) return true;
+    if (problem_.compute != Compute::f64 || problem_.algorithm == Algorithm::fft) return true;
     return static_cast<double>(problem_.terms()) >= (problem_.padded() ? 8 : 4) * least_products(l);
   }
 
@@ -214,6 +214,7 @@ class Builder {
     const double bytes = 2 * sizeof(double) * terms * filters_ * static_cast<double>(l.points());
     const bool far = bytes > kNear;
     if (far) cost += 0.3 * bytes * static_cast<double>(tasks);
+    if (!is_float(problem_.compute)) cost *= 1.5;  // converted element by element
     if (problem_.compute == Compute::f64)
       cost += cost_of_check(l) * 2 * outputs * static_cast<double>(l.outputs * tasks);
     if (!problem_.keeps_weights)
@@ -250,13 +251,13 @@ class Builder {
 };
 
 std::int64_t lanes_of(const Problem& problem, const Machine& machine) {
-  return problem.compute == Compute::f32 ? machine.lanes / 2 : machine.lanes;
+  return size_of(problem.compute) == 4 ? machine.lanes / 2 : machine.lanes;
 }
 
 }  // namespace
 
 const char* fft_accepts(const Problem& problem) {
-  if (!is_float(problem.compute)) return "integers";
+  if (problem.saturate) return "rounded sums";
   if (problem.algorithm == Algorithm::automatic && reach_of(problem.axis[2]) < kLeastReach)
     return "the rows of the kernel are short";
   // What fits with the longest vectors fits with others.

@@ -58,7 +58,7 @@ struct FftLayout {
   std::int64_t rows() const { return tile[0] * tile[1] * blocks; }  // of outputs, in a tile
 };
 
-// Null, or why not.
+// Null, or why not. Integers are computed as float64 (fft.cpp).
 const char* fft_accepts(const Problem& problem);
 double fft_cost(const Problem& problem, const Machine& machine);
 // Of a problem that is accepted.
