@@ -221,12 +221,12 @@ class FftRun {
     }
     std::fill_n(pad.zeros, points, T(0));
     double squares[2 * kMostLanes] = {}, fractions[2 * kMostLanes] = {};
-    double* to = pad.x;
+    double* line_at = pad.x;
     for (std::int64_t c = 0; c < chunk.channels; ++c) {
       const std::int64_t channel = task.group * problem_.in_channels + chunk.first_channel + c;
       for (std::int64_t line = 0; line < lines; ++line) {
         if (interrupt_.stop_requested()) return false;
-        for (std::int64_t block = 0; block < chunk.rows[2]; ++block, to += 2 * lanes_) {
+        for (std::int64_t block = chunk.kept; block < chunk.rows[2]; ++block) {
           const T* rows[2 * kMostLanes];
           for (std::int64_t t = 0; t < tiles_at_once_; ++t) {
             rows[t] = pad.zeros;
@@ -241,8 +241,11 @@ class FftRun {
             fft_.input_f32(input);
           else
             fft_.input_f64(input);
-          fft_.forward({pad.work, to, pad.size.x_pitch, twiddles_, layout_.log2});
+          const std::int64_t at = layout_.taps[2] == 1 ? chunk.block_at(block) : block;
+          fft_.forward(
+              {pad.work, line_at + at * 2 * lanes_, pad.size.x_pitch, twiddles_, layout_.log2});
         }
+        line_at += chunk.rows[2] * 2 * lanes_;
         interrupt_.work_done(worker, chunk.rows[2] * points * layout_.log2 * 8);
       }
     }

@@ -13,8 +13,8 @@ namespace fastconv {
 namespace {
 
 constexpr int kLeastLog2 = 6, kMostLog2 = 13;
-// Spectra of a task, in bytes: more where a kernel is so long that it pays.
-constexpr std::int64_t kScratch = std::int64_t{24} << 20;
+// Of a worker: spectra, and rows on their way.
+constexpr std::int64_t kScratch = 7'400'000;
 constexpr std::int64_t kMostPacked = std::int64_t{256} << 20;
 constexpr double kNear = 1 << 20;
 // Below so many positions along a row nothing is won.
@@ -154,10 +154,11 @@ class Builder {
   // Chunks of which the spectra fit.
   bool cut_terms(FftLayout& l) const {
     const std::int64_t row = l.points() * 2 * lanes_ * std::int64_t{sizeof(double)};
-    if (l.rows() > kScratch / 2 / row) return false;
+    const std::int64_t all = kScratch - 2 * row;
+    if (l.rows() > all / 2 / row) return false;
     const std::int64_t sums = l.rows() * row;
-    l.filters = std::clamp<std::int64_t>(kScratch / 4 / sums, 1, problem_.out_channels);
-    const std::int64_t room = (kScratch - l.filters * sums) / row;
+    l.filters = std::clamp<std::int64_t>(all / 4 / sums, 1, problem_.out_channels);
+    const std::int64_t room = (all - l.filters * sums) / row;
     l.taps = kernel_of(l);
     l.channels = 1;
     for (const int a : {0, 1, 2})
@@ -199,13 +200,20 @@ class Builder {
     double chunks = pieces(problem_.in_channels, l.channels);
     for (int a = 0; a < 3; ++a) chunks *= pieces(kernel[a], l.taps[a]);
     double inputs = chunks * static_cast<double>(l.channels) * static_cast<double>(staged_rows(l));
+    if (l.taps[2] == 1)  // most blocks are kept
+      inputs *=
+          static_cast<double>(l.blocks + l.parts - 1) / static_cast<double>(l.blocks * l.parts);
     if (chunks > 1) inputs *= pieces(problem_.out_channels, l.filters);
     const double outputs = static_cast<double>(l.rows()) * filters_;
     const double terms = terms_ * static_cast<double>(l.parts);
     // Sums of one row wait for each other.
     const double waits = l.rows() < 4 && problem_.out_channels < 4 ? 2 : 1;
-    const double task = inputs * (c.transform + c.input) + outputs * (c.transform + c.output) +
-                        outputs * terms * c.product * waits;
+    double task = inputs * (c.transform + c.input) + outputs * (c.transform + c.output) +
+                  outputs * terms * c.product * waits;
+    // Sums of all points leave the cache for each chunk of parts.
+    if (l.taps[2] < l.parts)
+      task +=
+          8 * outputs * static_cast<double>(l.points()) * terms / static_cast<double>(l.taps[2]);
     std::int64_t tasks = divide_up(l.pairs(), lanes_);
     // So that threads find work; results may not depend on how many there are.
     if (task * static_cast<double>(tasks) > 2e6) tasks = round_up(tasks, 2);
@@ -226,6 +234,7 @@ class Builder {
   void make_tables(const FftLayout& l, FftChunk& chunk) const {
     chunk.rows = {positions(axis_[0], l.tile[0], chunk.count[0]),
                   positions(axis_[1], l.tile[1], chunk.count[1]), l.blocks + chunk.count[2] - 1};
+    if (l.taps[2] == 1 && chunk.first[2] > 0) chunk.kept = l.blocks - 1;
     const auto at = [&](std::int64_t d, std::int64_t h, std::int64_t block) {
       return static_cast<std::int32_t>(((d * chunk.rows[1] + h) * chunk.rows[2] + block) * 2 *
                                        lanes_);
@@ -233,7 +242,8 @@ class Builder {
     for (std::int64_t d = 0; d < l.tile[0]; ++d)
       for (std::int64_t h = 0; h < l.tile[1]; ++h)
         for (std::int64_t b = 0; b < l.blocks; ++b)
-          chunk.row.push_back(at(d * axis_[0].stride, h * axis_[1].stride, b));
+          chunk.row.push_back(
+              at(d * axis_[0].stride, h * axis_[1].stride, l.taps[2] == 1 ? chunk.block_at(b) : b));
     for (std::int64_t c = 0; c < chunk.channels; ++c)
       for (std::int64_t d = 0; d < chunk.count[0]; ++d)
         for (std::int64_t h = 0; h < chunk.count[1]; ++h)

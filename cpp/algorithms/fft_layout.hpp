@@ -27,11 +27,14 @@ struct FftChunk {
   std::int64_t channels = 0;
   Index3 first = {};  // slice, row, part of the kernel
   Index3 count = {};
-  Index3 rows = {};               // staged: slices, rows, blocks
+  Index3 rows = {};  // staged: slices, rows, blocks
+  // Blocks that the chunk before has staged already, where a chunk is one part: they lie in a ring.
+  std::int64_t kept = 0;
   std::vector<std::int32_t> row;  // of each output row, in staged rows
   std::vector<std::int32_t> tap;  // of each term: channel, slice, row, part
   std::int64_t first_weight = 0;  // terms before this chunk
 
+  std::int64_t block_at(std::int64_t block) const { return (first[2] + block) % rows[2]; }
   std::int64_t staged() const { return channels * rows[0] * rows[1] * rows[2]; }
   std::int64_t terms() const { return channels * count[0] * count[1] * count[2]; }
 };

@@ -15,7 +15,15 @@
 namespace fastconv {
 
 enum class Border : std::uint8_t { constant, reflect, symmetric, edge, wrap };
-enum class Algorithm : std::uint8_t { automatic, direct, winograd, im2col, amx_split, fft, reference };
+enum class Algorithm : std::uint8_t {
+  automatic,
+  direct,
+  winograd,
+  im2col,
+  amx_split,
+  fft,
+  reference
+};
 enum class Precision : std::uint8_t { highest, high, medium };
 
 struct Axis {
