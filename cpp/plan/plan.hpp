@@ -72,6 +72,8 @@ class Plan {
   bool run_apart(const Operands& operands, Interrupt& interrupt) const;
   bool leaves_out(const OutputGrid& grid) const;
   bool run_unsuitable(const Operands& operands, char* scratch, Interrupt& interrupt) const;
+  bool run_flagged(const Plan& plan, const Operands& operands, std::uint8_t* overwritten,
+                   Interrupt& interrupt) const;
 
   Problem given_;
   Tensor given_x_;
