@@ -308,3 +308,32 @@ def test_large_weights_that_do_not_suit_take_the_direct_path(threads):
         got = fc.conv2d(x, w, padding=1)
         direct = fc.conv2d(x, w, padding=1, algorithm="direct")
     np.testing.assert_array_equal(got, direct)
+
+
+@pytest.mark.parametrize("precision", ["high", "medium"])
+@pytest.mark.parametrize("dtype", [np.float64, np.complex128])
+def test_the_precision_of_float32_is_not_that_of_float64(precision, dtype):
+    x, w = (a.astype(dtype) for a in (normal(1, 64, 30, 30), normal(64, 64, 3, 3)))
+    for algorithm in ("auto", "winograd"):
+        options = {"padding": 1, "algorithm": algorithm}
+        np.testing.assert_array_equal(
+            fc.conv2d(x, w, precision=precision, **options), fc.conv2d(x, w, **options)
+        )
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_errors_beside_silence(isa, layout):
+    """Under "highest" outputs that see zeros are zero; under "high" their tile bounds the error."""
+    x, w = normal(1, 64, 33, 40), normal(24, 64, 3, 3)
+    x[..., :18] = 0
+    x[:, :, :9] = 0
+    s, exact = absolute(x, w, padding=1), conv(x, w, padding=1)
+    tile = np.lib.stride_tricks.sliding_window_view(
+        np.pad(s, ((0, 0), (0, 0), (3, 3), (3, 3))), (7, 7), axis=(2, 3)
+    ).max(axis=(-2, -1))
+    given = x if layout == "NCHW" else np.ascontiguousarray(np.moveaxis(x, 1, -1))
+    for precision, bound in (("highest", gamma(64 * 9 + 1, UNIT) * s), ("high", 2.0**-15 * tile)):
+        options = {"padding": 1, "layout": layout, "algorithm": "winograd"}
+        y = fc.conv2d(given, w, precision=precision, **options)
+        y = y if layout == "NCHW" else np.moveaxis(y, -1, 1)
+        assert (np.abs(y - exact) <= bound).all()
