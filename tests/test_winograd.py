@@ -285,6 +285,39 @@ def test_the_bound_holds_whatever_the_magnitudes(inputs, weights, kernel, stride
     assert (np.abs(got - conv(x, w, **options)) <= bound).all()
 
 
+UNSEEN = {
+    "rows": lambda i, j: i % 2,
+    "columns": lambda i, j: j % 2,
+    "a half": lambda i, j: i < 12,
+    "dots": lambda i, j: i % 3 + j % 3,
+}
+MASKS = {
+    "a row": lambda i, j: i == 1,
+    "a column": lambda i, j: j == 1,
+    "a point": lambda i, j: (i == 1) & (j == 1),
+    "what came before": lambda i, j: (i < 1) | (i == 1) & (j < 1),
+    "a diagonal": lambda i, j: i == j,
+    "all but a corner": lambda i, j: (i > 0) | (j > 0),
+}
+
+
+@pytest.mark.parametrize("quiet", [0, 1e-6])
+@pytest.mark.parametrize(("kernel", "stride"), [((3, 3), 1), ((3, 3), 2), ((5, 5), 1)])
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("image", UNSEEN)
+def test_the_bound_holds_where_a_kernel_hardly_looks(image, mask, kernel, stride, quiet):
+    """Loud inputs under weights that are zero in all channels add to no output."""
+    x, w = normal(1, 48, 24, 24), normal(24, 48, *kernel)
+    x *= np.where(np.fromfunction(UNSEEN[image], (24, 24)), 1, quiet).astype(np.float32)
+    w *= np.maximum(np.fromfunction(MASKS[mask], kernel), quiet).astype(np.float32)
+    options = {"padding": 1, "stride": stride}
+    named = {**options, "algorithm": "winograd"}
+    bound = gamma(w[0].size + 1, UNIT) * absolute(x, w, **options)
+    expected = conv(x, w, **options)
+    for got in (fc.conv2d(x, w, **named), fc.Conv2d(w, **named)(x)):
+        assert (np.abs(got - expected) <= bound).all()
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("boxes", [1, 3])
 @pytest.mark.parametrize("stride", [1, 2])
