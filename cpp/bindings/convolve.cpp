@@ -217,7 +217,7 @@ class Layer {
         prepare(spec_->options(), given, fill_value_, dtype_, kernels, threads, Packing::once);
     made->parameters = as_parameters(given, made->prepared->types);
     made->packed = packed_for(*made);
-    if (made->packed == nullptr) {
+    while (made->packed == nullptr) {
       auto prepared = std::make_shared<Prepared>(*made->prepared);
       prepared->plan = std::make_shared<const Plan>(prepared->plan->in_order());
       made->prepared = std::move(prepared);

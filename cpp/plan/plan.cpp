@@ -287,6 +287,9 @@ bool Plan::pack_and_run_seen(Operands operands, Interrupt& interrupt) const {
 Plan Plan::in_order() const {
   Problem problem = given_;
   problem.algorithm = Algorithm::direct;
+  // Either what was left out is not finite, or the algorithm does not suit the weights: then this
+  // is the plan that is asked for by name.
+  if (!seen_) return Plan(problem, given_x_, *kernels_, machine_.threads);
   return Plan(problem, given_x_, *kernels_, machine_.threads, std::nullopt, row_ != 2);
 }
 

@@ -39,7 +39,7 @@ class Plan {
   std::int64_t packed_bytes() const;
   // False where the plan does not suit these weights, as its algorithm would not be accurate or
   // what it leaves out is not finite: `to` is then of no use, and in_order() is the plan to take,
-  // which adds products one by one.
+  // which adds products one by one (and may itself leave something out).
   bool pack(const Weights& w, void* to) const;
   Plan in_order() const;
   // Better not packed for one call: so few boxes use a weight that each packs it anew, a block at a
