@@ -599,3 +599,34 @@ def test_narrow_integers_by_avx2():
     with fc.isa("avx2"):
         assert fc.explain(x, w, padding=1, dtype=np.int32).kernel == "short_dots"
         assert fc.explain(x, w, padding=1, dtype=np.int64).kernel != "short_dots"
+
+
+@pytest.mark.parametrize("scale", [1e-32, 1e30, np.nan])
+@pytest.mark.parametrize("precision", ["highest", "high"])
+def test_groups_do_not_decide_about_each_other(isa, scale, precision):
+    """A call of one image packs as it runs, and sees the weights of one group."""
+    x, w = normal(3, 64, 18, 18), normal(64, 32, 3, 3)
+    w[32:] *= scale
+    options = {"groups": 2, "padding": 1}
+    got = split(x, w, precision=precision, **options)
+    one = [split(x[n : n + 1], w, precision=precision, **options) for n in range(3)]
+    np.testing.assert_array_equal(got, np.concatenate(one))
+    layer = fc.Conv2d(w, algorithm="amx_split", precision=precision, **options)
+    np.testing.assert_array_equal(layer(x), got)
+    direct = fc.conv2d(x, w, algorithm="direct", **options)
+    np.testing.assert_array_equal(got[:, 32:], direct[:, 32:])
+    assert not np.array_equal(got[:, :32], direct[:, :32])
+
+
+@pytest.mark.parametrize("algorithm", ["amx_split", "winograd"])
+@pytest.mark.parametrize("scale", [1e-37, 1e-35])
+def test_weights_that_do_not_suit_are_left_to_the_direct_path(algorithm, scale):
+    """Which itself leaves out taps that no output sees."""
+    x, w = normal(2, 16, 4, 4), normal(24, 16, 31, 31) * np.float32(scale)
+    options = {"padding": 15}
+    direct = fc.conv2d(x, w, algorithm="direct", **options)
+    for n in (1, 2):
+        got = fc.conv2d(x[:n], w, algorithm=algorithm, **options)
+        np.testing.assert_array_equal(got, direct[:n])
+    layer = fc.Conv2d(w, algorithm=algorithm, **options)
+    np.testing.assert_array_equal(layer(x), fc.Conv2d(w, algorithm="direct", **options)(x))

@@ -154,3 +154,16 @@ def test_one_tap_seen_with_gaps_between_rows_of_the_output(plan):
         fc.conv2d(x, w, out=out[..., :6], **options)
     np.testing.assert_array_equal(out[..., :6], np.einsum("nchw,oc->nohw", x, w[:, :, 1, 1]))
     np.testing.assert_array_equal(out[..., 6:], 7)
+
+
+@pytest.mark.parametrize("algorithm", ["amx_split", "winograd", "im2col", "direct"])
+@pytest.mark.parametrize("filters", [4, 17])
+@pytest.mark.parametrize("plan", [False, True])
+def test_weights_that_no_output_sees_still_meet_the_border(isa, algorithm, filters, plan):
+    """What an algorithm leaves to the direct path may not leave out taps that are not finite."""
+    x, w = integers((1, 16, 4, 4)), integers((filters, 16, 31, 31))
+    w[0, 3, 0, 0] = w[2, 0, 30, 30] = np.nan
+    w[3, 0, 0, 30] = np.inf
+    options = {"padding": 15, "algorithm": algorithm}
+    y = fc.Conv2d(w, **options)(x) if plan else fc.conv2d(x, w, **options)
+    np.testing.assert_array_equal(y, conv(x, w, padding=15))

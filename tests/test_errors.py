@@ -175,3 +175,16 @@ def test_nothing_is_allocated_for_a_refused_call():
     """The padded image would take 2**60 bytes; the refusal must come before any allocation."""
     with pytest.raises((ValueError, MemoryError)):
         fc.conv2d(X, W, padding=2**28)
+
+
+def test_no_memory_says_for_what():
+    """More than any address space holds, and nothing to read."""
+    x = np.broadcast_to(np.float32(1), (2**20, 1, 2**12, 2**12))
+    with pytest.raises(MemoryError, match=r"result.*4096.*float32.* bytes"):
+        fc.conv2d(x, np.ones((2**10, 1, 1, 1), np.float32))
+
+
+@pytest.mark.parametrize("dtype", ["no such type", 3])
+def test_a_type_that_is_none(dtype):
+    with pytest.raises(TypeError, match=f"dtype.*{dtype}"):
+        fc.conv2d(X, W, dtype=dtype)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -167,6 +169,23 @@ def test_fill_value(fill):
     y = fc.conv2d(x, w, padding=2, fill_value=fill)
     expected = conv(x, w, padding=2, fill_value=fill)
     np.testing.assert_allclose(y, expected, rtol=1e-5)  # all terms share a sign: S is |result|
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint16, np.int32, np.uint32, np.int64])
+@pytest.mark.parametrize("fill", [1e10, -5e9, 300.7, 2.0**62, 2**40 + 5])
+def test_a_fill_value_wraps_to_integers(dtype, fill):
+    x, w = np.ones((1, 2), dtype), np.array([[[1, 3]]], dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        y = fc.conv1d(x, w, padding=1, fill_value=fill)
+    wrapped = np.array(int(fill)).astype(dtype)
+    np.testing.assert_array_equal(y, conv(x, w, padding=1, fill_value=wrapped))
+
+
+def test_a_fill_value_has_the_type_of_the_result():
+    x, w = np.zeros((1, 2), np.float16), np.full((1, 1, 1), 2000, np.float16)
+    y = fc.conv1d(x, w, [-200], padding=1, fill_value=0.1)
+    assert y[0, 0] == np.float16(2000 * float(np.float16(0.1)) - 200) < -0.04
 
 
 @pytest.mark.parametrize(

@@ -194,3 +194,37 @@ def test_explain_computes_nothing():
     told = fc.explain(x, np.broadcast_to(np.float32(0), (512, 512, 3, 3)), padding=1)
     assert told.output_shape == (1000, 512, 1000, 1000)
     assert told.flops == 2 * 1000 * 512 * 10**6 * 512 * 9
+
+
+def test_a_plan_keeps_its_own_fill_value_and_type():
+    class Type:
+        dtype = np.dtype(np.float32)
+
+    fill, kind = np.array(3.0), Type()
+    layer = fc.Conv1d(np.ones((1, 1, 2), np.float32), padding=1, fill_value=fill, dtype=kind)
+    fill[...] = 100
+    kind.dtype = np.dtype(np.float64)
+    for n in (1, 2, 3):
+        for plan in (layer, pickle.loads(pickle.dumps(layer)), copy.copy(layer)):
+            y = plan(np.zeros((1, n), np.float32))
+            assert y.dtype == np.float32
+            assert y[0, 0] == y[0, -1] == 3
+
+
+def test_a_plan_refuses_a_wrong_type_at_once():
+    for dtype in ("no such type", np.bool_, object):
+        with pytest.raises(TypeError, match="dtype"):
+            fc.Conv1d(np.ones((1, 1, 2)), dtype=dtype)
+
+
+def test_explain_sees_what_the_call_sees():
+    x, w = normal(1, 40, 7, 7), normal(40, 40, 3, 3)
+    border = {"padding": 1, "algorithm": "direct"}
+    assert fc.explain(x, w, **border).kernel == "tap_product"
+    assert fc.explain(x, w, fill_value=1, **border).kernel != "tap_product"
+    with pytest.raises(TypeError, match="fill_value"):
+        fc.explain(x, w, fill_value="a")
+    with pytest.raises(ValueError, match="bias"):
+        fc.explain(x, w, np.ones(39))
+    with pytest.raises(TypeError, match="bias"):
+        fc.explain(x, w, np.ones(40) * 1j)

@@ -305,3 +305,16 @@ def test_a_kernel_without_depth_sees_slices_of_nothing_but_border():
     assert got.shape[2] == 3
     np.testing.assert_array_equal(got, conv(x, w, bias, **options))
     assert (got[:, :, 0] == bias[:, None, None]).all()
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [3, 5, 7])
+@pytest.mark.parametrize("border", [(9, 0), (15, 3), (17, 0), (0, 20), (19, 28), (33, 1)])
+def test_borders_wider_than_a_vector(isa, stride, size, border):
+    """A vector of a strided row reads two of the input, both of which may lie in the border."""
+    rng = np.random.default_rng([stride, size, *border])
+    for width in (60, 100, 252):
+        x = rng.integers(-3, 4, (1, 2, 12, width)).astype(np.float32)
+        w = rng.integers(-3, 4, (2, 1, size, size)).astype(np.float32)
+        options = {"stride": stride, "padding": ((1, 1), border), "groups": 2}
+        np.testing.assert_array_equal(fc.conv2d(x, w, **options), conv(x, w, **options))

@@ -420,3 +420,23 @@ def test_exact_results_with_more_threads_than_work():
     w = np.ones((1, 1, 3), np.float32)
     with fc.num_threads(64):
         np.testing.assert_array_equal(fc.conv1d(x, w), conv(x, w))
+
+
+@posix
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("algorithm", ["direct", "winograd"])
+def test_python_may_end_during_a_call(run_python, algorithm, threads):
+    """A daemon thread that asks for the interpreter's lock then must not end the process."""
+    run_python(
+        "import sys, threading, time, numpy as np, fastconv as fc\n"
+        "fc.set_num_threads(int(sys.argv[2]))\n"
+        "x, w = np.ones((1, 64, 400, 400), 'f'), np.ones((64, 64, 5, 5), 'f')\n"
+        "def run():\n"
+        "    while True:\n"
+        "        fc.conv2d(x, w, algorithm=sys.argv[1])\n"
+        "threading.Thread(target=run, daemon=True).start()\n"
+        "time.sleep(0.3)\n",
+        algorithm,
+        threads,
+        timeout=60,
+    )

@@ -285,6 +285,39 @@ def test_the_bound_holds_whatever_the_magnitudes(inputs, weights, kernel, stride
     assert (np.abs(got - conv(x, w, **options)) <= bound).all()
 
 
+UNSEEN = {
+    "rows": lambda i, j: i % 2,
+    "columns": lambda i, j: j % 2,
+    "a half": lambda i, j: i < 12,
+    "dots": lambda i, j: i % 3 + j % 3,
+}
+MASKS = {
+    "a row": lambda i, j: i == 1,
+    "a column": lambda i, j: j == 1,
+    "a point": lambda i, j: (i == 1) & (j == 1),
+    "what came before": lambda i, j: (i < 1) | (i == 1) & (j < 1),
+    "a diagonal": lambda i, j: i == j,
+    "all but a corner": lambda i, j: (i > 0) | (j > 0),
+}
+
+
+@pytest.mark.parametrize("quiet", [0, 1e-6])
+@pytest.mark.parametrize(("kernel", "stride"), [((3, 3), 1), ((3, 3), 2), ((5, 5), 1)])
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("image", UNSEEN)
+def test_the_bound_holds_where_a_kernel_hardly_looks(image, mask, kernel, stride, quiet):
+    """Loud inputs under weights that are zero in all channels add to no output."""
+    x, w = normal(1, 48, 24, 24), normal(24, 48, *kernel)
+    x *= np.where(np.fromfunction(UNSEEN[image], (24, 24)), 1, quiet).astype(np.float32)
+    w *= np.maximum(np.fromfunction(MASKS[mask], kernel), quiet).astype(np.float32)
+    options = {"padding": 1, "stride": stride}
+    named = {**options, "algorithm": "winograd"}
+    bound = gamma(w[0].size + 1, UNIT) * absolute(x, w, **options)
+    expected = conv(x, w, **options)
+    for got in (fc.conv2d(x, w, **named), fc.Conv2d(w, **named)(x)):
+        assert (np.abs(got - expected) <= bound).all()
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("boxes", [1, 3])
 @pytest.mark.parametrize("stride", [1, 2])
@@ -308,3 +341,32 @@ def test_large_weights_that_do_not_suit_take_the_direct_path(threads):
         got = fc.conv2d(x, w, padding=1)
         direct = fc.conv2d(x, w, padding=1, algorithm="direct")
     np.testing.assert_array_equal(got, direct)
+
+
+@pytest.mark.parametrize("precision", ["high", "medium"])
+@pytest.mark.parametrize("dtype", [np.float64, np.complex128])
+def test_the_precision_of_float32_is_not_that_of_float64(precision, dtype):
+    x, w = (a.astype(dtype) for a in (normal(1, 64, 30, 30), normal(64, 64, 3, 3)))
+    for algorithm in ("auto", "winograd"):
+        options = {"padding": 1, "algorithm": algorithm}
+        np.testing.assert_array_equal(
+            fc.conv2d(x, w, precision=precision, **options), fc.conv2d(x, w, **options)
+        )
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_errors_beside_silence(isa, layout):
+    """Under "highest" outputs that see zeros are zero; under "high" their tile bounds the error."""
+    x, w = normal(1, 64, 33, 40), normal(24, 64, 3, 3)
+    x[..., :18] = 0
+    x[:, :, :9] = 0
+    s, exact = absolute(x, w, padding=1), conv(x, w, padding=1)
+    tile = np.lib.stride_tricks.sliding_window_view(
+        np.pad(s, ((0, 0), (0, 0), (3, 3), (3, 3))), (7, 7), axis=(2, 3)
+    ).max(axis=(-2, -1))
+    given = x if layout == "NCHW" else np.ascontiguousarray(np.moveaxis(x, 1, -1))
+    for precision, bound in (("highest", gamma(64 * 9 + 1, UNIT) * s), ("high", 2.0**-15 * tile)):
+        options = {"padding": 1, "layout": layout, "algorithm": "winograd"}
+        y = fc.conv2d(given, w, precision=precision, **options)
+        y = y if layout == "NCHW" else np.moveaxis(y, -1, 1)
+        assert (np.abs(y - exact) <= bound).all()

@@ -500,7 +500,11 @@ double cost(const Problem& problem, const Machine& machine) {
     return std::numeric_limits<double>::infinity();
   const ColumnPanels panels = make_column_panels(problem.out_pixels(), machine);
   const bool dots = panels.is_rest_alone();
-  if (dots ? problem.terms() < 4 * machine.lanes : problem.out_channels < kFewChannels)
+  // In between outer_product is as fast.
+  const bool few = problem.out_channels < kFewChannels &&
+                   (problem.out_channels < 6 || problem.out_channels > 12 ||
+                    !lines_come_again(problem, machine));
+  if (dots ? problem.terms() < 4 * machine.lanes : few)
     return std::numeric_limits<double>::infinity();
   const double lanes = machine.lanes, pixels = static_cast<double>(panels.pixels);
   const double computed =

@@ -112,7 +112,7 @@ double cost_pointwise(const Problem& problem, const Machine& machine) {
   const bool many = problem.out_channels > machine.rows;
   const bool by_lines = machine.lanes * machine.element >= 64;
   if (many && ((!by_lines && in > 16) || bytes > 8.0 * static_cast<double>(machine.l2)))
-    multiply *= 1.3;
+    multiply *= lines_come_again(problem, machine) ? 2.0 : 1.3;
   return (multiply * width_waste(problem, machine) - std::min(1.7, 0.3 * channels)) / machine.lanes;
 }
 

@@ -11,11 +11,6 @@
 namespace fastconv {
 namespace {
 
-// What precedes the packed weights.
-struct TileHeader {
-  Extremes allowed;  // of the input
-};
-
 std::uint32_t bits_of(double x) { return std::bit_cast<std::uint32_t>(static_cast<float>(x)); }
 
 // Of weights that a form takes as they lie.
@@ -64,8 +59,12 @@ TilePacking::TilePacking(const Problem& problem, const TileLayout& layout,
       order_.push_back(static_cast<std::int32_t>(s));
 }
 
+std::int64_t TilePacking::finite_offset() const {
+  return round_to_line(problem_.groups * std::int64_t{sizeof(AllowedInput)});
+}
+
 std::int64_t TilePacking::offsets_offset() const {
-  return 64 + round_to_line(problem_.groups * shape_.panels());
+  return finite_offset() + round_to_line(problem_.groups * shape_.panels());
 }
 
 std::int64_t TilePacking::panels_offset() const {
@@ -88,13 +87,15 @@ TilePanel TilePacking::panel(const Operands& operands, std::int64_t group,
   const std::int64_t first = group * shape_.group_width() + panel * shape_.panel;
   return {packed + panels_offset() + first / kTileRows * vector_bytes(),
           offsets(operands) + group * problem_.out_channels + panel * shape_.panel, channels(),
-          packed[64 + group * shape_.panels() + panel] != 0};
+          packed[finite_offset() + group * shape_.panels() + panel] != 0};
 }
 
-Extremes TilePacking::allowed(const Operands& operands) const {
-  TileHeader header;
-  std::memcpy(&header, operands.packed, sizeof header);
-  return header.allowed;
+AllowedInput TilePacking::allowed(const Operands& operands, std::int64_t group) const {
+  AllowedInput allowed;
+  std::memcpy(&allowed,
+              static_cast<const char*>(operands.packed) + group * std::int64_t{sizeof allowed},
+              sizeof allowed);
+  return allowed;
 }
 
 // pack(group, panel, where its slabs go, worker): whether it is finite.
@@ -109,7 +110,7 @@ void TilePacking::for_each_panel(char* to, int workers, Pack pack) const {
             to + panels_offset() +
                 (group * shape_.group_width() + panel * shape_.panel) / kTileRows * vector_bytes(),
             worker);
-        to[64 + index] = static_cast<char>(finite);
+        to[finite_offset() + index] = static_cast<char>(finite);
       });
 }
 
@@ -205,25 +206,28 @@ bool TilePacking::pack_integers(const Weights& w, char* to, int workers) const {
 
 bool TilePacking::pack_floats(const Weights& w, char* to, int workers) const {
   const std::unique_ptr<float[]> rooms(new float[static_cast<std::size_t>(room() * workers)]);
-  std::vector<Extremes> extremes(static_cast<std::size_t>(workers));
+  const std::int64_t panels = shape_.panels();
+  std::vector<Extremes> extremes(static_cast<std::size_t>(problem_.groups * panels));
   for_each_panel(to, workers, [&](std::int64_t group, std::int64_t panel, char* at, int worker) {
-    Extremes of_panel;
+    Extremes& of_panel = extremes[static_cast<std::size_t>(group * panels + panel)];
     pack_slabs(w, group, panel, 0, layout_.slabs, rooms.get() + worker * room(), at, &of_panel);
-    Extremes& all = extremes[static_cast<std::size_t>(worker)];
-    all.least = std::min(all.least, of_panel.least);
-    all.most = std::max(all.most, of_panel.most);
     return all_finite(of_panel);
   });
-  Extremes all;
-  for (const Extremes& e : extremes) {
-    all.least = std::min(all.least, e.least);
-    all.most = std::max(all.most, e.most);
+  bool any = false;
+  for (std::int64_t group = 0; group < problem_.groups; ++group) {
+    Extremes all;
+    for (std::int64_t panel = 0; panel < panels; ++panel) {
+      const Extremes& e = extremes[static_cast<std::size_t>(group * panels + panel)];
+      all.least = std::min(all.least, e.least);
+      all.most = std::max(all.most, e.most);
+    }
+    AllowedInput allowed;
+    allowed.some = !tiles_look_at_magnitudes(problem_, layout_.product) ||
+                   allow(all, problem_.terms(), allowed.magnitudes);
+    any = any || allowed.some;
+    std::memcpy(to + group * std::int64_t{sizeof allowed}, &allowed, sizeof allowed);
   }
-  TileHeader header;
-  const bool suits = !tiles_look_at_magnitudes(problem_, layout_.product) ||
-                     allow(all, problem_.terms(), header.allowed);
-  std::memcpy(to, &header, sizeof header);
-  return suits;
+  return any;
 }
 
 bool TilePacking::pack(const Weights& w, void* to, int workers) const {

@@ -1,7 +1,7 @@
 // Weights as products of tiles take them (tile_product.cpp):
 //
-//   header | is each panel finite | for bytes what the offset of the input adds to each output |
-//   panels
+//   what input goes with each group | is each panel finite | for bytes what the offset of the input
+//   adds to each output | panels
 //
 // Where blocks leave out taps (TileLayout::offset_by_taps), that is of each tap. Weights that a
 // call uses once are packed a part of a panel at a time instead, just before it is multiplied.
@@ -31,6 +31,13 @@ inline bool within(const Extremes& e, const Extremes& allowed) {
 }
 inline bool all_finite(const Extremes& e) { return e.most < 0x7f800000u; }
 
+// Input that goes with the weights of a group. Those of other groups do not matter: a call that
+// packs as it runs, of one image, does not know them.
+struct AllowedInput {
+  Extremes magnitudes = {0, 0xffffffffu};
+  bool some = true;
+};
+
 // A panel that is ready to be multiplied.
 struct TilePanel {
   const char* steps;            // of step s: panel_step(panel) * s from here on
@@ -45,12 +52,12 @@ class TilePacking {
   TilePacking(const Problem& problem, const TileLayout& layout, const KernelTable& kernels);
 
   std::int64_t bytes() const;
-  // False where too few magnitudes of the input would go with those of the weights.
+  // False where too few magnitudes of the input would go with those of the weights of any group.
   bool pack(const Weights& w, void* to, int workers) const;
 
   // Of packed weights.
   TilePanel panel(const Operands& operands, std::int64_t group, std::int64_t panel) const;
-  Extremes allowed(const Operands& operands) const;
+  AllowedInput allowed(const Operands& operands, std::int64_t group) const;
   // Where the input is signed, tiles take x + 128: sums have 128 times the weights' sum too much.
   // Those of all output channels, with the bias.
   std::vector<std::int32_t> offset_bias(const Operands& operands) const;
@@ -80,6 +87,7 @@ class TilePacking {
     return static_cast<std::int64_t>(layout_.step.size()) * layout_.scheme.parts * kTileBytes;
   }
   std::int32_t offset() const { return tile_offset(problem_, layout_.product); }
+  std::int64_t finite_offset() const;
   std::int64_t offsets_offset() const;
   std::int64_t panels_offset() const;
   const std::int32_t* offsets(const Operands& operands) const;

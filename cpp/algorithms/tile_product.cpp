@@ -60,8 +60,7 @@ class TileRunner {
         scratch_(scratch),
         scratch_each_(scratch_bytes(layout, packing)),
         interrupt_(interrupt),
-        staging_(problem, layout, table, operands.x,
-                 packs() ? kAnyMagnitude : packing.allowed(operands)),
+        staging_(problem, layout, table, operands.x),
         packing_(packing),
         bias_(static_cast<const T*>(bias)),
         store_(problem, table, operands.y, bias) {}
@@ -77,8 +76,12 @@ class TileRunner {
     std::atomic_ref<std::uint8_t> unsuitable(operands_.unsuitable[task.box]);
     if (unsuitable.load(std::memory_order_relaxed) != 0) return;
     const Pad pad(layout_, packing_, scratch_ + worker * scratch_each_);
+    const AllowedInput allowed = packs() || is_integer(layout_.product)
+                                     ? AllowedInput{}
+                                     : packing_.allowed(operands_, tile.group);
     Extremes of_input;
-    if (!staging_.stage(tile, pad.patch, pad.staged, &of_input))
+    if (!allowed.some ||
+        !staging_.stage(tile, pad.patch, pad.staged, allowed.magnitudes, &of_input))
       return unsuitable.store(1, std::memory_order_relaxed);
     for (std::int64_t p = task.first_panel; p < task.last_panel; ++p) {
       const bool more = p + 1 < task.last_panel;
@@ -91,8 +94,6 @@ class TileRunner {
   }
 
  private:
-  static constexpr Extremes kAnyMagnitude = {0, 0xffffffffu};
-
   struct Pad {
     S* patch;
     char* staged;

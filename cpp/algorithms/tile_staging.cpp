@@ -26,17 +26,17 @@ bool holds_whole(const Problem& problem, const Tensor& x) {
 
 template <class S>
 TileStaging<S>::TileStaging(const Problem& problem, const TileLayout& layout,
-                            const KernelTable& table, const Tensor& x, const Extremes& allowed)
+                            const KernelTable& table, const Tensor& x)
     : problem_(problem),
       layout_(layout),
       table_(table),
       kernels_(tile_form(table, layout)),
       x_(x),
-      allowed_(allowed),
       reading_(choose_reading()) {}
 
 template <class S>
-bool TileStaging<S>::stage(const Tile& tile, S* room, char* to, Extremes* extremes) const {
+bool TileStaging<S>::stage(const Tile& tile, S* room, char* to, const Extremes& allowed,
+                           Extremes* extremes) const {
   Patch patch = layout_.patch;
   const std::int64_t channels = layout_.scheme.channels;
   for (std::int64_t s = 0; s < layout_.slabs; ++s, to += layout_.slab_bytes()) {
@@ -59,7 +59,7 @@ bool TileStaging<S>::stage(const Tile& tile, S* room, char* to, Extremes* extrem
         cut(tile, patch, room, 0, to, extremes);
       }
     }
-    if (tiles_look_at_magnitudes(problem_, layout_.product) && !within(*extremes, allowed_))
+    if (tiles_look_at_magnitudes(problem_, layout_.product) && !within(*extremes, allowed))
       return false;
   }
   return true;

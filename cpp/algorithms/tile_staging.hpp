@@ -16,11 +16,12 @@ template <class S>
 class TileStaging {
  public:
   TileStaging(const Problem& problem, const TileLayout& layout, const KernelTable& table,
-              const Tensor& x, const Extremes& allowed);
+              const Tensor& x);
 
   // All slabs of a box, by way of room for a patch; widens the extremes. False where an element is
-  // too large or too small to be cut.
-  bool stage(const Tile& tile, S* room, char* to, Extremes* extremes) const;
+  // larger or smaller than what is allowed.
+  bool stage(const Tile& tile, S* room, char* to, const Extremes& allowed,
+             Extremes* extremes) const;
 
  private:
   // Where positions are cut from: a patch, x itself, or x row by row with the border around it.
@@ -47,7 +48,6 @@ class TileStaging {
   const KernelTable& table_;
   const TileForm& kernels_;
   const Tensor& x_;
-  const Extremes allowed_;
   const Reading reading_;
 };
 

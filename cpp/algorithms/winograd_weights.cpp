@@ -5,6 +5,7 @@
 #include <cmath>
 #include <memory>
 
+#include "core/rounding.hpp"
 #include "runtime/thread_pool.hpp"
 
 namespace fastconv {
@@ -24,6 +25,14 @@ std::int64_t channels_at_once(const Problem& problem) {
                                : std::max<std::int64_t>(channels, 1);
 }
 
+// Where the weights of a tap are small in all channels, an output may see large inputs through it
+// alone: the others, which the transforms add to it, must not be larger than this. (Rows of zeros
+// in a 3 x 3 kernel, and every other row of an image 10^6 times as loud: 5000 times the bound that
+// an error has, so 0.005 for each time that a tap's weights are larger.)
+constexpr double kMostBetweenTaps = 32;
+// Channels that show it.
+constexpr std::int64_t kSampled = 16;
+
 bool is_tap(const WinogradBlock& block, std::int64_t i, std::int64_t taps) {
   return i >= block.zeros_before && i < taps - block.zeros_behind;
 }
@@ -35,6 +44,15 @@ bool are_whole_numbers(const T* row, std::int64_t count, std::int64_t step) {
   for (std::int64_t t = 0; t < count; ++t, row += step)
     if (*row != std::rint(*row)) return false;
   return true;
+}
+
+// Of sixteen bytes, which a compiler makes one vector.
+template <class T>
+void add_magnitudes(const T* from, T* to) {
+  constexpr int kElements = 16 / sizeof(T);
+  T sum[kElements];
+  for (int i = 0; i < kElements; ++i) sum[i] = to[i] + std::abs(from[i]);
+  for (int i = 0; i < kElements; ++i) to[i] = sum[i];
 }
 
 }  // namespace
@@ -61,23 +79,56 @@ WinogradPanel<T>::WinogradPanel(const Problem& problem, const WinogradLayout& la
 
 template <class T>
 std::int64_t WinogradPanel<T>::rows_elements(const Problem& problem) {
-  return channels_at_once(problem) * problem.taps() * kMaxLanes;
+  return (channels_at_once(problem) * kMaxLanes + kMaxWidth) * problem.taps();
 }
 
 template <class T>
 void WinogradPanel<T>::transform(std::int64_t first, std::int64_t count,
                                  const std::int64_t* frequency, T* rows, T* u) {
   const std::int64_t taps = problem_.taps(), at_once = channels_at_once(problem_);
+  by_tap_ = rows + at_once * taps * kMaxLanes;
+  if (first == 0) std::fill_n(by_tap_, taps * kMaxWidth, T{0});
   for (std::int64_t c = 0; c < count; c += at_once) {
     const std::int64_t some = std::min(at_once, count - c);
     for (std::int64_t lane = begin_; lane < end_; lane += lanes_) {
       pack_panel<T>(kernels_, problem_, w_, vectors_, group_, first_vector_ + lane / lanes_,
                     taps * (first + c), taps * some, rows);
       transform_rows(rows, c, some, frequency, u + lane, sums_ + sums_of(lane));
+      sum_by_tap(rows, first + c, some, by_tap_ + lane);
       for (std::int64_t k = lane; k < std::min(lane + lanes_, channels_); ++k)
         whole_[k] = whole_[k] && are_whole_numbers(rows + k - lane, taps * some, lanes_);
     }
   }
+}
+
+// Magnitudes of some channels of a vector, for each tap.
+template <class T>
+void WinogradPanel<T>::sum_by_tap(const T* rows, std::int64_t first, std::int64_t count,
+                                  T* to) const {
+  const std::int64_t taps = problem_.taps();
+  const std::int64_t step = std::max<std::int64_t>(problem_.in_channels / kSampled, 1);
+  constexpr int kElements = 16 / sizeof(T);
+  for (std::int64_t c = round_up(first, step) - first; c < count; c += step) {
+    const T* row = rows + c * taps * lanes_;
+    for (std::int64_t t = 0; t < taps; ++t, row += lanes_)
+      for (int i = 0; i < lanes_; i += kElements) add_magnitudes(row + i, to + t * kMaxWidth + i);
+  }
+}
+
+// Of each kernel slice: blocks of different slices are not added before they are multiplied.
+template <class T>
+bool WinogradPanel<T>::sees_all_taps(std::int64_t lane) const {
+  const std::int64_t slices = problem_.axis[0].kernel, taps = problem_.taps() / slices;
+  for (std::int64_t slice = 0; slice < slices; ++slice) {
+    const T* const sums = by_tap_ + slice * taps * kMaxWidth + lane;
+    T least = sums[0], most = sums[0];
+    for (std::int64_t t = 1; t < taps; ++t) {
+      least = std::min(least, sums[t * kMaxWidth]);
+      most = std::max(most, sums[t * kMaxWidth]);
+    }
+    if (most > static_cast<T>(kMostBetweenTaps) * least) return false;
+  }
+  return true;
 }
 
 template <class T>
@@ -86,7 +137,7 @@ bool WinogradPanel<T>::suits() const {
   for (std::int64_t k = begin_; k < channels_; ++k) {
     const T* const sums = sums_ + sums_of(k) + k % lanes_;
     const Spread spread = {sums[0], sums[lanes_], terms, terms};
-    if ((whole_[k] && sums[0] != 0) ||
+    if ((whole_[k] && sums[0] != 0) || !sees_all_taps(k) ||
         !is_even<T>(spread, 1, std::max(1.0 / 16, kMinEqualTerms / terms)))
       return false;
   }

@@ -52,7 +52,7 @@ class WinogradPanel {
                 const KernelTable& kernels, const Weights& w, std::int64_t group,
                 std::int64_t panel, std::int64_t first_lane = 0, std::int64_t count = kMaxWidth);
 
-  // Of the buffer that weights go through.
+  // Of the buffer that weights go through, which keeps sums until the last channel.
   static std::int64_t rows_elements(const Problem& problem);
 
   // Channels [first, first + count): those of frequency f to u + frequency[f].
@@ -65,6 +65,8 @@ class WinogradPanel {
  private:
   void transform_rows(const T* rows, std::int64_t channel, std::int64_t count,
                       const std::int64_t* frequency, T* u, T* sums) const;
+  void sum_by_tap(const T* rows, std::int64_t first, std::int64_t count, T* to) const;
+  bool sees_all_taps(std::int64_t lane) const;
   std::int64_t sums_of(std::int64_t lane) const { return lane / lanes_ * 2 * lanes_; }
 
   const Problem& problem_;
@@ -78,6 +80,7 @@ class WinogradPanel {
   const std::int64_t first_vector_;
   T sums_[2 * kMaxWidth] = {};  // of each vector: of magnitudes, of squares
   bool whole_[kMaxWidth];       // numbers
+  T* by_tap_ = nullptr;         // magnitudes, [tap][kMaxWidth]
 };
 
 extern template class WinogradPanel<float>;

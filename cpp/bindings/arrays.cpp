@@ -4,6 +4,8 @@
 #include <cstdlib>
 #include <limits>
 #include <memory>
+#include <new>
+#include <string>
 #include <vector>
 
 #include "bindings/options.hpp"
@@ -177,6 +179,24 @@ std::string text_of(const py::handle& object) {
   return text;
 }
 
+void throw_no_memory(const std::string& message) {
+  PyErr_SetString(PyExc_MemoryError, message.c_str());
+  throw py::error_already_set();
+}
+
+py::dtype as_dtype(const py::object& dtype) {
+  try {
+    return py::dtype::from_args(dtype);
+  } catch (py::error_already_set& error) {
+    if (!error.matches(PyExc_TypeError)) throw;
+    py::raise_from(
+        error, PyExc_TypeError,
+        ("dtype must be a NumPy dtype or the name of one; got " + text_of(py::repr(dtype)))
+            .c_str());
+    throw py::error_already_set();
+  }
+}
+
 ElementType element_type(const char* argument, const py::dtype& dtype) {
   ElementType type{};
   if (!try_element_type(dtype, type))
@@ -198,7 +218,7 @@ Types resolve_types(const py::dtype& x, const py::dtype& w, const py::object& dt
     const py::dtype natural = numpy().attr("result_type")(x, w).cast<py::dtype>();
     types.result = natural;
     if (!dtype.is_none()) {
-      types.result = py::dtype::from_args(dtype).attr("newbyteorder")("=").cast<py::dtype>();
+      types.result = as_dtype(dtype).attr("newbyteorder")("=").cast<py::dtype>();
       if (!options.saturate && !can_cast(natural, types.result))
         throw py::type_error(
             "dtype must be one that x and w can be cast to by NumPy's rule "
@@ -257,12 +277,21 @@ Strides contiguous_strides(const Shape& shape, std::int64_t element) {
 namespace {
 
 // Memory of the library's own (runtime/result_memory.hpp).
+void* result_memory(const py::dtype& dtype, const Shape& shape, std::size_t bytes) {
+  try {
+    return acquire_result(bytes);
+  } catch (const std::bad_alloc&) {
+    throw_no_memory("there is no memory for the result, of shape " + to_string(shape) +
+                    " and dtype " + text_of(dtype) + ": " + std::to_string(bytes) + " bytes");
+  }
+}
+
 py::array aligned_array(const py::dtype& dtype, const Shape& shape, std::size_t bytes) {
   struct Result {
     void* data;
     std::size_t bytes;
   };
-  auto result = std::make_unique<Result>(Result{acquire_result(bytes), bytes});
+  auto result = std::make_unique<Result>(Result{result_memory(dtype, shape, bytes), bytes});
   const py::capsule owner(result.get(), [](void* p) {
     const std::unique_ptr<Result> owned(static_cast<Result*>(p));
     release_result(owned->data, owned->bytes);
@@ -337,13 +366,19 @@ std::array<Scalar, 2> fill_of(const py::object& value, const Types& types) {
                          to_string(shape_of(given)));
   if (type.complex && !types.y.complex)
     throw py::type_error("fill_value must be real for a real result; got " + text_of(value));
+  py::array rounded = given;
   if (is_float(type.real) && !is_float(types.compute)) {
     const double real = given.attr("item")().cast<double>();
-    if (!(real > -9.3e18 && real < 9.3e18))
-      throw py::value_error("fill_value must be finite for an integer result; got " +
+    if (!(real >= -0x1p63 && real < 0x1p63))
+      throw py::value_error("fill_value must fit in int64 for an integer result; got " +
                             text_of(value));
+    // NumPy wraps integers alone: what a float too large for int32 becomes depends on the
+    // processor.
+    rounded = given.attr("astype")(py::dtype::of<std::int64_t>()).cast<py::array>();
+  } else if (is_float(types.y.real) && size_of(types.y.real) == 2) {
+    rounded = given.attr("astype")(types.result).cast<py::array>();
   }
-  const py::array cast = given.attr("astype")(types.compute_dtype).cast<py::array>();
+  const py::array cast = rounded.attr("astype")(types.compute_dtype).cast<py::array>();
   const std::size_t part = size_of(types.compute);
   std::memcpy(&fill[0], cast.data(), part);
   if (types.y.complex) std::memcpy(&fill[1], static_cast<const char*>(cast.data()) + part, part);

@@ -5,6 +5,7 @@
 #include <pybind11/pybind11.h>
 
 #include <optional>
+#include <string>
 
 #include "core/problem.hpp"
 #include "core/validate.hpp"
@@ -37,6 +38,12 @@ ElementType element_type(const char* argument, const py::dtype& dtype);
 // `dtype` is None or what the caller gave; `saturate` is the image face's rule.
 Types resolve_types(const py::dtype& x, const py::dtype& w, const py::object& dtype,
                     const Options& options);
+
+// The type that a caller's `dtype` names. Throws TypeError that names the argument.
+py::dtype as_dtype(const py::object& dtype);
+
+// Raises MemoryError.
+[[noreturn]] void throw_no_memory(const std::string& message);
 
 // str(object), cut short.
 std::string text_of(const py::handle& object);

@@ -23,6 +23,11 @@ std::optional<py::array> as_bias(const py::object& bias) {
   return as_array("bias", bias);
 }
 
+// What the caller's changes do not reach.
+py::object own_copy(const py::object& value) {
+  return py::isinstance<py::array>(value) ? value.attr("copy")("C") : value;
+}
+
 bool is_exact_zero(const py::object& value) {
   return PyLong_CheckExact(value.ptr()) && PyObject_IsTrue(value.ptr()) == 0;
 }
@@ -121,13 +126,13 @@ py::dict describe(const Prepared& prepared) {
   return d;
 }
 
-py::dict explain(const Spec& spec, const Shape& x_shape, const py::object& x_dtype,
-                 const Shape& w_shape, const py::object& w_dtype, bool has_bias,
-                 const py::object& dtype) {
-  Given given{described_array(x_dtype, x_shape), described_array(w_dtype, w_shape), std::nullopt};
-  if (has_bias && !w_shape.empty()) given.bias = described_array(w_dtype, {w_shape[0]});
-  return describe(*prepare(spec.options(), given, py::int_(0), dtype, active_kernels(),
-                           max_threads(), Packing::each_call));
+py::dict explain(const Spec& spec, const py::object& x, const py::object& w, const py::object& bias,
+                 const py::object& fill_value, const py::object& dtype) {
+  const Given given{as_array("x", x), as_array("w", w), as_bias(bias)};
+  const auto prepared = prepare(spec.options(), given, fill_value, dtype, active_kernels(),
+                                max_threads(), Packing::each_call);
+  check_bias(given, prepared->types);
+  return describe(*prepared);
 }
 
 // Weights bound to options: packed once for each order that some call needs, plans remembered for
@@ -135,14 +140,15 @@ py::dict explain(const Spec& spec, const Shape& x_shape, const py::object& x_dty
 class Layer {
  public:
   Layer(std::shared_ptr<Spec> spec, const py::object& w, const py::object& bias,
-        py::object fill_value, py::object dtype)
+        const py::object& fill_value, const py::object& dtype)
       : spec_(std::move(spec)),
         w_(as_array("w", w).attr("copy")("C").cast<py::array>()),
         bias_(as_bias(bias)),
-        fill_value_(std::move(fill_value)),
-        dtype_(std::move(dtype)) {
+        fill_value_(own_copy(fill_value)),
+        dtype_(dtype.is_none() ? dtype : as_dtype(dtype)) {
     const Options& options = spec_->options();
     element_type("w", w_.dtype());
+    if (!dtype_.is_none()) element_type("dtype", dtype_.cast<py::dtype>());
     if (w_.ndim() != options.rank + 2 || w_.size() == 0)
       throw py::value_error("w must have " + std::to_string(options.rank + 2) +
                             " dimensions, none of size 0; got shape " + to_string(shape_of(w_)));
@@ -211,7 +217,7 @@ class Layer {
         prepare(spec_->options(), given, fill_value_, dtype_, kernels, threads, Packing::once);
     made->parameters = as_parameters(given, made->prepared->types);
     made->packed = packed_for(*made);
-    if (made->packed == nullptr) {
+    while (made->packed == nullptr) {
       auto prepared = std::make_shared<Prepared>(*made->prepared);
       prepared->plan = std::make_shared<const Plan>(prepared->plan->in_order());
       made->prepared = std::move(prepared);

@@ -1,8 +1,11 @@
 #include "bindings/prepared.hpp"
 
 #include <algorithm>
+#include <new>
+#include <string>
 #include <utility>
 
+#include "bindings/gil.hpp"
 #include "kernels/dispatch.hpp"
 #include "runtime/float_status.hpp"
 #include "runtime/scratch.hpp"
@@ -13,8 +16,10 @@ namespace {
 
 // Called by worker 0, which holds no GIL: true when a signal's handler raised (Ctrl-C).
 bool signal_pending() {
-  const py::gil_scoped_acquire gil;
-  return PyErr_CheckSignals() != 0;
+  return where_python_lives([] {
+    const py::gil_scoped_acquire gil;
+    return PyErr_CheckSignals() != 0;
+  });
 }
 
 template <class Values>
@@ -105,13 +110,18 @@ std::shared_ptr<const Prepared> prepare(const Options& options, const Given& giv
   return p;
 }
 
-Parameters as_parameters(const Given& given, const Types& types) {
-  Parameters p{as_native(given.w), std::nullopt};
-  if (!given.bias) return p;
+void check_bias(const Given& given, const Types& types) {
+  if (!given.bias) return;
   const ElementType type = element_type("bias", given.bias->dtype());
   if ((type.complex && !types.y.complex) || (is_float(type.real) && !is_float(types.compute)))
     throw py::type_error("bias must be of a kind that can be cast to the result's; got " +
                          text_of(given.bias->dtype()) + " for " + text_of(types.result));
+}
+
+Parameters as_parameters(const Given& given, const Types& types) {
+  Parameters p{as_native(given.w), std::nullopt};
+  if (!given.bias) return p;
+  check_bias(given, types);
   p.bias = as_dense(*given.bias, types.compute_dtype);
   return p;
 }
@@ -133,18 +143,23 @@ py::array execute(const Options& options, const Prepared& prepared, const py::ar
   if (parameters.bias) operands.bias = parameters.bias->data();
   const Weights weights = weights_of(parameters.w, options);
   operands.weights = &weights;
+  const Plan& plan = *prepared.plan;
   Interrupt interrupt(&signal_pending);
   bool finished;
-  {
-    const py::gil_scoped_release release;
+  try {
+    const GilReleased released;
     const FloatStatus status;
     if (packed != nullptr) {
-      const Plan& plan = *prepared.plan;
       const Scratch scratch = Scratch::acquire(static_cast<std::size_t>(plan.scratch_bytes()));
       finished = plan.run(operands, scratch.data(), interrupt);
     } else {
-      finished = prepared.plan->pack_and_run(operands, interrupt);
+      finished = plan.pack_and_run(operands, interrupt);
     }
+  } catch (const std::bad_alloc&) {
+    throw_no_memory("there is no memory for the scratch of the call, " +
+                    std::to_string(plan.scratch_bytes()) +
+                    " bytes, or for its weights in another order, " +
+                    std::to_string(plan.packed_bytes()) + " bytes");
   }
   if (!finished) throw py::error_already_set();
   return result.finish();

@@ -43,6 +43,9 @@ std::shared_ptr<const Prepared> prepare(const Options& options, const Given& giv
                                         const py::object& fill_value, const py::object& dtype,
                                         const KernelTable& kernels, int threads, Packing packing);
 
+// Of a kind that the result's type can hold.
+void check_bias(const Given& given, const Types& types);
+
 // Weights that the engine can read, and the bias in the compute type.
 struct Parameters {
   py::array w;

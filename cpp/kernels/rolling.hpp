@@ -194,7 +194,8 @@ FASTCONV_INLINE void roll_vectors(const RollArgs<typename V::value_type>& a, std
   if constexpr (Vecs == 1) {
     roll_strip<V, Size, Stride, 1, RollForm::edges>(a, s, columns);
   } else {
-    bool ends = columns[1].at >= 0 && inside(Vecs - 1, V::lanes);
+    // Of the first vector its first part alone is loaded through a mask on the left.
+    bool ends = columns[0].at >= -V::lanes && columns[1].at >= 0 && inside(Vecs - 1, V::lanes);
     if constexpr (Vecs > 2) ends = ends && inside(Vecs - 3, (Stride + 1) * V::lanes);
     if (ends) return roll_strip<V, Size, Stride, Vecs, RollForm::ends>(a, s, columns);
     for (int i = 0; i < Vecs; ++i) roll_vectors<V, Size, Stride, 1>(a, s.first[i], plane);

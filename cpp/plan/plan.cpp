@@ -287,6 +287,9 @@ bool Plan::pack_and_run_seen(Operands operands, Interrupt& interrupt) const {
 Plan Plan::in_order() const {
   Problem problem = given_;
   problem.algorithm = Algorithm::direct;
+  // Either what was left out is not finite, or the algorithm does not suit the weights: then this
+  // is the plan that is asked for by name.
+  if (!seen_) return Plan(problem, given_x_, *kernels_, machine_.threads);
   return Plan(problem, given_x_, *kernels_, machine_.threads, std::nullopt, row_ != 2);
 }
 
@@ -299,31 +302,18 @@ bool Plan::leaves_out(const OutputGrid& grid) const {
 
 // What was flagged, by another algorithm.
 bool Plan::run_unsuitable(const Operands& operands, char* own_scratch, Interrupt& interrupt) const {
-  const OutputGrid grid = execution_->grid();
+  const std::int64_t count = problem_.batch * execution_->grid().count;
   std::uint8_t* const flags = operands.unsuitable;
-  const std::int64_t count = problem_.batch * grid.count;
-  const auto flagged = [](std::uint8_t flag) { return flag != 0; };
-  if (std::none_of(flags, flags + count, flagged)) return true;
+  if (std::none_of(flags, flags + count, [](std::uint8_t flag) { return flag != 0; })) return true;
   Problem problem = problem_;
   problem.algorithm = Algorithm::direct;
   problem.batch = 1;
-  const Plan plan(problem, x_, *kernels_, machine_.threads);
-  const std::size_t packed_bytes = static_cast<std::size_t>(round_to_line(plan.packed_bytes()));
-  const Scratch scratch =
-      Scratch::acquire(packed_bytes + static_cast<std::size_t>(plan.scratch_bytes()));
-  plan.pack(*operands.weights, scratch.data());
   std::vector<std::uint8_t> overwritten(static_cast<std::size_t>(count));
-  for (std::int64_t n = 0; n < problem_.batch; ++n) {
-    const std::uint8_t* const of_image = flags + n * grid.count;
-    if (std::none_of(of_image, of_image + grid.count, flagged)) continue;
-    const FlaggedBoxes boxes = {grid, of_image, overwritten.data() + n * grid.count};
-    Operands image = operands;
-    if (grid.count > 1) image.flagged = &boxes;
-    image.x.data += n * image.x.batch;
-    image.y.data += n * image.y.batch;
-    image.packed = scratch.data();
-    if (!plan.run(image, scratch.data() + packed_bytes, interrupt)) return false;
-  }
+  const Plan direct(problem, x_, *kernels_, machine_.threads);
+  // A call that packs as it runs finds only then which weights are not finite.
+  if (!run_flagged(direct, operands, overwritten.data(), interrupt))
+    run_flagged(direct.in_order(), operands, overwritten.data(), interrupt);
+  if (interrupt.stop_requested()) return false;
   // Once more what lies beside it and was overwritten, and nothing else.
   bool any = false;
   for (std::int64_t i = 0; i < count; ++i) {
@@ -333,6 +323,30 @@ bool Plan::run_unsuitable(const Operands& operands, char* own_scratch, Interrupt
   }
   if (any) execution_->run(operands, own_scratch, workers_, interrupt);
   return !interrupt.stop_requested();
+}
+
+// The flagged images of the batch, or their flagged boxes, each by a plan for one image. False, and
+// nothing done, where that does not suit the weights.
+bool Plan::run_flagged(const Plan& plan, const Operands& operands, std::uint8_t* overwritten,
+                       Interrupt& interrupt) const {
+  const std::size_t packed_bytes = static_cast<std::size_t>(round_to_line(plan.packed_bytes()));
+  const Scratch scratch =
+      Scratch::acquire(packed_bytes + static_cast<std::size_t>(plan.scratch_bytes()));
+  if (!plan.pack(*operands.weights, scratch.data())) return false;
+  const OutputGrid grid = execution_->grid();
+  for (std::int64_t n = 0; n < problem_.batch && !interrupt.stop_requested(); ++n) {
+    const std::uint8_t* const of_image = operands.unsuitable + n * grid.count;
+    if (std::all_of(of_image, of_image + grid.count, [](std::uint8_t flag) { return flag == 0; }))
+      continue;
+    const FlaggedBoxes boxes = {grid, of_image, overwritten + n * grid.count};
+    Operands image = operands;
+    if (grid.count > 1) image.flagged = &boxes;
+    image.x.data += n * image.x.batch;
+    image.y.data += n * image.y.batch;
+    image.packed = scratch.data();
+    plan.run(image, scratch.data() + packed_bytes, interrupt);
+  }
+  return true;
 }
 
 std::vector<Verdict> Plan::verdicts() const {

@@ -39,7 +39,7 @@ class Plan {
   std::int64_t packed_bytes() const;
   // False where the plan does not suit these weights, as its algorithm would not be accurate or
   // what it leaves out is not finite: `to` is then of no use, and in_order() is the plan to take,
-  // which adds products one by one.
+  // which adds products one by one (and may itself leave something out).
   bool pack(const Weights& w, void* to) const;
   Plan in_order() const;
   // Better not packed for one call: so few boxes use a weight that each packs it anew, a block at a
@@ -72,6 +72,8 @@ class Plan {
   bool run_apart(const Operands& operands, Interrupt& interrupt) const;
   bool leaves_out(const OutputGrid& grid) const;
   bool run_unsuitable(const Operands& operands, char* scratch, Interrupt& interrupt) const;
+  bool run_flagged(const Plan& plan, const Operands& operands, std::uint8_t* overwritten,
+                   Interrupt& interrupt) const;
 
   Problem given_;
   Tensor given_x_;

@@ -58,11 +58,10 @@ def conv(
 ) -> NDArray[Any]: ...
 def explain(
     spec: Spec,
-    x_shape: tuple[int, ...],
-    x_dtype: DTypeLike,
-    w_shape: tuple[int, ...],
-    w_dtype: DTypeLike,
-    has_bias: bool,
+    x: ArrayLike,
+    w: ArrayLike,
+    bias: ArrayLike | None,
+    fill_value: object,
     dtype: DTypeLike | None,
     /,
 ) -> dict[str, Any]: ...

@@ -334,8 +334,10 @@ class _Layer:
         self._weight.flags.writeable = False
         self._bias = None if bias is None else np.array(bias)
         self._options = options
-        self._rest = (fill_value, dtype)
+        if isinstance(fill_value, np.ndarray):
+            fill_value = fill_value.copy()
         self._plan = _core.Plan(make_spec(*options), self._weight, self._bias, fill_value, dtype)
+        self._rest = (fill_value, None if dtype is None else np.dtype(dtype))
 
     def __call__(self, x: ArrayLike, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Apply the layer to `x`, as the function of the same name does."""
@@ -495,8 +497,4 @@ def explain(
         rank, stride, padding, dilation, groups, padding_mode, flip, layout, activation, precision,
         algorithm,
     )  # fmt: skip
-    return Explanation.from_core(
-        _core.explain(
-            make_spec(*options), x.shape, x.dtype, w.shape, w.dtype, bias is not None, dtype
-        )
-    )
+    return Explanation.from_core(_core.explain(make_spec(*options), x, w, bias, fill_value, dtype))
