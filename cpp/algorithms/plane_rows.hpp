@@ -113,9 +113,6 @@ class PlaneRows {
 
  private:
   static constexpr std::int64_t kNothing = -1;
-  // Rows of so many columns are converted where they are staged; what is read at once of shorter
-  // ones would not be written to whole vectors.
-  static constexpr std::int64_t kDirectColumns = 192;
 
   std::int64_t staged_slices() const { return problem_.in_channels * ring_.places; }
 
@@ -193,7 +190,7 @@ class PlaneRows {
       kernels_.plane_stage({reinterpret_cast<const T*>(from + span.source * x_.axis[2]),
                             from_pitch / std::int64_t{sizeof(T)}, count, span.columns, s, span.to,
                             span.phase_pitch, span.phases, fill_, to, to_pitch});
-    } else if (s == 1 && span.columns >= kDirectColumns && x_.axis[2] == size_of(problem_.x_type)) {
+    } else if (s == 1 && x_.axis[2] == size_of(problem_.x_type) && span.columns > 0) {
       for (std::int64_t r = 0; r < count; ++r)
         read_row<T>(table_, problem_.x_type, from + r * from_pitch + span.source * x_.axis[2],
                     x_.axis[2], to + r * to_pitch + span.to, 1, span.columns);
