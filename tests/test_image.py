@@ -324,8 +324,18 @@ def test_calls_are_told_apart():
         moved = fc.image.filter2d(image, kernel, anchor=(0, 0), padding_mode="wrap")
         kept = fc.image.filter2d(image, kernel, padding_mode="wrap")
         np.testing.assert_array_equal(moved, np.roll(kept, (-1, -1), (0, 1)))
-        with pytest.raises(TypeError, match="anchor"):
-            fc.image.filter2d(image, kernel, anchor=(1.0, 1.0))
+        np.testing.assert_array_equal(
+            fc.image.filter2d(image, kernel, anchor=(1, 1), padding_mode="wrap"), kept
+        )
+        for wrong in ((1.0, 1.0), (True, 1), [1.0, 1]):
+            with pytest.raises(TypeError, match="anchor"):
+                fc.image.filter2d(image, kernel, anchor=wrong, padding_mode="wrap")
+        where = [0, 0]
+        for row in (0, 1):
+            where[0] = row
+            fixed = fc.image.filter2d(image, kernel, anchor=(row, 0))
+            np.testing.assert_array_equal(fc.image.filter2d(image, kernel, anchor=where), fixed)
+        assert fc.image.filter2d(image.astype("u1"), kernel, dtype=np.uint16).dtype == np.uint16
         assert fc.image.filter2d(image, kernel, dtype="f4").dtype == np.float32
         assert fc.image.filter2d(image.astype("u1"), kernel).dtype == np.uint8
         assert fc.image.filter2d(image.astype("u1"), kernel, dtype=np.int16).dtype == np.int16
@@ -334,7 +344,7 @@ def test_calls_are_told_apart():
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16])
 def test_rows_of_any_length_round_alike(isa, dtype):
     info = np.iinfo(dtype)
-    for length in range(1, 70):
+    for length in (*range(1, 70), 128, 200, 259):
         image = np.linspace(info.min, info.max, length).astype(dtype)[None]
         for factor in (0.5, -1.5, 1e6, np.inf, np.nan):
             with np.errstate(invalid="ignore"):
@@ -343,3 +353,17 @@ def test_rows_of_any_length_round_alike(isa, dtype):
             expected = np.where(np.isnan(exact), info.min, expected).astype(dtype)
             result = fc.image.filter2d(image, [[factor]])
             np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32, np.float64])
+@pytest.mark.parametrize("columns", [150, 191, 200, 330, 333])
+@pytest.mark.parametrize(
+    "side", [(1, 1), (1, 2), (2, 1), (1, 3), (3, 1), (2, 2), (2, 3), (3, 2), (6, 1), (1, 17)]
+)
+def test_small_kernels_on_wide_pictures(isa, dtype, columns, side):
+    kernel = np.random.default_rng(2).integers(-2, 3, side)
+    for shape in ((9, columns), (6, columns // 3, 3)):
+        image = picture(shape, dtype, 5) // (1 if np.dtype(dtype).itemsize == 1 else 8)
+        for mode in ("reflect", "constant"):
+            result = fc.image.filter2d(image, kernel, padding_mode=mode)
+            np.testing.assert_array_equal(result, reference(image, kernel, mode=mode))

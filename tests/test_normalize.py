@@ -223,6 +223,25 @@ def test_one_spec_per_set_of_options():
             finder.find(wrong, *rest)
 
 
+def test_sequences_are_told_apart():
+    # Equal ones may be right or wrong: (1, 1) == (1.0, True).
+    finder = _normalize.SpecFinder(2)
+    rest = (1, 1, "zeros", False, "NCHW", None, "highest", "auto")
+    pairs = [(0, 1), (2, 3)]
+    for _ in range(2):
+        spec = finder.find((1, 1), pairs, *rest)
+        assert finder.find([1, 1], [[0, 1], [2, 3]], *rest) is spec
+        assert finder.find([1, 1], ((0, 1), (2, 4)), *rest) is not spec
+        assert finder.find([1, 1], [0, 1], *rest) is finder.find((1, 1), ((0, 0), (1, 1)), *rest)
+        for wrong in ([1.0, 1], [True, 1], (1, True), [1], [[1], [1]], [(1, 1)]):
+            with pytest.raises((TypeError, ValueError), match=r"^stride"):
+                finder.find(wrong, pairs, *rest)
+        for wrong in ([(0.0, 1), (2, 3)], [(False, 1), (2, 3)], [(0, 1)], [(0, 1, 2), (2, 3)]):
+            with pytest.raises((TypeError, ValueError), match=r"^padding"):
+                finder.find((1, 1), wrong, *rest)
+    assert finder.latest[1] != pairs
+
+
 def test_only_what_cannot_change_is_remembered():
     finder = _normalize.SpecFinder(2)
     rest = ("zeros", False, "NCHW", None, "highest", "auto")
@@ -247,6 +266,35 @@ def test_fill_value_is_not_part_of_the_spec():
         result = fc.conv2d(x, w, padding=1, fill_value=value)
         assert result[0, 0, 0, 0] == value
         assert result[0, 0, 1, 1] == 0
+
+
+def test_fill_values_are_told_apart():
+    x, w = np.zeros((1, 1, 1, 1), np.float32), np.ones((1, 1, 1, 1), np.float32)
+    values = (1, 1.0, 2**40, float(2**40), 0.0, -0.0, np.nan, 0, np.float32(0.5), [0.25], 1)
+    for value in (*values, *values):
+        corner = fc.conv2d(x, w, padding=1, fill_value=value)[0, 0, 0, 0]
+        np.testing.assert_array_equal(corner, np.float32(np.ravel(value)[0]))
+        product = fc.conv2d(x, w, padding=1, fill_value=value, algorithm="direct")[0, 0, 0, 0]
+        np.testing.assert_array_equal(product, corner)
+        with pytest.raises(TypeError, match="fill_value"):
+            fc.conv2d(x, w, padding=1, fill_value=True)
+    changing = np.array([3.0])
+    for value in (3, 4):
+        changing[0] = value
+        assert fc.conv2d(x, w, padding=1, fill_value=changing)[0, 0, 0, 0] == value
+    with pytest.raises(ValueError, match="fill_value must be finite"):
+        fc.conv2d(x.astype(int), w.astype(int), padding=1, fill_value=np.nan)
+
+
+def test_calls_of_several_shapes_and_types_take_turns():
+    w = np.ones((1, 1, 2, 2), np.float32)
+    for _ in range(3):
+        for side in range(2, 9):
+            for dtype in (np.float32, np.float64, np.int32):
+                y = fc.conv2d(np.ones((1, 1, side, 9), dtype), w.astype(dtype), fill_value=7)
+                assert y.shape == (1, 1, side - 1, 8)
+                assert y.dtype == dtype
+                assert np.all(y == 4)
 
 
 def test_precision_is_a_process_wide_default():

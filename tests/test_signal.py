@@ -99,6 +99,49 @@ def test_calls_are_told_apart(name):
             call(a, b, ["same"])
 
 
+@pytest.mark.parametrize("name", ["correlate", "convolve"])
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.float32, np.float64, ">f4", np.float16])
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        ((900,), (900,)),
+        ((900,), (898,)),
+        ((2990,), (2997,)),
+        ((900,), (892,)),
+        ((30, 40), (30, 40)),
+    ],
+)
+def test_few_outputs_of_long_kernels(name, dtype, shapes):
+    a, b = (made(shape, dtype, 1 + seed) for seed, shape in enumerate(shapes))
+    a, b = (values // 3 for values in (a, b))  # sums below 2048, exact in float16
+    turned = tuple(slice(None, None, -1) for _ in a.shape)
+    for first, second in ((a, b), (b, a), (a[turned], b), (a, b[turned])):
+        wide = np.float64 if np.dtype(dtype).kind == "f" else dtype
+        expected = judged(name, first.astype(wide), second.astype(wide), "valid")
+        result = getattr(fc, name)(first, second, "valid")
+        assert result.dtype == np.dtype(dtype).newbyteorder("=")
+        assert result.shape == expected.shape
+        np.testing.assert_array_equal(result, expected)
+
+
+def test_one_output_of_bfloat16():
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    ones = np.ones(1000, ml_dtypes.bfloat16)  # sums of bfloat16 would stop at 256
+    result = fc.correlate(ones, ones, "valid")
+    assert result.dtype == ones.dtype
+    np.testing.assert_array_equal(result.astype(float), [1000])
+
+
+def test_one_output_of_what_is_not_finite():
+    ones = np.ones(600)
+    for value in (np.inf, np.nan):
+        x = ones.copy()
+        x[7] = value
+        np.testing.assert_array_equal(fc.correlate(x, ones, "valid"), [value])
+    zeros = np.zeros(600)
+    assert np.isnan(fc.convolve(zeros, x, "valid"))
+
+
 def test_some_shapes_are_refused_by_both():
     assert judged("convolve", made((2, 9), int, 1), made((6, 3), int, 2), "valid") is None
 

@@ -60,6 +60,7 @@ LAYERS = (
     (9, 20, 2, (12, 30), (2, 5)),
     (3, 3, 1, (20, 40), (7, 9)),
     (1, 1, 20, (9, 11), (3, 3)),
+    (1, 2, 5, (12, 8), (2, 4)),
     (5, 40, 1, (4, 6, 7), (3, 1, 2)),
     (20, 33, 1, (50,), (4,)),
 )
@@ -84,6 +85,9 @@ def test_weights_in_every_order_of_axes(layer, dtype, kind):
         "out, kernel, in": np.moveaxis(np.moveaxis(w, 1, -1).copy(), -1, 1),
         "backwards": np.flip(np.flip(w, backwards).copy(), backwards),
         "last axis backwards": w[..., ::-1].copy()[..., ::-1],
+        "first axis of the kernel backwards": w[:, :, ::-1].copy()[:, :, ::-1],
+        "kernel transposed": np.swapaxes(np.swapaxes(w, 2, -1).copy(), 2, -1),
+        "every other": np.repeat(w, 2, -1)[..., ::2],
         "channels backwards": w[::-1, ::-1].copy()[::-1, ::-1],
     }
     for name, view in orders.items():

@@ -82,9 +82,11 @@ class Builder {
       rows = std::min(rows, round_up(kMostRows, unit));
     } else {
       const std::int64_t most = std::min<std::int64_t>(slices_, ring_.shared ? 8 : 4);
+      // Rows that two bands see are converted twice, which takes longer than to read them from L2.
+      const std::int64_t converted = plain_ ? 1 : height_.kernel > 1 ? 8 : 4;
       const auto fits = [&] {
         return staged_slices_ * slots(rows) * (columns_ * width_.stride) * machine_.element <=
-               kStageBytes * most;
+               kStageBytes * most * converted;
       };
       const auto halve = [&] { rows = round_up(divide_up(rows, 2), unit); };
       while (!fits() && rows > 2 * unit) halve();

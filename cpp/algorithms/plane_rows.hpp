@@ -190,6 +190,10 @@ class PlaneRows {
       kernels_.plane_stage({reinterpret_cast<const T*>(from + span.source * x_.axis[2]),
                             from_pitch / std::int64_t{sizeof(T)}, count, span.columns, s, span.to,
                             span.phase_pitch, span.phases, fill_, to, to_pitch});
+    } else if (s == 1 && x_.axis[2] == size_of(problem_.x_type) && span.columns > 0) {
+      for (std::int64_t r = 0; r < count; ++r)
+        read_row<T>(table_, problem_.x_type, from + r * from_pitch + span.source * x_.axis[2],
+                    x_.axis[2], to + r * to_pitch + span.to, 1, span.columns);
     } else if (span.columns > 0) {
       const std::int64_t most = tiling_.dense_elements / span.columns;
       for (std::int64_t r = 0; r < count; r += most) {

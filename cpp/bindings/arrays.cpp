@@ -242,9 +242,12 @@ Types resolve_types(const py::dtype& x, const py::dtype& w, const py::object& dt
 
 py::array as_array(const char* argument, const py::object& value) {
   if (py::isinstance<py::array>(value)) return py::reinterpret_borrow<py::array>(value);
-  py::object array;
   try {
-    array = numpy().attr("asarray")(value);
+    auto& api = py::detail::npy_api::get();
+    PyObject* const array = api.PyArray_FromAny_(
+        value.ptr(), nullptr, 0, 0, py::detail::npy_api::NPY_ARRAY_ENSUREARRAY_, nullptr);
+    if (array == nullptr) throw py::error_already_set();
+    return py::reinterpret_steal<py::array>(array);
   } catch (py::error_already_set& error) {
     if (!error.matches(PyExc_ValueError)) throw;
     py::raise_from(
@@ -252,7 +255,6 @@ py::array as_array(const char* argument, const py::object& value) {
         (std::string(argument) + " must be an array or what NumPy can make one of").c_str());
     throw py::error_already_set();
   }
-  return array.cast<py::array>();
 }
 
 bool is_readable(const py::array& x, const Types& types) {

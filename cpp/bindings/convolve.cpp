@@ -2,6 +2,9 @@
 
 #include <pybind11/stl.h>
 
+#include <array>
+#include <bit>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -28,8 +31,17 @@ py::object own_copy(const py::object& value) {
   return py::isinstance<py::array>(value) ? value.attr("copy")("C") : value;
 }
 
-bool is_exact_zero(const py::object& value) {
-  return PyLong_CheckExact(value.ptr()) && PyObject_IsTrue(value.ptr()) == 0;
+// Numbers that never change, and whether two of them are the same: floats to the bit.
+bool is_fixed_number(const py::object& value) {
+  return PyLong_CheckExact(value.ptr()) || PyFloat_CheckExact(value.ptr());
+}
+
+bool is_same_number(const py::object& a, const py::object& b) {
+  if (a.is(b)) return true;
+  if (Py_TYPE(a.ptr()) != Py_TYPE(b.ptr())) return false;
+  if (PyLong_CheckExact(a.ptr())) return PyObject_RichCompareBool(a.ptr(), b.ptr(), Py_EQ) == 1;
+  return std::bit_cast<std::uint64_t>(PyFloat_AS_DOUBLE(a.ptr())) ==
+         std::bit_cast<std::uint64_t>(PyFloat_AS_DOUBLE(b.ptr()));
 }
 
 // Whether the same object always asks for the same type. (A class or an object of the caller's may
@@ -42,8 +54,8 @@ bool is_fixed_dtype(const py::object& dtype) {
          (reinterpret_cast<PyTypeObject*>(dtype.ptr())->tp_flags & Py_TPFLAGS_HEAPTYPE) == 0;
 }
 
-// Options, and what the latest call with them was prepared for: in a loop over arrays of one shape
-// a call costs no planning.
+// Options, and what the latest calls with them were prepared for: in a loop over arrays of a few
+// shapes, as over the layers of a network, a call costs no planning.
 class Spec {
  public:
   explicit Spec(const Options& options) : options_(options) {}
@@ -55,19 +67,24 @@ class Spec {
     const Given given{as_array("x", x), as_array("w", w), as_bias(bias)};
     const KernelTable& kernels = active_kernels();
     const int threads = max_threads();
-    const bool plain = is_fixed_dtype(dtype) && is_exact_zero(fill_value);
+    const bool fixed = is_fixed_dtype(dtype) && is_fixed_number(fill_value);
     std::shared_ptr<const Prepared> prepared;
-    if (plain) {
+    if (fixed) {
       const std::lock_guard<std::mutex> lock(mutex_);
-      if (latest_ && dtype.is(dtype_) && latest_->serves(given, kernels, threads))
-        prepared = latest_;
+      for (const Call& call : latest_) {
+        if (call.prepared && dtype.is(call.dtype) && is_same_number(fill_value, call.fill_value) &&
+            call.prepared->serves(given, kernels, threads)) {
+          prepared = call.prepared;
+          break;
+        }
+      }
     }
     if (!prepared) {
       prepared = prepare(options_, given, fill_value, dtype, kernels, threads, Packing::each_call);
-      if (plain) {
+      if (fixed) {
         const std::lock_guard<std::mutex> lock(mutex_);
-        latest_ = prepared;
-        dtype_ = dtype;
+        latest_[next_] = {dtype, fill_value, prepared};
+        next_ = (next_ + 1) % latest_.size();
       }
     }
     return execute(options_, *prepared, given.x, as_parameters(given, prepared->types), nullptr,
@@ -75,10 +92,15 @@ class Spec {
   }
 
  private:
+  struct Call {
+    py::object dtype, fill_value;
+    std::shared_ptr<const Prepared> prepared;
+  };
+
   const Options options_;
   std::mutex mutex_;
-  py::object dtype_;                        // that the latest call gave
-  std::shared_ptr<const Prepared> latest_;  // of a call without fill_value
+  std::array<Call, 4> latest_;
+  std::size_t next_ = 0;
 };
 
 // An array that has a shape and a type and no memory of its own.

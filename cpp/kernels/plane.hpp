@@ -330,12 +330,25 @@ template <class V, int Rows, PlaneKernel Kernel>
 inline constexpr int kPlaneVecs =
     Kernel == PlaneKernel::any && Rows * 3 + 4 + V::product_registers > V::registers ? 2 : 3;
 
+// One row at a time shares no loads; ten sums hide the latency of each other.
+template <class V>
+inline constexpr bool kTenSums = kIsFloat<V> || !kLeanPlanes<V>;
+inline constexpr std::int64_t kTenVecs = 10;
+
+// Kernels that gain more from ten sums, and no jump for each input row, than from rows that four
+// output rows share: those of one row, and small ones.
+template <class V>
+FASTCONV_INLINE bool suits_one_row(const PlaneArgs<typename V::value_type>& a) {
+  constexpr std::int64_t kFewTaps = 6;
+  const bool few = a.kernel_rows * a.kernel_columns <= kFewTaps;
+  return a.slices == 1 && a.pixels >= kTenVecs * V::lanes && (a.kernel_rows == 1 || few);
+}
+
 template <class V, int Rows, PlaneKernel Kernel>
 FASTCONV_INLINE void plane_rows(const PlaneArgs<typename V::value_type>& a) {
-  // One row shares no loads; ten sums hide the latency of each other.
   constexpr int kVecs = kPlaneVecs<V, Rows, Kernel>;
-  constexpr bool kOne = Rows == 1 && (kIsFloat<V> || !kLeanPlanes<V>);
-  constexpr int kWide = kOne ? 10 : kVecs, kMiddle = kOne ? 5 : kVecs;
+  constexpr bool kOne = Rows == 1 && kTenSums<V>;
+  constexpr int kWide = kOne ? kTenVecs : kVecs, kMiddle = kOne ? 5 : kVecs;
   std::int64_t left = (a.pixels + V::lanes - 1) / V::lanes;
   if (a.pixels < V::lanes) {
     plane_tile<V, Rows, 1, Kernel>(a, 0, 0);
@@ -397,8 +410,12 @@ FASTCONV_INLINE void plane_scale(const PlaneArgs<typename V::value_type>& a) {
   }
 }
 
+template <class V>
+inline constexpr bool kHasBands =
+    !kLeanPlanes<V> && (kIsFloat<V> || sizeof(typename V::value_type) == 4);
+
 // The output rows in fours, then two or one. Fewer than four of a large kernel go without code of
-// their own, to the same bits.
+// their own, to the same bits, as do those of integers, for whose last rows a four is done again.
 template <class V, PlaneKernel Kernel>
 void plane_filter(const PlaneArgs<typename V::value_type>& given) {
   PlaneArgs<typename V::value_type> a = given;
@@ -414,7 +431,7 @@ void plane_filter(const PlaneArgs<typename V::value_type>& given) {
       plane_scale<V>(a);
       a.rows = 0;
     }
-    if constexpr (!kLeanPlanes<V>) {
+    if constexpr (kHasBands<V>) {
       constexpr int kBands = kPlaneVecs<V, 4, Kernel>;
       while (a.pixels <= V::lanes && a.rows > 4) {
         // 13 to 16 rows: twice two bands.
@@ -429,11 +446,19 @@ void plane_filter(const PlaneArgs<typename V::value_type>& given) {
       }
     }
   }
-  constexpr PlaneKernel kFew =
-      Kernel == PlaneKernel::square5 || Kernel == PlaneKernel::square7 ? PlaneKernel::any : Kernel;
+  constexpr bool kLarge = Kernel == PlaneKernel::square5 || Kernel == PlaneKernel::square7;
+  constexpr bool kFours = Kernel != PlaneKernel::any && kLean<V>;
+  constexpr PlaneKernel kFew = kLarge || kFours ? PlaneKernel::any : Kernel;
+  if (kFours && a.rows < 4) a.row_step = a.advance;
+  if constexpr (Kernel == PlaneKernel::any && kTenSums<V>) {
+    while (a.rows > 0 && suits_one_row<V>(a)) {
+      plane_rows<V, 1, Kernel>(a);
+      move(1);
+    }
+  }
   while (a.rows > 0) {
     // Three rows: four, once more over the last that is done.
-    if (a.rows == 3 && given.rows > 3) move(-1);
+    if ((kFours ? a.rows < 4 : a.rows == 3) && given.rows > 3) move(a.rows - 4);
     if (a.rows >= 4) {
       plane_rows<V, 4, Kernel>(a);
       move(4);

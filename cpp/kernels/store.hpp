@@ -19,9 +19,9 @@ inline constexpr bool kIsFloat = static_cast<typename V::value_type>(0.5) != 0;
 // sums wait for is an addition of one cycle, and the product decides.
 template <class V>
 inline constexpr bool kLean = !kIsFloat<V> || !V::fused;
-// Pictures of integers are common.
+// Pictures of integers are common, and those of NumPy have 64 bits.
 template <class V>
-inline constexpr bool kLeanPlanes = kLean<V> && (!V::fused || sizeof(typename V::value_type) != 4);
+inline constexpr bool kLeanPlanes = !V::fused;
 
 // Long ones are called: inlined wherever rows are stored, they would be most of this code.
 template <class V>

@@ -121,28 +121,54 @@ struct TermRange {
   std::int64_t first, count;
 };
 
-// Whole kernels that lie backwards, as flipped ones do, are packed as they lie, each term to its
-// place. False where they do not.
+// Kernels whose taps fill a block of memory in another order than that of the sum: flipped ones,
+// whole or along some axes, and transposed ones; of no more than kBlock taps.
+struct TapOrder {
+  bool is_block = false;
+  std::int64_t first = 0;    // bytes from the first tap to the element that comes first
+  std::int32_t tap[kBlock];  // of each element
+
+  TapOrder(const Problem& problem, const Weights& w, const TermStrides& strides) {
+    const std::int64_t taps = problem.taps(), element = size_of(w.type);
+    for (int a = 0; a < 3; ++a)
+      first += std::min<std::int64_t>(strides.axis[a], 0) * (problem.axis[a].kernel - 1);
+    std::fill_n(tap, taps, -1);
+    for (std::int64_t t = 0; t < taps; ++t) {
+      const std::int64_t bytes = strides.place(problem, t).tap - first, at = bytes / element;
+      if (bytes % element != 0 || at >= taps || tap[at] >= 0) return;
+      tap[at] = static_cast<std::int32_t>(t);
+    }
+    is_block = true;
+  }
+};
+
+// Whether that is worth looking at, which takes longer.
+bool may_reorder(const Problem& problem, const Weights& w, const TermStrides& strides) {
+  const std::int64_t element = size_of(w.type), taps = problem.taps();
+  return !problem.complex && same_storage(w.type, problem.compute) && w.out % element == 0 &&
+         taps <= kBlock && (problem.in_channels == 1 || strides.in == taps * element);
+}
+
+// Such kernels are packed as they lie, each term to its place. False where they are none.
 template <class T>
-bool pack_reversed(const KernelTable& kernels, const Problem& problem, const Weights& w,
-                   const TermRange& range, const std::int32_t* place, bool* finite, T* to) {
+bool pack_reordered(const KernelTable& kernels, const Problem& problem, const Weights& w,
+                    const TermRange& range, const std::int32_t* place, bool* finite, T* to) {
   constexpr std::int64_t kElement = sizeof(T);
-  const TermStrides strides(problem, w);
   const std::int64_t taps = problem.taps();
-  if (problem.complex || !same_storage(w.type, problem.compute) || w.out % kElement != 0 ||
-      taps == 1 || taps > kBlock || strides.run != taps || strides.step != -kElement ||
-      (problem.in_channels > 1 && strides.in != taps * kElement) || range.first % taps != 0 ||
-      range.count % taps != 0)
-    return false;
+  if (taps == 1 || range.first % taps != 0 || range.count % taps != 0) return false;
+  const TermStrides strides(problem, w);
+  if (!may_reorder(problem, w, strides)) return false;
+  const TapOrder order(problem, w, strides);
+  if (!order.is_block) return false;
   const T* const from =
-      reinterpret_cast<const T*>(strides.data + range.channel * w.out) + 1 - taps + range.first;
+      reinterpret_cast<const T*>(strides.data + order.first + range.channel * w.out) + range.first;
   std::int32_t spot[kBlock];
   const std::int64_t each = kBlock / taps * taps;
   for (std::int64_t t = 0; t < range.count; t += each) {
     const std::int64_t terms = std::min(each, range.count - t);
     for (std::int64_t c = 0; c < terms; c += taps) {
       for (std::int64_t i = 0; i < taps; ++i) {
-        const std::int64_t term = t + c + taps - 1 - i;
+        const std::int64_t term = t + c + order.tap[i];
         spot[c + i] = place != nullptr ? place[term] : static_cast<std::int32_t>(term);
       }
     }
@@ -197,7 +223,7 @@ void pack_terms(const KernelTable& kernels, const Problem& problem, const Weight
     return;
   }
   const TermRange range = {channel, rows, width, first, count};
-  if (pack_reversed(kernels, problem, w, range, place, finite, to) ||
+  if (pack_reordered(kernels, problem, w, range, place, finite, to) ||
       copy_channels(problem, w, range, place, finite, to))
     return;
   const RowGatherer<T> gatherer(kernels, problem, w);
@@ -224,6 +250,36 @@ void pack_panel(const KernelTable& kernels, const Problem& problem, const Weight
 }
 
 template <class T>
+bool pack_single_rows(const KernelTable& kernels, const Problem& problem, const Weights& w, T* to) {
+  const std::int64_t rows = problem.groups * problem.out_channels, taps = problem.taps();
+  if (terms_are_runs(problem, w)) {
+    const std::int64_t element = size_of(w.type), terms = problem.terms();
+    const bool one_run = w.out == terms * element;
+    for (std::int64_t k = 0; k < (one_run ? 1 : rows); ++k)
+      read_row<T>(kernels, w.type, w.data + k * w.out, element, to + k * terms, 1,
+                  one_run ? rows * terms : terms);
+    return true;
+  }
+  const TermStrides strides(problem, w);
+  if (!may_reorder(problem, w, strides)) return false;
+  const TapOrder order(problem, w, strides);
+  if (!order.is_block) return false;
+  const bool is_reverse = strides.run == taps && strides.step == -std::int64_t{sizeof(T)};
+  for (std::int64_t k = 0; k < rows; ++k) {
+    const T* from = reinterpret_cast<const T*>(strides.data + order.first + k * w.out);
+    for (std::int64_t c = 0; c < problem.in_channels; ++c, from += taps, to += taps) {
+      if (is_reverse) {
+        const T* const last = from + taps - 1;
+        for (std::int64_t t = 0; t < taps; ++t) to[t] = last[-t];
+      } else {
+        for (std::int64_t t = 0; t < taps; ++t) to[order.tap[t]] = from[t];
+      }
+    }
+  }
+  return true;
+}
+
+template <class T>
 bool pack_panel_placed(const KernelTable& kernels, const Problem& problem, const Weights& w,
                        const PanelShape& shape, std::int64_t group, std::int64_t index,
                        std::int64_t first, std::int64_t count, const std::int32_t* place, T* to) {
@@ -239,6 +295,7 @@ void gather_weights(const KernelTable& kernels, const Problem& problem, const We
 }
 
 #define FASTCONV_INSTANTIATE(T)                                                                   \
+  template bool pack_single_rows<T>(const KernelTable&, const Problem&, const Weights&, T*);      \
   template void gather_weights<T>(const KernelTable&, const Problem&, const Weights&,             \
                                   std::int64_t, std::int64_t, std::int64_t, T*);                  \
   template void pack_panel<T>(const KernelTable&, const Problem&, const Weights&,                 \

@@ -85,4 +85,9 @@ bool pack_panel_placed(const KernelTable& kernels, const Problem& problem, const
                        const PanelShape& shape, std::int64_t group, std::int64_t index,
                        std::int64_t first, std::int64_t count, const std::int32_t* place, T* to);
 
+// Rows of all output channels, one after the other, as panels of one channel are: where they lie in
+// order, in whatever type, or a kernel is a flipped or transposed block of memory. False elsewhere.
+template <class T>
+bool pack_single_rows(const KernelTable& kernels, const Problem& problem, const Weights& w, T* to);
+
 }  // namespace fastconv

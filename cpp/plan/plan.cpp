@@ -122,6 +122,7 @@ template <class T>
 void pack_all(const Problem& problem, const KernelTable& kernels, const PanelShape& shape,
               const Weights& w, void* to, int workers) {
   const std::int64_t terms = problem.terms();
+  if (shape.panel == 1 && pack_single_rows(kernels, problem, w, static_cast<T*>(to))) return;
   parallel_for(problem.groups * shape.panels(), workers, [&](std::int64_t index, int) noexcept {
     const std::int64_t group = index / shape.panels(), panel = index % shape.panels();
     pack_panel<T>(

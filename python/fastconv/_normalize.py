@@ -322,13 +322,36 @@ def signal_spec(
     )
 
 
-class _NotScalarError(TypeError):
-    """An option is not of a type that is safe in the key of the cache of `SpecFinder`."""
-
-
 # Equal values of these types have equal meaning, and `typed=True` keeps 1, 1.0 and True apart.
-# A tuple is not among them, because (1,), (1.0,) and (True,) share one key.
 _SCALARS = frozenset({int, str, bool, type(None), np.int64, np.int32, np.intp, np.bool_})
+
+
+class _UnsafeKeyError(TypeError):
+    """An option is not of a type that is safe in the key of a cache."""
+
+
+def _as_key(option: object) -> object:
+    """Return what stands for an option in a key: scalars, and tuples of ints or pairs of ints.
+
+    Of ints alone, because (1,), (1.0,) and (True,) are equal.
+    """
+    if type(option) in _SCALARS:
+        return option
+    if type(option) is not tuple and type(option) is not list:
+        raise _UnsafeKeyError
+    for item in option:
+        if type(item) is not int:
+            return tuple(map(_as_pair, option))
+    return tuple(option)
+
+
+def _as_pair(item: object) -> tuple[int, ...]:
+    if type(item) is not tuple and type(item) is not list:
+        raise _UnsafeKeyError
+    for end in item:
+        if type(end) is not int:
+            raise _UnsafeKeyError
+    return tuple(item)
 
 
 def _is_frozen(option: object) -> bool:
@@ -351,25 +374,27 @@ class SpecFinder:
 
     def __init__(self, rank: int) -> None:
         self._rank = rank
-        self._scalar = lru_cache(maxsize=512, typed=True)(self._from_scalars)
+        self._remembered = lru_cache(maxsize=512, typed=True)(self._make)
         self.latest: tuple[Any, ...] = ()
         self.find(1, 0, 1, 1, "zeros", False, "NCHW", None, "highest", "auto")
 
     def find(self, *options: object) -> _core.Spec:
         """Check the options, those of `canonical_options`, and return their `Spec`."""
+        frozen = _SCALARS.issuperset(map(type, options))
         try:
-            spec = self._scalar(*options)
+            if frozen:
+                spec = self._remembered(*options)
+            else:
+                spec = self._remembered(*map(_as_key, options))
+                frozen = all(map(_is_frozen, options))
         except Exception:
-            # Wrong, or not scalar. Outside of the handler the error gets a clean traceback.
+            # Wrong, or of other types. Outside of the handler the error gets a clean traceback.
             spec = None
         if spec is None:
-            spec = make_spec(*canonical_options(self._rank, *options))
-        if all(map(_is_frozen, options)):
+            return self._make(*options)
+        if frozen:
             self.latest = (*options, spec)
         return spec
 
-    def _from_scalars(self, *options: object) -> _core.Spec:
-        for option in options:
-            if type(option) not in _SCALARS:
-                raise _NotScalarError
+    def _make(self, *options: object) -> _core.Spec:
         return make_spec(*canonical_options(self._rank, *options))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["filter2d"]
 
+_run = _core.conv
 _INTEGER = (np.uint8, np.uint16, np.int16)
 _FLOAT = (np.float32, np.float64)
 _NAMES = "uint8, uint16, int16, float32 or float64"
@@ -94,32 +95,39 @@ def filter2d(
     """
     image = np.asarray(image)
     weights = np.asarray(kernel)
-    key = (image.dtype, image.shape, weights.dtype, weights.shape, padding_mode, flip)
-    filtering = None
-    if anchor is None and (dtype is None or isinstance(dtype, (str, np.dtype))):
-        try:
-            filtering = _remembered(*key, dtype)
-        except Exception:
-            # Wrong, or not hashable. Outside of the handler the error gets a clean traceback.
-            filtering = None
-    if filtering is None:
-        filtering = _filtering(*key, dtype, anchor)
-    weights = weights.astype(filtering.compute, copy=False)
-    bias = None if type(delta) is int and delta == 0 else _bias(delta, filtering.compute)
+    x, k, shape, size, mode, flipped, to, at, filtering = _finder.latest
+    if not (
+        x is image.dtype and k is weights.dtype and shape == image.shape and size == weights.shape
+        and mode is padding_mode and flipped is flip and to is dtype and at is anchor
+    ):  # fmt: skip
+        filtering = _finder.find(
+            image.dtype, weights.dtype, image.shape, weights.shape, padding_mode, flip, dtype,
+            anchor,
+        )  # fmt: skip
+    if weights.dtype is not filtering.kernel:
+        weights = weights.astype(filtering.kernel)
+    bias = None if type(delta) is int and delta == 0 else _bias(delta, filtering.kernel)
+    flat = image.ndim == 2
+    # The rows of dense pixels as they lie: a plane, in which columns of the kernel are C apart.
+    rows = (1, 1, len(image), -1)
+    if out is None and image.size and (flat or _has_dense_rows(image)):
+        source = image[None, None] if flat else image.reshape(rows)
+        plane: NDArray[Any] = _run(
+            filtering.flat, source, weights[None, None], bias, fill_value, filtering.result, None
+        )
+        return plane[0, 0] if flat else plane.reshape(image.shape)
     out = _output(out, image.shape, filtering.result)
     if image.size == 0:
         return out
-    if image.ndim == 2:
+    if flat:
         spec, source, target = filtering.flat, image[None, None], out[None, None]
     elif _has_dense_rows(image) and _has_dense_rows(out):
-        # The rows as they lie: one plane, in which the kernel's columns are C elements apart.
-        rows = (1, 1, len(image), -1)
         spec, source, target = filtering.flat, image.reshape(rows), out.reshape(rows)
     else:
         # Channels are the batch, with the strides of the picture.
         spec = filtering.apart
         source, target = (np.moveaxis(a[..., None], 2, 0)[:, None, ..., 0] for a in (image, out))
-    _core.conv(spec, source, weights[None, None], bias, fill_value, filtering.result, target)
+    _run(spec, source, weights[None, None], bias, fill_value, filtering.result, target)
     return out
 
 
@@ -127,27 +135,27 @@ class _Filtering(NamedTuple):
     """What the types and shapes of a call decide, and its options."""
 
     result: np.dtype[Any]
-    compute: type[np.floating[Any]]
+    kernel: np.dtype[Any]  # that of the sums
     flat: _core.Spec  # of rows as they lie
     apart: _core.Spec  # of one channel
 
 
 def _filtering(
     image_type: np.dtype[Any],
-    image_shape: tuple[int, ...],
     kernel_type: np.dtype[Any],
+    image_shape: tuple[int, ...],
     kernel_shape: tuple[int, ...],
     padding_mode: object,
     flip: object,
     dtype: DTypeLike | None,
-    anchor: object = None,
+    anchor: object,
 ) -> _Filtering:
     if image_type.type not in _INTEGER + _FLOAT:
         raise TypeError(f"image must be {_NAMES}, got dtype {image_type}")
     if len(image_shape) not in (2, 3):
         raise ValueError(f"image must be (H, W) or (H, W, C), got shape {show(image_shape)}")
     result = _result_type(image_type, dtype)
-    compute = np.float64 if np.float64 in (image_type.type, result.type) else np.float32
+    compute = np.dtype(np.float64 if np.float64 in (image_type.type, result.type) else np.float32)
     if kernel_type.kind not in "iuf":
         raise TypeError(f"kernel must be of integers or floats, got dtype {kernel_type}")
     if len(kernel_shape) != 2:
@@ -169,11 +177,47 @@ def _filtering(
 _remembered = lru_cache(maxsize=256, typed=True)(_filtering)
 
 
+class _Finder:
+    """The way from a call's types, shapes and options to a `_Filtering`, short for those seen.
+
+    Attributes
+    ----------
+    latest : tuple
+        The latest call, all of which is frozen, so that the same objects mean the same; and last
+        what was found for it.
+    """
+
+    def __init__(self) -> None:
+        self.latest: tuple[Any, ...] = ()
+        byte, single = np.dtype(np.uint8), np.dtype(np.float32)
+        self.find(byte, single, (1, 1), (1, 1), "reflect", False, None, None)
+
+    def find(self, *call: Any) -> _Filtering:
+        *_, dtype, anchor = call
+        filtering = None
+        # Of other types and sequences equal ones may mean different things, or change.
+        fixed = dtype is None or type(dtype) is str or isinstance(dtype, np.dtype)
+        fixed = fixed or any(dtype is one for one in _INTEGER + _FLOAT)
+        if fixed and (anchor is None or _is_pair(anchor)):
+            try:
+                filtering = _remembered(*call)
+            except Exception:
+                # Wrong, or not hashable. Outside of the handler the error gets a clean traceback.
+                filtering = None
+        if filtering is None:
+            return _filtering(*call)
+        self.latest = (*call, filtering)
+        return filtering
+
+
+def _is_pair(anchor: object) -> bool:
+    return type(anchor) is tuple and all(type(item) is int for item in anchor)
+
+
 def _has_dense_rows(image: NDArray[Any]) -> bool:
     """Return whether the elements of a row lie side by side, so that it can be seen as flat."""
-    return (
-        image.strides[2] == image.itemsize and image.strides[1] == image.shape[2] * image.itemsize
-    )
+    _, pixel, element = image.strides
+    return element == image.itemsize and pixel == image.shape[2] * element
 
 
 def _result_type(source: np.dtype[Any], dtype: DTypeLike | None) -> np.dtype[Any]:
@@ -207,7 +251,7 @@ def _padding(
     return (rows, rows_after), (columns, columns_after)
 
 
-def _bias(delta: object, compute: type[np.floating[Any]]) -> NDArray[Any] | None:
+def _bias(delta: object, compute: np.dtype[Any]) -> NDArray[Any] | None:
     value = np.asarray(delta)
     if value.dtype.kind not in "iuf" or value.ndim != 0:
         raise TypeError(f"delta must be a real number, got {show(delta)}")
@@ -225,3 +269,6 @@ def _output(out: object, shape: tuple[int, ...], result_type: np.dtype[Any]) -> 
             f"got {show(out.shape)} and {out.dtype}"
         )
     return out
+
+
+_finder = _Finder()

@@ -135,18 +135,20 @@ def convolve(
 def _compute(
     first: NDArray[Any], second: NDArray[Any], mode: object, method: object, flip: bool
 ) -> NDArray[Any]:
-    key = (first.dtype, second.dtype, first.shape, second.shape, mode, method, flip)
-    try:
-        window = _remembered(*key)
-    except Exception:
-        # Wrong, or not hashable. Outside of the handler the error gets a clean traceback.
-        window = None
-    if window is None:
-        window = _window(*key)
+    x, k, shape, size, by, how, flipped, window = _finder.latest
+    if not (
+        x is first.dtype and k is second.dtype and shape == first.shape and size == second.shape
+        and by is mode and how is method and flipped is flip
+    ):  # fmt: skip
+        window = _finder.find(
+            first.dtype, second.dtype, first.shape, second.shape, mode, method, flip
+        )
     if window.swapped:
         # Correlating with an array is convolving with its reverse, and convolution commutes.
         first, second = second if flip else np.flip(second), first
     first = first[window.cut]
+    if window.dots is not None:
+        return _sum_products(window.dots, first, np.flip(second) if window.flip else second)
     plane = None if window.mixed is None else _in_real_parts(window.mixed, first, second)
     if plane is None:
         plane = _core.conv(window.spec, first, second[None, None], None, 0, None, None)[0]
@@ -173,6 +175,31 @@ def _in_real_parts(mixed: _Mixed, x: NDArray[Any], kernel: NDArray[Any]) -> NDAr
     return plane.view(mixed.result)
 
 
+def _sum_products(dots: _Dots, x: NDArray[Any], kernel: NDArray[Any]) -> NDArray[Any]:
+    """Compute few outputs, each the sum of the products of the kernel and as many elements."""
+    kernel = np.ascontiguousarray(kernel).reshape(1, -1, 1)
+    if dots.spec is None:
+        total: NDArray[Any] = np.dot(x.reshape(-1), kernel[0, :, 0]).reshape(dots.shape)
+        return total
+    x = np.ascontiguousarray(x)
+    step = x.itemsize
+    windows = np.ndarray((dots.outputs, kernel.size, 1), x.dtype, x, 0, (step, step, step))
+    plane: NDArray[Any] = _core.conv(dots.spec, windows, kernel, None, 0, None, None)
+    return plane.reshape(dots.shape)
+
+
+class _Dots(NamedTuple):
+    """Few outputs of a long kernel.
+
+    Each is a dense layer of one pixel, of which elements are the channels, so that the lanes of
+    vectors are products instead of outputs.
+    """
+
+    outputs: int
+    shape: tuple[int, ...]
+    spec: _core.Spec | None  # None: integers, whose sums NumPy makes as fast
+
+
 class _Mixed(NamedTuple):
     """How real and complex numbers are multiplied.
 
@@ -193,9 +220,11 @@ class _Window(NamedTuple):
     """
 
     swapped: bool
+    flip: bool
     cut: tuple[Any, ...]
     spec: _core.Spec
     mixed: _Mixed | None  # where one array is complex and the other is not
+    dots: _Dots | None
 
 
 def _window(
@@ -241,7 +270,30 @@ def _window(
     if swapped:
         dtype1, dtype2 = dtype2, dtype1
     mixed = _mixed(dtype1, dtype2, tuple(padding), flip, algorithm)
-    return _Window(swapped, (None, *cut), spec, mixed)
+    outputs = tuple(stop - start for start, stop in bounds)
+    dots = None
+    if algorithm != "fft" and np.sum(padding) == 0:
+        dots = _dots(dtype1, dtype2, outputs, shape2)
+    return _Window(swapped, flip, (None, *cut), spec, mixed, dots)
+
+
+def _dots(
+    x_type: np.dtype[Any],
+    kernel_type: np.dtype[Any],
+    outputs: tuple[int, ...],
+    kernel_shape: tuple[int, ...],
+) -> _Dots | None:
+    count, products = math.prod(outputs), math.prod(kernel_shape)
+    most = 8 if len(outputs) == 1 else 1  # windows of several axes do not lie side by side
+    if count > most or products < 256 * (count + 1) or "c" in (x_type.kind, kernel_type.kind):
+        return None
+    kind = np.result_type(x_type, kernel_type).kind
+    if kind == "f":
+        return _Dots(count, outputs, signal_spec(((0, 0),), False))
+    # NumPy's sums cannot be interrupted.
+    if kind in "iu" and count == 1 and products <= 1 << 24:
+        return _Dots(count, outputs, None)
+    return None
 
 
 def _mixed(
@@ -271,6 +323,34 @@ def _mixed(
 _remembered = lru_cache(maxsize=256)(_window)
 
 
+class _Finder:
+    """The way from a call's types, shapes and options to its `_Window`, short for those seen.
+
+    Attributes
+    ----------
+    latest : tuple
+        The latest call, all of which is frozen, so that the same objects mean the same; and last
+        its window.
+    """
+
+    def __init__(self) -> None:
+        self.latest: tuple[Any, ...] = ()
+        double = np.dtype(np.float64)
+        self.find(double, double, (1,), (1,), "full", "auto", False)
+
+    def find(self, *call: Any) -> _Window:
+        window = None
+        try:
+            window = _remembered(*call)
+        except Exception:
+            # Wrong, or not hashable. Outside of the handler the error gets a clean traceback.
+            window = None
+        if window is None:
+            return _window(*call)
+        self.latest = (*call, window)
+        return window
+
+
 def _bounds(shape1: tuple[int, ...], shape2: tuple[int, ...], mode: str) -> list[tuple[int, int]]:
     """Return the part (start, stop) of the full result that `mode` asks for, per axis."""
     pairs = list(zip(shape1, shape2, strict=True))
@@ -284,3 +364,6 @@ def _bounds(shape1: tuple[int, ...], shape2: tuple[int, ...], mode: str) -> list
             f"got in1 of shape {shape1} and in2 of shape {shape2}"
         )
     return [(min(n, k) - 1, max(n, k)) for n, k in pairs]
+
+
+_finder = _Finder()
