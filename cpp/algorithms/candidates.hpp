@@ -34,12 +34,18 @@ inline constexpr double kColumnStore = 8;      // pixels in the lanes, a few to 
 inline constexpr double kOuterStore = 3;       // channels in the lanes, channels last
 inline constexpr double kOuterTranspose = 13;  // channels first: a pass, and a transpose
 
+// Channels, and filters, of groups that share vectors (groups.cpp).
+inline constexpr std::int64_t kMostGroupChannels = 8;
+
 // Parts of estimates. What vectors compute in vain where each row is rounded up to whole ones:
 double width_waste(const Problem& problem, const Machine& machine);
 // Staging rows of channels first with a horizontal stride: dealt out by phase, or copied whole for
 // kernels that read elements from anywhere. Short rows cost most.
 double cost_of_dealing(const Problem& problem, const Machine& machine);
 double cost_of_whole_rows(const Problem& problem, const Machine& machine);
+// Taking a channel from among those beside it, by what filters planes of groups that
+// `groups` filters side by side.
+double cost_of_channels(const Problem& problem, const Machine& machine);
 // Vectors of output channels of the outer product: in panels of the widest tile; the others, with
 // what narrow tiles cost; as they are stored.
 struct OuterVectors {
@@ -71,6 +77,7 @@ extern const Candidate columns;
 extern const Candidate direct;
 extern const Candidate tap_product;
 extern const Candidate plane;
+extern const Candidate groups;
 extern const Candidate pointwise;
 extern const Candidate row_stencil;
 extern const Candidate stencil;

@@ -12,7 +12,6 @@ namespace {
 
 constexpr std::int64_t kTaskMacs = 128 << 10;
 constexpr std::int64_t kMostVecs = 4;
-constexpr std::int64_t kMostChain = 256;             // terms of one
 constexpr std::int64_t kMostTerms = 4096;            // whose weights L2 holds
 constexpr std::int64_t kMostTableColumns = 1 << 16;  // of the table
 constexpr std::int64_t kMostRowBytes = 128 << 10;    // of sums that are turned
@@ -69,7 +68,7 @@ class ChannelRun {
       args.vecs = vecs >= kernels_.channel_vecs ? kernels_.channel_vecs : vecs >= 2 ? 2 : 1;
       while (args.vecs * lanes > problem_.groups) args.vecs /= 2;
       // Weights of many terms stay near.
-      if (problem_.terms() > kMostChain) args.vecs = 1;
+      if (problem_.terms() > kMostChannelChain) args.vecs = 1;
       while (turns_ && args.vecs > 1 && args.vecs * lanes * width_.out * kElement > kMostRowBytes)
         args.vecs /= 2;
       const std::int64_t width = args.vecs * lanes;
@@ -122,7 +121,7 @@ class ChannelRun {
 bool suits_channel_lanes(const Problem& problem, std::int64_t most_columns) {
   // Integers are activated when they are converted, which needs another way out.
   const bool finished = is_float(problem.compute) || problem.activation == Activation::none;
-  return problem.axis[2].kernel <= kMostChain && problem.terms() <= kMostTerms && finished &&
+  return problem.axis[2].kernel <= kMostChannelChain && problem.terms() <= kMostTerms && finished &&
          problem.axis[2].interleave == 1 && padded_columns(problem.axis[2]) <= most_columns &&
          same_storage(problem.y_type, problem.compute);
 }
@@ -135,7 +134,7 @@ bool channels_leave_out_border(const Problem& problem) {
 
 std::int64_t rows_of_run(const Problem& problem) {
   const std::int64_t rows = problem.axis[0].kernel * problem.axis[1].kernel;
-  const std::int64_t most = std::max<std::int64_t>(kMostChain / problem.axis[2].kernel, 1);
+  const std::int64_t most = std::max<std::int64_t>(kMostChannelChain / problem.axis[2].kernel, 1);
   return divide_up(rows, divide_up(rows, most));
 }
 
@@ -193,13 +192,19 @@ ChannelTiling channel_tiling(const Problem& problem, const Tensor& x, const Mach
   if (problem.groups < machine.lanes || !filters_channels(problem, x)) return tiling;
   const std::int64_t all_rows = problem.axis[0].out * problem.axis[1].out;
   const std::int64_t row_macs = problem.axis[2].out * problem.groups * problem.terms();
-  // Enough for every thread, but not so few rows that weights are packed too often.
+  // Enough for every thread, but not so few rows that weights are packed too often. Several blocks
+  // of channels find the rows in L2 that the first has read.
   std::int64_t rows = all_rows;
+  const auto& [depth, height, width] = problem.axis;
+  if (problem.groups > machine.lanes * machine.channel_vecs) {
+    const std::int64_t row_bytes = width.in * problem.groups * machine.element * depth.kernel;
+    const std::int64_t most = machine.l2 / 3 / (row_bytes * height.stride);
+    rows = std::min(rows, std::max({most, 4 * height.kernel, divide_up(kTaskMacs, row_macs)}));
+  }
   if (machine.threads > 1) {
     const std::int64_t bands =
         divide_up(4 * machine.threads, std::max<std::int64_t>(problem.batch, 1));
-    rows = std::max(divide_up(all_rows, bands), divide_up(kTaskMacs, row_macs));
-    rows = std::min(rows, all_rows);
+    rows = std::min(rows, std::max(divide_up(all_rows, bands), divide_up(kTaskMacs, row_macs)));
   }
   tiling.rows = rows;
   tiling.tasks = problem.batch * divide_up(all_rows, rows);

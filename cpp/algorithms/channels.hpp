@@ -69,6 +69,8 @@ void list_rows(const Problem& problem, std::int64_t slice_pitch, std::int64_t ro
 // kernels that roll.
 bool channels_leave_out_border(const Problem& problem);
 
+// Terms of one chain.
+inline constexpr std::int64_t kMostChannelChain = 256;
 // Of kernel rows whose terms one chain may have.
 std::int64_t rows_of_run(const Problem& problem);
 
@@ -99,8 +101,10 @@ ChannelArgs<T> channel_args(const Problem& problem, const ChannelPad<T>& pad) {
 template <class T>
 void filter_channels(const Problem& problem, const KernelSet<T>& kernels, const ChannelPad<T>& pad,
                      const ChannelArgs<T>& all, bool leaves_out) {
-  const std::int64_t rows = all.kernel_rows, each = rows_of_run(problem);
-  if (!leaves_out && each >= rows) return kernels.channel_lanes(all);
+  const std::int64_t rows = all.kernel_rows;
+  if (!leaves_out && rows * all.kernel_columns <= kMostChannelChain)
+    return kernels.channel_lanes(all);
+  const std::int64_t each = rows_of_run(problem);
   ChannelArgs<T> args = all;
   for (std::int64_t first = 0; first < rows; first += each) {
     const std::int64_t end = std::min(first + each, rows);

@@ -14,7 +14,12 @@ const char* accepts(const Problem&) { return nullptr; }
 double cost(const Problem& problem, const Machine& machine) {
   const OuterVectors vectors = outer_vectors(problem, machine);
   const double store = problem.channels_last ? kOuterStore : kOuterTranspose;
-  return 1.05 * vectors.whole + vectors.tail +
+  // A group costs as much as a few products, whatever it is.
+  const bool narrow = problem.groups > 1 && problem.channels_last && machine.routes &&
+                      problem.in_channels <= kMostGroupChannels &&
+                      problem.out_channels <= kMostGroupChannels;
+  const double group = narrow ? 10.0 / static_cast<double>(problem.terms()) : 0.0;
+  return group + 1.05 * vectors.whole + vectors.tail +
          store * vectors.stored / static_cast<double>(problem.terms()) +
          cost_of_whole_rows(problem, machine) + packing_cost(problem, machine);
 }

@@ -28,6 +28,9 @@ class Execution {
   // True where `run` needs no packed weights: it reads operands.weights as they lie.
   virtual bool reads_in_place(const Weights& /*w*/) const { return false; }
 
+  // Whether tasks that touch no box of Operands::flagged are left out.
+  virtual bool takes_flagged() const { return true; }
+
   virtual std::int64_t scratch_bytes() const = 0;  // of one worker
   // Parts of an image that are flagged one by one.
   virtual OutputGrid grid() const { return {}; }

@@ -61,6 +61,8 @@ double cost(const Problem& problem, const Machine& machine) {
   const double filters = static_cast<double>(problem.out_channels);
   const bool one_plane = is_single(problem) && problem.in_channels == 1;
   const bool rolls = roll_tiling(problem, machine).planes > 0;
+  const double channels = cost_of_channels(problem, machine);
+  if (channels > 0) return filters / machine.lanes + channels;
   if (one_plane || rolls || (can_turn(problem) && turning_pays(problem, false, machine)))
     return filters / machine.lanes;
   if (problem.out_channels > kMostFilters) return std::numeric_limits<double>::infinity();

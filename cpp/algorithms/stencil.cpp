@@ -77,6 +77,7 @@ double cost(const Problem& problem, const Machine& machine) {
   if (problem.out_pixels() <= machine.lanes && problem.out_channels >= 4) cost *= 1.4;
   if (problem.channels_last) cost += kOuterTranspose * channels / terms / machine.lanes;
   cost += cost_of_dealing(problem, machine) + cost_of_turning(problem, machine);
+  if (problem.in_channels == 1) cost += cost_of_channels(problem, machine);
   // Rows of weights are packed one by one.
   const double vectors = static_cast<double>(divide_up(problem.out_channels, machine.lanes));
   return cost + packing_cost(problem, machine) * std::min(channels / machine.lanes / vectors, 1.0);
@@ -130,7 +131,7 @@ const char* accepts_rows(const Problem& problem) {
 double cost_rows(const Problem& problem, const Machine& machine) {
   if (machine.chain < problem.terms()) return std::numeric_limits<double>::infinity();
   return (rows_share_loads(problem) ? 1.15 : 1.7) * width_waste(problem, machine) / machine.lanes +
-         cost_of_dealing(problem, machine);
+         cost_of_dealing(problem, machine) + cost_of_channels(problem, machine);
 }
 
 Tiling tile_rows(const Problem& problem, const Tensor& x, const Machine& machine) {
@@ -160,6 +161,18 @@ double cost_of_whole_rows(const Problem& problem, const Machine& machine) {
                        static_cast<double>(problem.out_pixels()) * machine.element;
   const double each = bytes > static_cast<double>(machine.l2) ? 0.37 : 0.12;
   return (each + 10.0 / input.width) * input.elements * 16 / machine.lanes;
+}
+
+double cost_of_channels(const Problem& problem, const Machine& machine) {
+  const bool depthwise = problem.in_channels == 1 && problem.out_channels == 1;
+  if (!machine.routes || !problem.channels_last || problem.groups == 1 ||
+      (depthwise && problem.groups >= machine.lanes))
+    return 0;
+  const auto& [depth, height, width] = problem.axis;
+  // Of more channels, more lines.
+  const double each = 1.2 + 0.3 * static_cast<double>(problem.groups * problem.in_channels);
+  return std::min(each, 6.0) * static_cast<double>(depth.in * height.in * width.in) /
+         static_cast<double>(problem.taps() * problem.out_pixels());
 }
 
 bool rows_share_loads(const Problem& problem) {

@@ -39,6 +39,8 @@ struct Machine {
   bool splices;                            // lanes: a vector may go from one row to the next
   bool halved = false;                     // outer: a tile of one vector is two of half the length
   bool halves = false;                     // outer: there is a tile of half a vector
+  int channel_vecs = 1;                    // plane: of a block with channels last, at most
+  bool routes = false;                     // groups of few channels: KernelSet::group_lanes
   double tile_rate[kTileProducts] = {};    // TileKernels
   int tile_scattered[kTileProducts] = {};  // TileForm, of rows
 };

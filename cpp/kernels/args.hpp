@@ -221,6 +221,23 @@ struct ChannelArgs {
   std::int64_t pixels;
 };
 
+// One row of output pixels of some groups of few channels, channels last; lanes are their input
+// channels (kernels/group_lanes.hpp). Of `pixels`, all is as for a depthwise layer but these: w is
+// [kernel_rows][kernel_columns][sums][lanes], bias has whole vectors and is not null, vecs is 1,
+// and whole sums are written, clamped. A column_pitch says that no column is of the border.
+template <class T>
+struct GroupArgs {
+  ChannelArgs<T> pixels;
+  const std::int64_t* border;  // a column that is kFillRow
+  int sums;                    // that an input is multiplied into: 1, 2, 3, 4, 6 or 8
+  // [vectors of output][rounds][sums][lanes]: the lane of a sum that an output takes; `lanes`:
+  // none.
+  const std::int32_t* route;
+  std::int64_t rounds;
+  std::int64_t out_channels;
+  const T* low;  // [2][lanes]: of outputs the least, and the most
+};
+
 // Bias, activation, and the way from the accumulators to the output (or to a row of scratch that is
 // converted next). Strides count elements.
 template <class T>

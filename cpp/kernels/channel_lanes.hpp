@@ -25,12 +25,16 @@ namespace fastconv::FASTCONV_ISA_NAMESPACE {
 
 template <class V>
 inline constexpr int kChannelVecs = V::registers == 32 && !kLean<V> ? 4 : 2;
-// Most pixels of a tile. Of one vector it has more: large kernels, whose weights come from L2, are
-// read as often as there are tiles. At the border, where each pixel is looked up, half as many do.
+// Rows of several taps a load: of float32 alone, as they are much code.
+template <class V>
+inline constexpr bool kStrips = !kLean<V> && sizeof(typename V::value_type) == 4;
+// Most pixels of a tile. Of one vector it has more, where strips do not take large kernels, whose
+// weights come from L2 and are read as often as there are tiles. At the border, where each pixel is
+// looked up, half as many do.
 template <class V, int Vecs>
-inline constexpr int kChannelPixels = kLean<V>                          ? 4
-                                      : V::registers == 32 && Vecs == 1 ? 12
-                                                                        : 6;
+inline constexpr int kChannelPixels = kLean<V>                                         ? 4
+                                      : V::registers == 32 && Vecs == 1 && !kStrips<V> ? 12
+                                                                                       : 6;
 template <class V, int Vecs>
 inline constexpr int kBorderPixels = kLean<V>    ? 4
                                      : Vecs == 1 ? 6
@@ -202,6 +206,139 @@ FASTCONV_INLINE void channel_roll_block(const ChannelArgs<typename V::value_type
   }
 }
 
+// Up to four kernel columns at a time, side by side: an input pixel that is loaded once serves all
+// of their taps that see it, in as many of the tile's outputs.
+//
+//   x0 x1 x2 x3 x4 ...     acc[0] += w0 x0 + w1 x1 + w2 x2
+//                          acc[1] +=         w0 x1 + w1 x2 + w2 x3
+template <class V>
+inline constexpr int kStripPixels = V::registers == 32 ? 12 : 8;
+inline constexpr int kStripColumns = 4;
+
+// Inside: no pixel sees a border column.
+template <class V, int Columns, bool Inside, int Pixels, class T>
+FASTCONV_INLINE void channel_strip_columns(const ChannelArgs<T>& a, const T* line,
+                                           const std::int64_t* column, const T* w,
+                                           std::int64_t w_pitch, V (&acc)[Pixels][1]) {
+  constexpr int kInputs = Pixels + Columns - 1;
+  static_assert(kInputs <= 16, "GCC unrolls no loop of more turns");
+  // Looked up beforehand: with branches between the products GCC 12 stores weights to the stack.
+  const T* at[kInputs];
+  if constexpr (!Inside) {
+    FASTCONV_NO_UNROLL
+    for (int j = 0; j < kInputs; ++j) at[j] = column[j] == kFillRow ? a.fill : line + column[j];
+  }
+  V weight[Columns];
+  FASTCONV_UNROLL
+  for (int n = 0; n < Columns; ++n) {
+    V loaded = V::load(w + n * w_pitch);
+    FASTCONV_IN_REGISTER(loaded.v);  // not of an array, which GCC 12 stores as well
+    weight[n] = loaded;
+  }
+  const std::int64_t pitch = a.column_pitch;
+  const T* x = Inside ? line + *column : line;
+  FASTCONV_UNROLL
+  for (int j = 0; j < kInputs; ++j) {
+    V value = V::load(Inside ? x : at[j]);
+    FASTCONV_IN_REGISTER(value.v);
+    if constexpr (Inside) x += pitch;
+    FASTCONV_UNROLL
+    for (int n = 0; n < Columns; ++n)
+      if (j >= n && j - n < Pixels) acc[j - n][0] = V::fma(weight[n], value, acc[j - n][0]);
+  }
+}
+
+template <class V, bool Inside, int Pixels>
+FASTCONV_INLINE void channel_strip_sums(const ChannelArgs<typename V::value_type>& a,
+                                        std::int64_t first, V (&acc)[Pixels][1]) {
+  static_assert(Pixels + kStripColumns + 1 <= V::registers, "the tile spills");
+  using T = typename V::value_type;
+  FASTCONV_UNROLL
+  for (int p = 0; p < Pixels; ++p) acc[p][0] = V::zero();
+  const ChannelColumns columns =
+      Inside ? ChannelColumns{0, a.kernel_columns} : channel_columns<Pixels>(a, first);
+  const std::int64_t w_pitch = a.vecs * V::lanes;
+  for (std::int64_t u = 0; u < a.kernel_rows; ++u) {
+    const std::int64_t row = a.row[u];
+    const T* w =
+        a.w + ((a.order != nullptr ? a.order[u] : u) * a.kernel_columns + columns.first) * w_pitch;
+    const T* const line = a.x + row;
+    const std::int64_t* column = a.column + first + columns.first;
+    std::int64_t left = columns.end - columns.first;
+    if (row == kFillRow) {
+      FASTCONV_NO_UNROLL
+      for (; left > 0; --left, w += w_pitch) {
+        V weight = V::load(w), fill = V::load(a.fill);
+        FASTCONV_IN_REGISTER(weight.v);
+        FASTCONV_IN_REGISTER(fill.v);
+        FASTCONV_UNROLL
+        for (int p = 0; p < Pixels; ++p) acc[p][0] = V::fma(weight, fill, acc[p][0]);
+      }
+      continue;
+    }
+    FASTCONV_NO_UNROLL
+    for (; left >= kStripColumns; left -= kStripColumns) {
+      channel_strip_columns<V, 4, Inside>(a, line, column, w, w_pitch, acc);
+      column += kStripColumns;
+      w += kStripColumns * w_pitch;
+    }
+    if (left == 3) {
+      channel_strip_columns<V, 3, Inside>(a, line, column, w, w_pitch, acc);
+    } else if (left == 2) {
+      channel_strip_columns<V, 2, Inside>(a, line, column, w, w_pitch, acc);
+    } else if (left == 1) {
+      channel_strip_columns<V, 1, Inside>(a, line, column, w, w_pitch, acc);
+    }
+  }
+}
+
+template <class V, bool Inside, int Pixels>
+FASTCONV_NOINLINE void channel_strip(const ChannelArgs<typename V::value_type>& a,
+                                     std::int64_t first) {
+  V acc[Pixels][1];
+  channel_strip_sums<V, Inside, Pixels>(a, first, acc);
+  FASTCONV_UNROLL
+  for (int p = 0; p < Pixels; ++p) channel_store<V, 1>(a, first + p, acc[p]);
+}
+
+template <int Pixels, class T>
+FASTCONV_INLINE bool strip_is_inside(const ChannelArgs<T>& a, std::int64_t first) {
+  return first >= a.inside && first + Pixels + a.kernel_columns - 2 < a.inside_end;
+}
+
+// A tile of all channels, one vector after the other, so that the lines of its pixels stay near.
+template <class V, int Pixels>
+FASTCONV_INLINE void channel_strip_vecs(const ChannelArgs<typename V::value_type>& given,
+                                        std::int64_t first) {
+  ChannelArgs<typename V::value_type> a = given;
+  const bool inside = Pixels > 1 && strip_is_inside<Pixels>(a, first);
+  for (std::int64_t i = 0; i < given.vecs; ++i) {
+    if constexpr (Pixels > 1)
+      if (inside) channel_strip<V, true, Pixels>(a, first);
+    if (!inside) channel_strip<V, false, Pixels>(a, first);
+    a.x += V::lanes;
+    a.w += V::lanes;
+    a.fill += V::lanes;
+    a.out += V::lanes;
+    if (a.bias != nullptr) a.bias += V::lanes;
+  }
+}
+
+// Whole tiles, and what is left by narrower ones; the last may overlap the one before it, but where
+// sums are added to those of the output.
+template <class V, int Pixels>
+FASTCONV_INLINE void channel_strips(const ChannelArgs<typename V::value_type>& a,
+                                    std::int64_t first) {
+  for (; first + Pixels <= a.pixels; first += Pixels) channel_strip_vecs<V, Pixels>(a, first);
+  if constexpr (Pixels > 1) {
+    constexpr int kNext = Pixels / 2;
+    if (first == a.pixels) return;
+    if (a.pixels - first > kNext && a.pixels >= Pixels && !a.accumulate)
+      return channel_strip_vecs<V, Pixels>(a, a.pixels - Pixels);
+    channel_strips<V, kNext>(a, first);
+  }
+}
+
 template <class V, int Pixels, int Vecs, bool Inside>
 FASTCONV_INLINE void channel_pixels(const ChannelArgs<typename V::value_type>& a,
                                     std::int64_t first, std::int64_t pixels) {
@@ -250,13 +387,27 @@ FASTCONV_NOINLINE void channel_activate(const ChannelArgs<typename V::value_type
 template <class V>
 void channel_lanes(const ChannelArgs<typename V::value_type>& a) {
   bool done = false;
-  if constexpr (!kLean<V> && V::registers == 32) {
-    done = a.kernel_rows == 3 && a.kernel_columns == 3 && a.dilation == 1 && a.stride <= 2 &&
-           a.order == nullptr;
-    if (done && a.vecs == 1) {
-      channel_roll_block<V, 1>(a);
-    } else if (done) {
-      channel_roll_block<V, 2>(a);
+  if constexpr (!kLean<V>) {
+    const bool rolls =
+        V::registers == 32 && a.kernel_rows == 3 && a.kernel_columns == 3 && a.order == nullptr;
+    const bool is_near = a.kernel_columns > 1 && a.dilation == 1;
+    if constexpr (V::registers == 32) {
+      if (rolls && is_near && a.stride <= 2) {
+        done = true;
+        if (a.vecs == 1) {
+          channel_roll_block<V, 1>(a);
+        } else {
+          channel_roll_block<V, 2>(a);
+        }
+      }
+    }
+    if constexpr (kStrips<V>) {
+      // Of short rows most tiles see the border, where tiles of several vectors are faster.
+      const bool one = V::registers == 32 && a.vecs == 1;
+      if (!done && is_near && a.stride == 1 && a.pixels >= (one ? 1 : 2) * kStripPixels<V>) {
+        done = true;
+        channel_strips<V, kStripPixels<V>>(a, 0);
+      }
     }
   }
   if (!done && a.vecs == 1) {

@@ -5,6 +5,7 @@
 #include "kernels/channel_lanes.hpp"
 #include "kernels/column_product.hpp"
 #include "kernels/fft.hpp"
+#include "kernels/group_lanes.hpp"
 #include "kernels/narrow_rows.hpp"
 #include "kernels/outer_product.hpp"
 #include "kernels/pixel_lanes.hpp"
@@ -91,6 +92,9 @@ constexpr KernelSet<typename V::value_type> make_set() {
   set_rolling<V, 7>(set);
   set.channel_vecs = kChannelVecs<V>;
   set.channel_lanes = &channel_lanes<V>;
+  // Of float32 and AVX-512 alone, as they are much code.
+  if constexpr (kStrips<V> && requires { V::routed(V::zero(), nullptr); })
+    set.group_lanes = &group_lanes<V>;
   set.store = &store_tile<V>;
   set.pack = &pack_rows<V>;
   set.spread = &spread_rows<V, kOuterPixels>;

@@ -79,6 +79,8 @@ struct KernelSet {
   int most_rolled;   // the largest of those sizes, or 0
   int channel_vecs;  // most vectors of channels of a channel_lanes tile
   void (*channel_lanes)(const ChannelArgs<T>&);
+  void (*group_lanes)(
+      const GroupArgs<T>&);  // null but for float32; where lanes are not routed, too
   void (*store)(const StoreArgs<T>&);
   void (*pack)(const PackArgs<T>&);
   void (*spread)(const SpreadArgs<T>&);                            // into groups of `pixels`

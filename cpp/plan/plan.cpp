@@ -17,7 +17,7 @@ namespace {
 
 // In order of preference: the first of equal cost wins, and the last accepts everything.
 constexpr const Candidate* kCandidates[] = {
-    &amx_split, &byte_dots, &short_dots,  &winograd, &tap_product, &columns, &direct,
+    &amx_split, &byte_dots, &short_dots,  &winograd, &tap_product, &columns, &direct,   &groups,
     &plane,     &pointwise, &row_stencil, &stencil,  &im2col_gemm, &fft,     &reference};
 
 // Waking a worker costs microseconds; below this much work a call stays on its own thread.
@@ -40,6 +40,8 @@ Machine describe(const KernelSet<T>& kernels, int threads) {
           kernels.splices,
           kernels.halved,
           kernels.outer_half != nullptr,
+          kernels.channel_vecs,
+          kernels.group_lanes != nullptr,
           {}};
 }
 
@@ -61,8 +63,9 @@ bool is_named(const Candidate& candidate, Algorithm algorithm) {
   switch (algorithm) {
     case Algorithm::direct:
       return &candidate == &tap_product || &candidate == &columns || &candidate == &direct ||
-             &candidate == &plane || &candidate == &pointwise || &candidate == &row_stencil ||
-             &candidate == &stencil || &candidate == &byte_dots || &candidate == &short_dots;
+             &candidate == &groups || &candidate == &plane || &candidate == &pointwise ||
+             &candidate == &row_stencil || &candidate == &stencil || &candidate == &byte_dots ||
+             &candidate == &short_dots;
     case Algorithm::winograd:
       return &candidate == &winograd;
     case Algorithm::im2col:
@@ -298,7 +301,8 @@ Plan Plan::in_order() const {
 bool Plan::leaves_out(const OutputGrid& grid) const {
   for (int a = 0; a < 3; ++a)
     if (problem_.axis[a].out != grid.out[a]) return false;
-  return execution_ != nullptr || (chosen_->tile != nullptr && tiling_.family != Family::plane);
+  return (execution_ != nullptr && execution_->takes_flagged()) ||
+         (chosen_->tile != nullptr && tiling_.family != Family::plane);
 }
 
 // What was flagged, by another algorithm.

@@ -217,6 +217,10 @@ struct F32 {
     a.v = _mm512_shuffle_ps(first, second, 0x88);
     b.v = _mm512_shuffle_ps(first, second, 0xDD);
   }
+  // Lane i is lane lane[i] of a; 0 where there is none of that number.
+  static FASTCONV_INLINE F32 routed(F32 a, const std::int32_t* lane) {
+    return {_mm512_permutex2var_ps(a.v, _mm512_loadu_si512(lane), _mm512_setzero_ps())};
+  }
   static FASTCONV_INLINE void transpose(F32 (&r)[lanes]) {
     transpose_blocks(r[0].v, r[1].v, r[2].v, r[3].v);
     transpose_blocks(r[4].v, r[5].v, r[6].v, r[7].v);

@@ -387,6 +387,21 @@ void test_shifted() {
   }
 }
 
+// Every lane to every place, and from none.
+template <class V>
+void test_routed() {
+  using T = typename V::value_type;
+  constexpr int n = V::lanes;
+  T from[n], got[n];
+  std::int32_t lane[n];
+  for (int i = 0; i < n; ++i) from[i] = static_cast<T>(i + 1);
+  for (int shift = 0; shift <= n; ++shift) {
+    for (int i = 0; i < n; ++i) lane[i] = (i * 3 + shift) % (n + 1);
+    V::routed(V::load(from), lane).store(got);
+    for (int i = 0; i < n; ++i) CHECK(got[i] == (lane[i] < n ? from[lane[i]] : T(0)));
+  }
+}
+
 template <class V>
 void test_masks() {
   using T = typename V::value_type;
@@ -409,6 +424,7 @@ void test_vector() {
   test_unzip<V>();
   if constexpr (std::is_floating_point_v<typename V::value_type>) {
     test_float_arithmetic<V>();
+    if constexpr (requires { V::routed(V::zero(), nullptr); }) test_routed<V>();
     if constexpr (requires { typename V::Mask; }) {
       test_masks<V>();
       test_shifted<V, 0>();

@@ -1,0 +1,187 @@
+// Groups of few channels, channels last: lanes are input channels of several groups as they lie in
+// memory, and each is multiplied by the weights of all filters of its group.
+//
+//   2 groups of 3 channels and 3 filters        x   a0 a1 a2   b0 b1 b2
+//
+//     sum 0:  its own filter                        0  1  2    0  1  2
+//     sum 1:  the next one                          1  2  0    1  2  0
+//     sum 2:  the one after that                    2  0  1    2  0  1
+//
+// So an input vector that is loaded once serves as many multiply-adds as there are filters, and
+// nothing is shuffled until a sum is complete. Then each filter gathers what its group's lanes have
+// for it: `route` says which lane of each sum an output takes.
+//
+// Tables say where pixels lie, as in channel_lanes.hpp.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/args.hpp"
+#include "kernels/channel_lanes.hpp"
+#include "kernels/unroll.hpp"
+#include "simd/inline.hpp"
+
+namespace fastconv::FASTCONV_ISA_NAMESPACE {
+
+// Pixels of a tile, for 32 registers: with 16 two would share the weights, or none.
+template <int Sums>
+inline constexpr int kGroupPixels = Sums == 1 ? 6 : 24 / Sums;
+
+template <class V, int Sums, int Pixels>
+FASTCONV_INLINE void group_store(const GroupArgs<typename V::value_type>& g, std::int64_t pixel,
+                                 const V (&acc)[Pixels][Sums], int p) {
+  using T = typename V::value_type;
+  T* out = g.pixels.out + pixel * g.pixels.out_pixel;
+  const std::int32_t* route = g.route;
+  const V low = V::load(g.low), high = V::load(g.low + V::lanes);
+  FASTCONV_NO_UNROLL
+  for (std::int64_t first = 0; first < g.out_channels; first += V::lanes) {
+    V sum = V::zero();
+    FASTCONV_NO_UNROLL
+    for (std::int64_t r = 0; r < g.rounds; ++r) {
+      FASTCONV_UNROLL
+      for (int j = 0; j < Sums; ++j, route += V::lanes)
+        sum = V::add(sum, V::routed(acc[p][j], route));
+    }
+    sum = V::add(sum, V::load(g.pixels.bias + first));
+    sum = V::at_most(V::at_least(sum, low), high);
+    const std::int64_t left = g.out_channels - first;
+    if (left >= V::lanes) {
+      sum.store(out + first);
+    } else {
+      sum.store(out + first, static_cast<int>(left));
+    }
+  }
+}
+
+template <class V, int Pixels, int Sums>
+FASTCONV_NOINLINE void group_tile(const GroupArgs<typename V::value_type>& g, std::int64_t first) {
+  using T = typename V::value_type;
+  // What is fewer is held in registers, and loaded once.
+  constexpr bool kHoldsWeights = Sums <= Pixels;
+  static_assert(Pixels * Sums + (kHoldsWeights ? Sums : Pixels) + 1 <= V::registers,
+                "the tile spills");
+  const ChannelArgs<T>& a = g.pixels;
+  V acc[Pixels][Sums];
+  FASTCONV_UNROLL
+  for (int p = 0; p < Pixels; ++p) {
+    FASTCONV_UNROLL
+    for (int j = 0; j < Sums; ++j) acc[p][j] = V::zero();
+  }
+  const ChannelColumns columns = channel_columns<Pixels>(a, first);
+  const std::int64_t w_row = a.kernel_columns * Sums * V::lanes;
+  for (std::int64_t u = 0; u < a.kernel_rows; ++u) {
+    const std::int64_t row = a.row[u];
+    const T* w = a.w + (a.order != nullptr ? a.order[u] : u) * w_row;
+    w += columns.first * Sums * V::lanes;
+    // A row of the border is one column of it, over and over.
+    const bool inside = row != kFillRow;
+    const T* const line = a.x + (inside ? row : 0);
+    const std::int64_t pixel = inside ? a.stride : 0, step = inside ? a.dilation : 0;
+    const std::int64_t* column =
+        inside ? a.column + first * a.stride + columns.first * a.dilation : g.border;
+    FASTCONV_NO_UNROLL
+    for (std::int64_t v = columns.first; v < columns.end; ++v) {
+      const std::int64_t* at = column;
+      const auto next = [&]() FASTCONV_INLINE_LAMBDA {
+        const T* const x = *at == kFillRow ? a.fill : line + *at;
+        at += pixel;
+        V value = V::load(x);
+        FASTCONV_IN_REGISTER(value.v);
+        return value;
+      };
+      if constexpr (kHoldsWeights) {
+        V weight[Sums];
+        FASTCONV_UNROLL
+        for (int j = 0; j < Sums; ++j) {
+          V loaded = V::load(w + j * V::lanes);
+          FASTCONV_IN_REGISTER(loaded.v);
+          weight[j] = loaded;
+        }
+        FASTCONV_UNROLL
+        for (int p = 0; p < Pixels; ++p) {
+          const V value = next();
+          FASTCONV_UNROLL
+          for (int j = 0; j < Sums; ++j) acc[p][j] = V::fma(weight[j], value, acc[p][j]);
+        }
+      } else {
+        V value[Pixels];
+        FASTCONV_UNROLL
+        for (int p = 0; p < Pixels; ++p) value[p] = next();
+        FASTCONV_UNROLL
+        for (int j = 0; j < Sums; ++j) {
+          V weight = V::load(w + j * V::lanes);
+          if constexpr (Pixels > 1) FASTCONV_IN_REGISTER(weight.v);
+          FASTCONV_UNROLL
+          for (int p = 0; p < Pixels; ++p) acc[p][j] = V::fma(weight, value[p], acc[p][j]);
+        }
+      }
+      column += step;
+      w += Sums * V::lanes;
+    }
+  }
+  FASTCONV_UNROLL
+  for (int p = 0; p < Pixels; ++p) group_store<V, Sums, Pixels>(g, first + p, acc, p);
+}
+
+// One filter of one channel, several kernel columns at a time.
+template <class V, bool Inside, int Pixels>
+FASTCONV_NOINLINE void group_strip(const GroupArgs<typename V::value_type>& g, std::int64_t first) {
+  V acc[Pixels][1];
+  channel_strip_sums<V, Inside, Pixels>(g.pixels, first, acc);
+  FASTCONV_UNROLL
+  for (int p = 0; p < Pixels; ++p) group_store<V, 1, Pixels>(g, first + p, acc, p);
+}
+
+// They are staged, so that none sees a border column.
+template <class V, int Pixels>
+FASTCONV_INLINE void group_strips(const GroupArgs<typename V::value_type>& g, std::int64_t first) {
+  const std::int64_t pixels = g.pixels.pixels;
+  for (; first + Pixels <= pixels; first += Pixels) group_strip<V, true, Pixels>(g, first);
+  if constexpr (Pixels > 1) {
+    constexpr int kNext = Pixels / 2;
+    if (first == pixels) return;
+    if (pixels - first > kNext && pixels >= Pixels)
+      return group_strip<V, true, Pixels>(g, pixels - Pixels);
+    group_strips<V, kNext>(g, first);
+  }
+}
+
+// Whole tiles, and what is left by narrower ones, the last of which may overlap.
+template <class V, int Pixels, int Sums>
+FASTCONV_INLINE void group_pixels(const GroupArgs<typename V::value_type>& g, std::int64_t first) {
+  const std::int64_t pixels = g.pixels.pixels;
+  for (; first + Pixels <= pixels; first += Pixels) group_tile<V, Pixels, Sums>(g, first);
+  if constexpr (Pixels > 1) {
+    constexpr int kNext = Pixels / 2;
+    if (first == pixels) return;
+    if (pixels - first > kNext && pixels >= Pixels)
+      return group_tile<V, Pixels, Sums>(g, pixels - Pixels);
+    group_pixels<V, kNext, Sums>(g, first);
+  }
+}
+
+template <class V>
+void group_lanes(const GroupArgs<typename V::value_type>& g) {
+  const ChannelArgs<typename V::value_type>& a = g.pixels;
+  if (g.sums == 1 && a.column_pitch > 0 && a.kernel_columns > 1 && a.dilation == 1 && a.stride == 1)
+    return group_strips<V, kStripPixels<V>>(g, 0);
+  const auto run = [&]<int Sums>()
+                       FASTCONV_INLINE_LAMBDA { group_pixels<V, kGroupPixels<Sums>, Sums>(g, 0); };
+  switch (g.sums) {
+    case 1:
+      return run.template operator()<1>();
+    case 2:
+      return run.template operator()<2>();
+    case 3:
+      return run.template operator()<3>();
+    case 4:
+      return run.template operator()<4>();
+    case 6:
+      return run.template operator()<6>();
+    default:
+      return run.template operator()<8>();
+  }
+}
+
+}  // namespace fastconv::FASTCONV_ISA_NAMESPACE

@@ -1,0 +1,120 @@
+"""Groups of few channels, channels last: several groups, or several pixels, share a vector."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+
+MODES = ("zeros", "reflect", "symmetric", "edge", "wrap")
+RUN = {1: fc.conv1d, 2: fc.conv2d, 3: fc.conv3d}
+
+
+def small_integers(shape, dtype, seed):
+    return np.random.default_rng(seed).integers(-4, 5, size=shape).astype(dtype)
+
+
+def layer(groups, channels, filters, size, kernel, dtype="float32"):
+    x = small_integers((2, *size, groups * channels), dtype, groups)
+    w = small_integers((groups * filters, channels, *kernel), dtype, filters)
+    return x, w
+
+
+def check(x, w, groups, bias=None, **options):
+    """Exact, and the same wherever the output lies."""
+    run = RUN[x.ndim - 2]
+    options = {"groups": groups, "layout": "NHWC", **options}
+    want = run(x, w, bias, algorithm="reference", **options)
+    np.testing.assert_array_equal(run(x, w, bias, **options), want)
+    apart = np.zeros((*want.shape[:-1], want.shape[-1] + 3), want.dtype)
+    run(x, w, bias, out=apart[..., :-3], **options)
+    np.testing.assert_array_equal(apart[..., :-3], want)
+    assert not apart[..., -3:].any()
+    planes = np.moveaxis(np.zeros_like(np.moveaxis(want, -1, 1)), 1, -1)
+    run(x, w, bias, out=planes, **options)
+    np.testing.assert_array_equal(planes, want)
+
+
+@pytest.mark.parametrize("channels", range(1, 9))
+@pytest.mark.parametrize("filters", range(1, 9))
+def test_every_number_of_channels_and_filters(isa, channels, filters):
+    """The last vector of groups is seldom full, and ends where the channels of a pixel do."""
+    for groups in (2, 3, 5, 8, 11, 33):
+        x, w = layer(groups, channels, filters, (3, 9), (2, 3))
+        bias = small_integers(groups * filters, "float32", 1)
+        check(x, w, groups, bias, padding=1)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize("stride", [1, 2, 3, 5])
+def test_several_pixels_of_a_vector(isa, dtype, stride):
+    for groups, width in itertools.product((2, 3, 7, 9, 13), (*range(1, 18), 31)):
+        x, w = layer(groups, 1, 1, (4, width), (3, 3), dtype)
+        for padding, dilation in itertools.product((1, [(2, 0), (3, 4)]), (1, 2)):
+            if width + (2 if padding == 1 else 7) > 2 * dilation and (
+                padding != 1 or dilation == 1
+            ):
+                check(x, w, groups, stride=stride, padding=padding, dilation=dilation)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("groups", [3, 9])
+def test_borders(isa, mode, groups):
+    for channels, stride in itertools.product((1, 2, 4), (1, 2)):
+        x, w = layer(groups, channels, channels, (5, 6, 13), (3, 2, 4))
+        options = {"padding": 2, "padding_mode": mode, "stride": stride}
+        check(x, w, groups, None, **options)
+        if mode == "zeros":
+            check(x, w, groups, None, fill_value=2, flip=True, **options)
+
+
+@pytest.mark.parametrize("activation", ["relu", "relu6", "sigmoid", "silu"])
+def test_activations(isa, activation):
+    x, w = layer(8, 4, 4, (6, 7), (3, 3))
+    bias = small_integers(32, "float32", 5)
+    options = {"groups": 8, "layout": "NHWC", "activation": activation}
+    want = fc.conv2d(x, w, bias, algorithm="reference", **options)
+    np.testing.assert_allclose(fc.conv2d(x, w, bias, **options), want, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("special", [np.nan, np.inf])
+def test_a_special_value_stays_in_its_group(isa, special):
+    """Lanes of other groups are multiplied beside it, and an infinite weight with the border."""
+    for groups, channels in ((4, 4), (9, 3), (2, 2), (3, 1), (12, 1)):
+        x, w = layer(groups, channels, channels, (7, 9), (3, 3))
+        options = {"groups": groups, "layout": "NHWC", "padding": 1}
+        for array in (x, w):
+            array.flat[array.size // 2] = special
+            want = np.isfinite(fc.conv2d(x, w, algorithm="reference", **options))
+            np.testing.assert_array_equal(np.isfinite(fc.conv2d(x, w, **options)), want)
+            assert not want.all()
+            assert want.any()
+            array.flat[array.size // 2] = 1
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_bits_do_not_depend_on_threads_or_batch(isa, threads):
+    generator = np.random.default_rng(0)
+    for groups, channels, kernel in ((32, 4, 3), (15, 1, 3), (5, 1, 5), (24, 2, 3)):
+        x = generator.standard_normal((3, 40, 41, groups * channels), dtype=np.float32)
+        w = generator.standard_normal(
+            (groups * channels, channels, kernel, kernel), dtype=np.float32
+        )
+        options = {"groups": groups, "layout": "NHWC", "padding": 1}
+        want = np.concatenate([fc.conv2d(image[None], w, **options) for image in x])
+        with fc.num_threads(threads):
+            np.testing.assert_array_equal(fc.conv2d(x, w, **options), want)
+
+
+def test_what_takes_such_layers():
+    if fc.get_isa() != "avx512":
+        pytest.skip("no kernel for them")
+    x, w = layer(32, 4, 4, (14, 14), (3, 3))
+    assert fc.explain(x, w, groups=32, layout="NHWC").kernel == "group_lanes"
+    x, w = layer(15, 1, 1, (14, 14), (3, 3))
+    assert fc.explain(x, w, groups=15, layout="NHWC").kernel == "group_lanes"
+    x, w = layer(32, 4, 4, (14, 14), (3, 3), "int32")
+    assert fc.explain(x, w, groups=32, layout="NHWC").kernel != "group_lanes"
