@@ -47,14 +47,47 @@ namespace {
 
 constexpr int kMostLanes = 8;
 
-// From rows of T to an output that is computed in Out.
+// Where a row of sums goes.
+template <class T>
+class FftStore {
+ public:
+  virtual ~FftStore() = default;
+  // `spare` has room for as many numbers as a transform has.
+  virtual void store(const Tile& row, std::int64_t channel, const T* sums, char* spare) const = 0;
+};
+
 template <class T, class Out>
+class FftStoreAs final : public FftStore<T> {
+ public:
+  FftStoreAs(const Problem& problem, const KernelTable& kernels, const Operands& operands)
+      : store_(problem, kernels, operands.y, operands.bias) {}
+
+  void store(const Tile& row, std::int64_t channel, const T* sums, char* spare) const override {
+    const std::int64_t count = row.size[2];
+    Out* to = reinterpret_cast<Out*>(spare);
+    if constexpr (std::is_same_v<T, Out>) {
+      store_.store(row, channel, 1, {sums, 1, count, count, count}, to);
+    } else {
+      constexpr double kNoFraction = 6755399441055744.0;  // exact sums are below 2^48
+      for (std::int64_t i = 0; i < count; ++i)
+        to[i] = static_cast<Out>(std::bit_cast<std::int64_t>(sums[i] + kNoFraction) -
+                                 std::bit_cast<std::int64_t>(kNoFraction));
+      store_.store(row, channel, 1, {to, 1, count, count, count}, to + count);
+    }
+  }
+
+ private:
+  const BoxStore<Out> store_;
+};
+
+template <class T>
 class FftRun {
  public:
-  FftRun(const Problem& problem, const Problem& given, const FftLayout& layout,
-         const FftWeights& weights, const KernelTable& table, const double* twiddles,
-         const Operands& operands, char* scratch, std::int64_t scratch_each, Interrupt& interrupt)
+  FftRun(const Problem& problem, bool integers, const FftLayout& layout, const FftWeights& weights,
+         const KernelTable& table, const double* twiddles, const Operands& operands,
+         const FftStore<T>& store, char* scratch, std::int64_t scratch_each, Interrupt& interrupt)
       : problem_(problem),
+        integers_(integers),
         layout_(layout),
         weights_(weights),
         table_(table),
@@ -63,7 +96,7 @@ class FftRun {
         tiles_at_once_(2 * lanes_),
         twiddles_(twiddles),
         operands_(operands),
-        store_(given, table, operands.y, operands.bias),
+        store_(store),
         check_(problem, table, weights, operands),
         scratch_(scratch),
         scratch_each_(scratch_each),
@@ -75,7 +108,7 @@ class FftRun {
     return round_to_line(s.x * std::int64_t{sizeof(double)}) +
            round_to_line(s.y * std::int64_t{sizeof(double)}) +
            round_to_line(s.work * std::int64_t{sizeof(double)}) +
-           round_to_line((s.rows + 2 * l.points()) * std::int64_t{sizeof(T)}) +
+           round_to_line((s.rows + l.points()) * std::int64_t{sizeof(T)}) +
            round_to_line(s.offsets * std::int64_t{sizeof(std::int64_t)}) +
            FftCheck<T>::scratch_bytes(problem);
   }
@@ -134,7 +167,6 @@ class FftRun {
     double* work;
     T* rows;
     T* zeros;
-    T* convert;
     std::int64_t* offsets;
     char* check;
 
@@ -146,9 +178,8 @@ class FftRun {
       take(x, size.x);
       take(y, size.y);
       take(work, size.work);
-      take(rows, size.rows + 2 * l.points());
+      take(rows, size.rows + l.points());
       zeros = rows + size.rows;
-      convert = zeros + l.points();
       take(offsets, size.offsets);
       check = at;
     }
@@ -291,7 +322,7 @@ class FftRun {
     for (std::int64_t t = 0; t < tiles_at_once_; ++t) {
       const double error = error_bound(task.norm[t / 2] * filter.norm);
       const bool exact = task.whole[t] && error < filter.quantum / 4;
-      if (!std::is_floating_point_v<Out> && !exact) task.unsuitable[t] = true;
+      if (integers_ && !exact) task.unsuitable[t] = true;
       quantum[t] = exact ? static_cast<T>(filter.quantum) : T(0);
       least[t] = exact || task.zeros[t] ? 0 : least_sum(error);
     }
@@ -361,20 +392,12 @@ class FftRun {
     Tile tile = task.tile[t];
     for (int a = 0; a < 3; ++a) tile.origin[a] += at[a];
     tile.size = {1, 1, count};
-    if constexpr (std::is_same_v<T, Out>) {
-      store_.store(tile, channel, 1, {row, 1, count, count, count}, pad.convert);
-    } else {
-      Out* const whole = reinterpret_cast<Out*>(pad.work);  // has been read
-      constexpr double kNoFraction = 6755399441055744.0;    // exact sums are below 2^48
-      for (std::int64_t i = 0; i < count; ++i)
-        whole[i] = static_cast<Out>(std::bit_cast<std::int64_t>(row[i] + kNoFraction) -
-                                    std::bit_cast<std::int64_t>(kNoFraction));
-      store_.store(tile, channel, 1, {whole, 1, count, count, count}, whole + count);
-    }
+    store_.store(tile, channel, row, reinterpret_cast<char*>(pad.work));  // which has been read
     return small > 0;
   }
 
   const Problem& problem_;
+  const bool integers_;
   const FftLayout& layout_;
   const FftWeights& weights_;
   const KernelTable& table_;
@@ -383,7 +406,7 @@ class FftRun {
   const std::int64_t tiles_at_once_;
   const double* const twiddles_;
   const Operands& operands_;
-  const BoxStore<Out> store_;
+  const FftStore<T>& store_;
   const FftCheck<T> check_;
   char* const scratch_;
   const std::int64_t scratch_each_;
@@ -424,8 +447,8 @@ class FftExecution final : public Execution {
 
   std::int64_t scratch_bytes() const override {
     return problem_.compute == Compute::f32
-               ? FftRun<float, float>::scratch_bytes(problem_, layout_, kernels_.fft.lanes)
-               : FftRun<double, double>::scratch_bytes(problem_, layout_, kernels_.fft.lanes);
+               ? FftRun<float>::scratch_bytes(problem_, layout_, kernels_.fft.lanes)
+               : FftRun<double>::scratch_bytes(problem_, layout_, kernels_.fft.lanes);
   }
 
   void run(const Operands& operands, char* scratch, int workers,
@@ -454,8 +477,9 @@ class FftExecution final : public Execution {
 
   template <class T, class Out>
   void run_as(const Operands& operands, char* scratch, int workers, Interrupt& interrupt) const {
-    FftRun<T, Out> run(problem_, given_, layout_, weights_, kernels_, twiddles_.data(), operands,
-                       scratch, scratch_bytes(), interrupt);
+    const FftStoreAs<T, Out> store(given_, kernels_, operands);
+    FftRun<T> run(problem_, !is_float(given_.compute), layout_, weights_, kernels_,
+                  twiddles_.data(), operands, store, scratch, scratch_bytes(), interrupt);
     parallel_for(tasks(), workers,
                  [&run](std::int64_t index, int worker) noexcept { run.task(index, worker); });
   }

@@ -284,7 +284,7 @@ double fft_cost(const Problem& problem, const Machine& machine) {
 
 std::vector<double> fft_twiddles(int log2) {
   std::vector<double> result;
-  for (std::int64_t size = std::int64_t{1} << log2; size > 8; size /= 4) {
+  for (std::int64_t size = std::int64_t{1} << log2; size > 4; size /= 4) {
     for (std::int64_t j = 0; j < size / 4; ++j) {
       for (int times = 1; times <= 3; ++times) {
         const double angle =

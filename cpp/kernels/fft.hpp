@@ -8,7 +8,7 @@
 // an order of its own, which products do not mind and the way back undoes, so that nothing is
 // reordered:
 //
-//   points    stage of 64           stage of 16        ...    4, or 8 of an odd log2: no twiddles
+//   points    stage of 64           stage of 16        ...    4; 8 or 2 of an odd log2: no twiddles
 //   0..15     a+b+c+d               0..3
 //   16..31   (a-ib-c+id) w^j        4..7
 //   32..47   (a- b+c- d) w^2j       ...
@@ -146,6 +146,15 @@ FASTCONV_INLINE void fft_stage(double* work, std::int64_t points, std::int64_t s
   }
 }
 
+// What the stage without twiddles takes together. Eight points are sixteen vectors, which GCC 12
+// keeps in registers where there are 32 of AVX-512, and spills on aarch64.
+template <class V>
+inline constexpr bool kFftEights = V::registers >= 32 && V::lanes == 8;
+template <class V>
+constexpr std::int64_t fft_last(int log2) {
+  return log2 % 2 == 0 ? 4 : kFftEights<V> ? 8 : 2;
+}
+
 // The stage without twiddles, from memory of one pitch to memory of another.
 template <bool Inverse, class V>
 FASTCONV_INLINE void fft_ends(const double* from, std::int64_t from_pitch, double* to,
@@ -163,18 +172,26 @@ FASTCONV_INLINE void fft_ends(const double* from, std::int64_t from_pitch, doubl
       c.store(to + 2 * to_pitch);
       d.store(to + 3 * to_pitch);
     }
-  } else {
+  } else if constexpr (kFftEights<V>) {
     FASTCONV_NO_UNROLL
     for (; from < end; from += 8 * from_pitch, to += 8 * to_pitch)
       fft_of_eight<Inverse, V>(from, from_pitch, to, to_pitch);
+  } else {
+    FASTCONV_NO_UNROLL
+    for (; from < end; from += 2 * from_pitch, to += 2 * to_pitch) {
+      const auto a = FftPoint<V>::load(from), b = FftPoint<V>::load(from + from_pitch);
+      plus(a, b).store(to);
+      minus(a, b).store(to + to_pitch);
+    }
   }
 }
 
 template <class V>
 void fft_forward(const FftArgs& a) {
   const std::int64_t points = std::int64_t{1} << a.log2;
+  const std::int64_t last = fft_last<V>(a.log2);
   const double* twiddle = a.twiddle;
-  for (std::int64_t size = points; size > 8; size /= 4) {
+  for (std::int64_t size = points; size > last; size /= 4) {
     fft_stage<false, V>(a.work, points, size, twiddle);
     twiddle += size / 4 * 9;
   }
@@ -184,10 +201,11 @@ void fft_forward(const FftArgs& a) {
 template <class V>
 void fft_inverse(const FftArgs& a) {
   const std::int64_t points = std::int64_t{1} << a.log2;
+  const std::int64_t last = fft_last<V>(a.log2);
   const double* twiddle = a.twiddle;
-  for (std::int64_t size = points; size > 8; size /= 4) twiddle += size / 4 * 9;
+  for (std::int64_t size = points; size > last; size /= 4) twiddle += size / 4 * 9;
   fft_ends<true, V>(a.spectrum, a.pitch, a.work, 2 * V::lanes, a.log2);
-  for (std::int64_t size = a.log2 % 2 == 0 ? 16 : 32; size <= points; size *= 4) {
+  for (std::int64_t size = 4 * last; size <= points; size *= 4) {
     twiddle -= size / 4 * 9;
     fft_stage<true, V>(a.work, points, size, twiddle);
   }
