@@ -26,15 +26,27 @@ auto where_python_lives(F f) {
 // Without the lock for the time of its life.
 class GilReleased {
  public:
-  GilReleased() : state_(PyEval_SaveThread()) {}
+  GilReleased() : outer_(state_) { state_ = PyEval_SaveThread(); }
   ~GilReleased() {
-    where_python_lives([this] { PyEval_RestoreThread(state_); });
+    where_python_lives([] { PyEval_RestoreThread(state_); });
+    state_ = outer_;
   }
   GilReleased(const GilReleased&) = delete;
   GilReleased& operator=(const GilReleased&) = delete;
 
+  // f() with the lock, on the thread that gave it away. It takes the thread's own state up again:
+  // to make one, as pybind11's guard does, needs an interpreter.
+  template <class F>
+  static auto while_held(F f) {
+    where_python_lives([] { PyEval_RestoreThread(state_); });
+    const auto result = f();
+    state_ = PyEval_SaveThread();
+    return result;
+  }
+
  private:
-  PyThreadState* const state_;
+  inline static thread_local PyThreadState* state_ = nullptr;
+  PyThreadState* const outer_;
 };
 
 }  // namespace fastconv::bindings

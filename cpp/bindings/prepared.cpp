@@ -16,10 +16,7 @@ namespace {
 
 // Called by worker 0, which holds no GIL: true when a signal's handler raised (Ctrl-C).
 bool signal_pending() {
-  return where_python_lives([] {
-    const py::gil_scoped_acquire gil;
-    return PyErr_CheckSignals() != 0;
-  });
+  return GilReleased::while_held([] { return PyErr_CheckSignals() != 0; });
 }
 
 template <class Values>
