@@ -19,8 +19,8 @@
 // bang), or an input is infinite or NaN, the tile is flagged and goes another way (Execution::run).
 //
 // A tile of zeros gives zeros, and whole numbers times multiples of a power of two give such
-// multiples: sums are rounded to them where e is below a quarter of it. So are int32 and int64,
-// whose other tiles, and those whose sums might wrap, are flagged.
+// multiples: sums are rounded to them where e is below a quarter of it. Integers are computed so,
+// as float64, and flagged where it is not.
 //
 // (Stockham, "High-speed convolution and correlation", 1966; error bounds of transforms: Higham,
 // "Accuracy and stability of numerical algorithms", 2002, chapter 24.)
@@ -28,7 +28,6 @@
 #include <atomic>
 #include <bit>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <memory>
 
@@ -113,10 +112,6 @@ class FftRun {
            FftCheck<T>::scratch_bytes(problem);
   }
 
-  std::int64_t tasks() const {
-    return problem_.groups * divide_up(problem_.batch * layout_.pairs(), lanes_);
-  }
-
   void task(std::int64_t index, int worker) noexcept {
     if (interrupt_.stop_requested()) return;
     Task task = locate(index);
@@ -136,12 +131,10 @@ class FftRun {
     std::uint8_t* flag[2 * kMostLanes];
     bool wanted[2 * kMostLanes];
     bool unsuitable[2 * kMostLanes] = {};
-    bool doubtful[2 * kMostLanes] = {};
     bool zeros[2 * kMostLanes] = {};  // of input
     bool whole[2 * kMostLanes] = {};  // numbers
     double norm[kMostLanes] = {};     // of both tiles of a lane
-    // Outputs that may be summed in order: a vector of those of the direct path takes as long as
-    // one.
+    // Products that sums in order may take: those of the direct path take an eighth of the time.
     std::int64_t budget[2 * kMostLanes];
   };
 
@@ -222,7 +215,7 @@ class FftRun {
       const std::int64_t count = std::min(layout_.filters, channels - k);
       for (const FftChunk& chunk : layout_.chunks) {
         if (k == 0 || !one) {
-          if (!transform_input(task, chunk, pad, worker)) return false;
+          if (!transform_input(task, chunk, pad, k == 0, worker)) return false;
           if (k == 0 && &chunk == &layout_.chunks.back()) look_at_norms(task);
         }
         multiply(task, chunk, k, count, pad, &chunk != layout_.chunks.data());
@@ -234,7 +227,8 @@ class FftRun {
     return true;
   }
 
-  bool transform_input(Task& task, const FftChunk& chunk, const Pad& pad, int worker) {
+  // `looks`: at what the input is like; it is the same for other output channels.
+  bool transform_input(Task& task, const FftChunk& chunk, const Pad& pad, bool looks, int worker) {
     const auto& axis = problem_.axis;
     const std::int64_t points = layout_.points(), lines = chunk.rows[0] * chunk.rows[1];
     Lattice lattice[2 * kMostLanes];
@@ -280,7 +274,7 @@ class FftRun {
         interrupt_.work_done(worker, chunk.rows[2] * points * layout_.log2 * 8);
       }
     }
-    for (std::int64_t t = 0; t < tiles_at_once_; ++t) {
+    for (std::int64_t t = 0; t < tiles_at_once_ && looks; ++t) {
       const double sum = squares[t % 2 * lanes_ + t / 2];
       const bool whole = fractions[t % 2 * lanes_ + t / 2] == 0;  // no square has underflowed
       if (&chunk == layout_.chunks.data()) task.zeros[t] = task.whole[t] = true;
@@ -353,7 +347,8 @@ class FftRun {
       }
     }
     for (std::int64_t t = 0; t < tiles_at_once_; ++t)
-      if (doubtful[t] && !check_.vouch(task.tile[t], channel, least[t], pad.check, task.budget[t]))
+      if (doubtful[t] && !check_.vouch(task.tile[t], channel, least[t], pad.check, task.budget[t],
+                                       interrupt_, worker))
         task.unsuitable[t] = true;
     return true;
   }

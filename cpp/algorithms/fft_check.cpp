@@ -26,11 +26,12 @@ struct FftCheck<T>::Pad {
   std::int64_t* offsets;
   std::int64_t bytes = 0;
 
+  // Of nothing: how many bytes it takes.
   Pad(const Problem& problem, char* at) {
-    char* const begin = at;
     const auto take = [&](auto*& to, std::int64_t count) {
-      to = reinterpret_cast<std::remove_reference_t<decltype(to)>>(at);
-      at += round_to_line(count * std::int64_t{sizeof *to});
+      char* const here = at == nullptr ? nullptr : at + bytes;
+      to = reinterpret_cast<std::remove_reference_t<decltype(to)>>(here);
+      bytes += round_to_line(count * std::int64_t{sizeof *to});
     };
     take(sums, kAtOnce);
     take(copies, kTaps * kAtOnce);
@@ -38,7 +39,6 @@ struct FftCheck<T>::Pad {
     take(weights, problem.terms());
     take(kernel_row, problem.axis[2].kernel);
     take(offsets, std::max(kAtOnce, problem.axis[0].kernel * problem.axis[1].kernel));
-    bytes = at - begin;
   }
 };
 
@@ -49,7 +49,7 @@ std::int64_t FftCheck<T>::scratch_bytes(const Problem& problem) {
 
 template <class T>
 bool FftCheck<T>::vouch(const Tile& tile, std::int64_t channel, double least, char* scratch,
-                        std::int64_t& budget) const {
+                        std::int64_t& budget, Interrupt& interrupt, int worker) const {
   const Pad pad(problem_, scratch);
   const Index3 end = {tile.origin[0] + tile.size[0], tile.origin[1] + tile.size[1],
                       tile.origin[2] + tile.size[2]};
@@ -62,7 +62,10 @@ bool FftCheck<T>::vouch(const Tile& tile, std::int64_t channel, double least, ch
       for (rows.origin[1] = tile.origin[1]; rows.origin[1] < end[1];
            rows.origin[1] += rows.size[1]) {
         rows.size[1] = std::min(high, end[1] - rows.origin[1]);
+        if (interrupt.stop_requested()) return true;
+        const std::int64_t before = budget;
         if (!vouch_for_rows(rows, channel, least, pad, budget)) return false;
+        interrupt.work_done(worker, 8 * (before - budget) + 64 * kAtOnce);
       }
     }
   }

@@ -11,6 +11,7 @@
 #include "core/problem.hpp"
 #include "kernels/table.hpp"
 #include "pack/stage.hpp"
+#include "runtime/interrupt.hpp"
 
 namespace fastconv {
 
@@ -31,7 +32,7 @@ class FftCheck {
   // Outputs of a tile and channel whose sum of magnitudes is not seen to be `least` are made anew.
   // Takes their products from `budget`; false where that is too little.
   bool vouch(const Tile& tile, std::int64_t channel, double least, char* scratch,
-             std::int64_t& budget) const;
+             std::int64_t& budget, Interrupt& interrupt, int worker) const;
 
  private:
   struct Pad;
