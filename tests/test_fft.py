@@ -248,6 +248,30 @@ def test_what_it_cannot_compute():
     assert fc.explain(x, w).algorithm != "fft"
 
 
+def test_pictures_of_bytes_are_rounded_as_by_sums():
+    picture = RNG.integers(0, 256, (90, 130, 3)).astype(np.uint8)
+    kernel = RNG.random((41, 41)).astype(np.float32)
+    kernel /= kernel.sum()
+    x = np.moveaxis(picture, -1, 0)[:, None].astype(np.float32)
+    options = {"padding": 20, "padding_mode": "reflect"}
+    assert fc.explain(x, kernel[None, None], **options).algorithm == "fft"
+    exact = np.moveaxis(conv(x, kernel[None, None], **options)[:, 0], 0, -1)
+    got = fc.image.filter2d(picture, kernel)
+    ties = np.abs(exact % 1 - 0.5) < 1e-4
+    np.testing.assert_array_equal(got[~ties], np.rint(exact)[~ties])
+    assert np.abs(got - exact).max() <= 0.5001
+    box = np.full((32, 32), 2.0**-10, np.float32)  # of which ties are exact
+    sums = fc.conv2d(
+        x,
+        box[None, None],
+        padding=((16, 15), (16, 15)),
+        padding_mode="reflect",
+        algorithm="reference",
+    )
+    expected = np.rint(np.moveaxis(sums[:, 0], 0, -1))
+    np.testing.assert_array_equal(fc.image.filter2d(picture, box), expected)
+
+
 @pytest.mark.parametrize("mode", ["full", "same", "valid"])
 def test_signals(mode):
     a, b = normal(20_000, dtype=np.float64), normal(3000, dtype=np.float64)

@@ -267,7 +267,6 @@ std::int64_t lanes_of(const Problem& problem, const Machine& machine) {
 }  // namespace
 
 const char* fft_accepts(const Problem& problem) {
-  if (problem.saturate) return "rounded sums";
   if (problem.algorithm == Algorithm::automatic && reach_of(problem.axis[2]) < kLeastReach)
     return "the rows of the kernel are short";
   // What fits with the longest vectors fits with others.
