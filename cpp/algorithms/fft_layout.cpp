@@ -15,8 +15,8 @@ namespace {
 constexpr int kLeastLog2 = 6, kMostLog2 = 13;
 // Of a worker: spectra, and rows on their way.
 constexpr std::int64_t kScratch = 7'400'000;
-constexpr std::int64_t kMostPacked = std::int64_t{256} << 20;
-constexpr double kNear = 1 << 20;
+constexpr double kMostPacked = 128 << 20;
+constexpr double kNear = 1 << 20;  // of L2
 // Below so many positions along a row nothing is won.
 constexpr std::int64_t kLeastReach = 12;
 
@@ -118,10 +118,10 @@ class Builder {
       l.parts = l.pitch == 0 ? 1 : divide_up(reach_, l.pitch);
     }
     l.outputs = l.pitch / stride;
-    const double bytes = 4.0 * sizeof(double) * static_cast<double>(l.points()) * terms_ *
+    const double bytes = 2 * sizeof(double) * static_cast<double>(l.points()) * terms_ *
                          static_cast<double>(l.parts) * filters_ *
                          static_cast<double>(problem_.groups);
-    return l.outputs > 0 && bytes <= static_cast<double>(kMostPacked);
+    return l.outputs > 0 && bytes <= kMostPacked;
   }
 
   // Blocks of a tile.

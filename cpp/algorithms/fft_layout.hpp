@@ -1,11 +1,13 @@
 // How a layer is cut for Fourier transforms (fft.cpp): rows of outputs into blocks, kernels that
 // are longer than a block into parts, outputs into tiles, of which lanes take one pair each.
 //
-//   kernel      |  part 0  |  part 1  |               padded row, and what a block's transform
-//   reads (3 parts)                         |  part 2 |     |--------|--------|--------|--------|
-//                                                      =================            block 0
-//   output      | block 0  | block 1  | block 2 |               =================   block 1
-//               = part 0 on block 0 + part 1 on block 1 + part 2 on block 2
+//   kernel       |--part 0--|--part 1--|--part 2--|
+//   padded row   |----------|----------|----------|----------|----------|--
+//   transforms    0=====================           read two blocks each, for one of outputs
+//                            1=====================
+//                                       2=====================
+//   output       block 0 = part 0 on 0 + part 1 on 1 + part 2 on 2
+//                block 1 = part 0 on 1 + part 1 on 2 + part 2 on 3
 //
 // A block's spectrum serves all parts, all rows of the kernel and all output channels. So along
 // width nothing is summed but in spectra, and along height, depth, channels and parts a product of
