@@ -5,6 +5,7 @@
 #include <cmath>
 #include <memory>
 #include <numeric>
+#include <vector>
 
 #include "pack/weights.hpp"
 #include "runtime/thread_pool.hpp"
@@ -35,27 +36,38 @@ class Packing {
         twiddles_(twiddles),
         lanes_(kernels.fft.lanes) {}
 
-  // One output channel. False where a weight is not finite.
-  bool pack(const Weights& w, std::int64_t channel, char* to) const {
+  // Memory of a worker, taken before any starts: none of them may throw.
+  struct Pad {
+    std::unique_ptr<T[]> row;  // the weights of an output channel
+    std::unique_ptr<std::int64_t[]> order;
+    std::unique_ptr<double[]> work;
+  };
+  Pad make_pad() const {
+    const auto terms = static_cast<std::size_t>(problem_.terms());
+    const auto points = static_cast<std::size_t>(layout_.points() * 2 * lanes_);
+    return {std::make_unique<T[]>(terms), std::make_unique<std::int64_t[]>(terms),
+            std::make_unique<double[]>(points)};
+  }
+
+  // One output channel. False where a weight is not finite, or all are tiny.
+  bool pack(const Weights& w, std::int64_t channel, const Pad& pad, char* to) const {
     const std::int64_t terms = problem_.terms();
-    const auto row = std::make_unique<T[]>(static_cast<std::size_t>(terms));
-    gather_weights<T>(kernels_, problem_, w, channel, 0, terms, row.get());
+    T* const row = pad.row.get();
+    gather_weights<T>(kernels_, problem_, w, channel, 0, terms, row);
     double squares = 0;
     for (std::int64_t t = 0; t < terms; ++t)
       squares += static_cast<double>(row[t]) * static_cast<double>(row[t]);
-    const bool zeros = std::all_of(row.get(), row.get() + terms, [](T w) { return w == T(0); });
+    const bool zeros = std::all_of(row, row + terms, [](T w) { return w == T(0); });
     if (!std::isfinite(squares) || (!zeros && squares < kLeastNorm * kLeastNorm)) return false;
-    *FftWeights::filter(to, channel) = {std::sqrt(squares), quantum_of(row.get(), terms)};
-    find_largest(row.get(), weights_.large(to, channel));
+    *FftWeights::filter(to, channel) = {std::sqrt(squares), quantum_of(row, terms)};
+    find_largest(row, pad.order.get(), weights_.large(to, channel));
     for (const FftChunk& chunk : layout_.chunks)
-      pack(chunk, row.get(), channel, weights_.spectra(to));
+      pack(chunk, row, channel, pad.work.get(), weights_.spectra(to));
     return true;
   }
 
  private:
-  void find_largest(const T* row, FftWeights::Large* to) const {
-    const auto order = std::make_unique<std::int64_t[]>(static_cast<std::size_t>(problem_.terms()));
-    std::int64_t* const begin = order.get();
+  void find_largest(const T* row, std::int64_t* begin, FftWeights::Large* to) const {
     std::int64_t* const end = begin + problem_.terms();
     std::iota(begin, end, 0);
     // The largest eighth of them first: most outputs need no more.
@@ -71,19 +83,19 @@ class Packing {
   }
 
   // A transform for each few terms, one in each lane.
-  void pack(const FftChunk& chunk, const T* row, std::int64_t channel, double* to) const {
+  void pack(const FftChunk& chunk, const T* row, std::int64_t channel, double* work,
+            double* to) const {
     const std::int64_t points = layout_.points(), terms = chunk.terms();
-    const auto work = std::make_unique<double[]>(static_cast<std::size_t>(points * 2 * lanes_));
     double* const of_chunk = to + chunk.first_weight * weights_.filters * points * 2;
     for (std::int64_t t = 0; t < terms; t += lanes_) {
       const std::int64_t count = std::min<std::int64_t>(lanes_, terms - t);
-      std::fill_n(work.get(), points * 2 * lanes_, 0.0);
-      for (std::int64_t l = 0; l < count; ++l) place(chunk, row, t + l, work.get() + l);
-      kernels_.fft.forward({work.get(), work.get(), 2 * lanes_, twiddles_, layout_.log2});
+      std::fill_n(work, points * 2 * lanes_, 0.0);
+      for (std::int64_t l = 0; l < count; ++l) place(chunk, row, t + l, work + l);
+      kernels_.fft.forward({work, work, 2 * lanes_, twiddles_, layout_.log2});
       const double scale = 1 / static_cast<double>(points);
       for (std::int64_t p = 0; p < points; ++p) {
         double* at = of_chunk + ((p * weights_.filters + channel) * terms + t) * 2;
-        const double* const from = work.get() + p * 2 * lanes_;
+        const double* const from = work + p * 2 * lanes_;
         for (std::int64_t l = 0; l < count; ++l) {
           *at++ = from[l] * scale;
           *at++ = from[lanes_ + l] * scale;
@@ -129,9 +141,12 @@ bool pack_as(const Problem& problem, const FftLayout& layout, const FftWeights& 
              const KernelTable& kernels, const double* twiddles, const Weights& w, char* to,
              int workers) {
   const Packing<T> packing(problem, layout, weights, kernels, twiddles);
+  std::vector<typename Packing<T>::Pad> pads;
+  for (int worker = 0; worker < workers; ++worker) pads.push_back(packing.make_pad());
   std::atomic<bool> finite{true};
-  parallel_for(weights.filters, workers, [&](std::int64_t channel, int) noexcept {
-    if (!packing.pack(w, channel, to)) finite.store(false, std::memory_order_relaxed);
+  parallel_for(weights.filters, workers, [&](std::int64_t channel, int worker) noexcept {
+    if (!packing.pack(w, channel, pads[static_cast<std::size_t>(worker)], to))
+      finite.store(false, std::memory_order_relaxed);
   });
   return finite.load(std::memory_order_relaxed);
 }
