@@ -7,6 +7,7 @@ short block of each side, in another order, and a side's figure is the median ov
 
 from __future__ import annotations
 
+import argparse
 import math
 import os
 import platform
@@ -153,6 +154,20 @@ class Progress:
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+def medians(
+    sides: Mapping[str, Callable[[], object]], options: argparse.Namespace, progress: Progress
+) -> dict[str, float]:
+    """Median seconds of each side, by a script's ``repeat``, ``min_time`` and ``threads``."""
+    timings = interleave(
+        sides,
+        repeat=options.repeat,
+        min_time=options.min_time,
+        threads=options.threads,
+        progress=progress.step,
+    )
+    return {name: timing.median for name, timing in timings.items()}
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, markdown: bool = False) -> str:

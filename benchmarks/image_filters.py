@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from _timing import Progress, clean_process, interleave, processor, significant, table
+from _timing import Progress, clean_process, medians, processor, significant, table
 
 Result = NDArray[Any]
 KERNELS = (3, 5, 7, 11, 15, 31, 63)
@@ -175,14 +175,7 @@ def main() -> int:
             label = f"{size}x{size} {dtype}{' x3' if dtype == 'uint8' else ''}"
             progress.label(label)
             sides = sides_of(make_case(dtype, size, options), dropped, missing)
-            timings = interleave(
-                sides,
-                repeat=options.repeat,
-                min_time=options.min_time,
-                threads=options.threads,
-                progress=progress.step,
-            )
-            found[label] = {name: timing.median for name, timing in timings.items()}
+            found[label] = medians(sides, options, progress)
             dropped |= {name for name, t in found[label].items() if t > options.drop_above}
     progress.close()
     for reason in sorted(missing):

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from _timing import Progress, clean_process, interleave, processor, significant, table
+from _timing import Progress, clean_process, medians, processor, significant, table
 
 TAPS = (16, 64, 256, 1024, 8192, 65536)
 OURS = ("fastconv", "direct")
@@ -100,14 +100,7 @@ def main() -> int:
             sides = {name: side for name, side in sides.items() if name not in dropped}
             for name, side in sides.items():
                 check(signal, kernel, options.mode, name, side())
-            timings = interleave(
-                sides,
-                repeat=options.repeat,
-                min_time=options.min_time,
-                threads=options.threads,
-                progress=progress.step,
-            )
-            found[label] = {name: timing.median for name, timing in timings.items()}
+            found[label] = medians(sides, options, progress)
             dropped |= {name for name, t in found[label].items() if t > options.drop_above}
     progress.close()
     for reason in sorted(missing):
