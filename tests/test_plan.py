@@ -141,7 +141,7 @@ def test_explain_of_a_call():
     names = [candidate.name for candidate in told.candidates]
     assert len(set(names)) == len(names)
     assert {name.split()[0] for name in names} == {
-        *("amx_split", "winograd", "direct", "im2col", "fft", "reference")
+        *("amx_split", "winograd", "direct", "im2col", "fft", "separable", "reference")
     }
     chosen = [c for c in told.candidates if c.accepted]
     assert len(chosen) == 1

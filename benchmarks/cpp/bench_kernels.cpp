@@ -150,7 +150,7 @@ void stencil(benchmark::State& state, const KernelSet<T>& set, int rows, double 
                   [&] { kernel(args); });
 }
 
-// A square filter over rows of 56 pixels, as in a depthwise layer.
+// A filter over rows of 56 pixels, as in a depthwise layer: a square, or one column.
 template <class T>
 void planes(benchmark::State& state, const KernelSet<T>& set, PlaneKernel kind, std::int64_t side,
             double peak) {
@@ -169,7 +169,9 @@ void planes(benchmark::State& state, const KernelSet<T>& set, PlaneKernel kind, 
   args.phase_step = 1;
   args.slices = 1;
   args.advance = stride;
-  args.kernel_rows = args.kernel_columns = args.w_row = side;
+  const std::int64_t columns = kind == PlaneKernel::column ? 1 : side;
+  args.kernel_rows = side;
+  args.kernel_columns = args.w_row = columns;
   args.column = column;
   args.w = weights.data();
   args.out = out.data();
@@ -182,13 +184,13 @@ void planes(benchmark::State& state, const KernelSet<T>& set, PlaneKernel kind, 
     for (std::int64_t p = 0; p < kPixels; ++p) {
       T sum = 0;
       for (std::int64_t h = 0; h < side; ++h)
-        for (std::int64_t w = 0; w < side; ++w)
-          sum += x[(r * stride + h) * kPitch + p + w] * weights[h * side + w];
+        for (std::int64_t w = 0; w < columns; ++w)
+          sum += x[(r * stride + h) * kPitch + p + w] * weights[h * columns + w];
       right = right && out[r * kPixels + p] == sum;
     }
   }
   if (!passed(state, right)) return;
-  time_operations(state, 2.0 * static_cast<double>(kRows * kPixels * side * side), peak,
+  time_operations(state, 2.0 * static_cast<double>(kRows * kPixels * side * columns), peak,
                   [&] { kernel(args); });
 }
 
@@ -308,7 +310,8 @@ void register_type(const KernelTable& table, const char* type) {
   for (const PlaneForm& form :
        {PlaneForm{"any", PlaneKernel::any, 3}, PlaneForm{"3x3", PlaneKernel::square3, 3},
         PlaneForm{"3x3_by2", PlaneKernel::square3_by2, 3},
-        PlaneForm{"5x5", PlaneKernel::square5, 5}, PlaneForm{"7x7", PlaneKernel::square7, 7}}) {
+        PlaneForm{"5x5", PlaneKernel::square5, 5}, PlaneForm{"7x7", PlaneKernel::square7, 7},
+        PlaneForm{"15x1", PlaneKernel::column, 15}}) {
     if (set.plane[static_cast<int>(form.kind)] == nullptr) continue;
     benchmark::RegisterBenchmark(
         (prefix + "plane/" + form.name).c_str(),

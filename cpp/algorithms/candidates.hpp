@@ -73,6 +73,7 @@ extern const Candidate byte_dots;
 extern const Candidate short_dots;
 extern const Candidate winograd;
 extern const Candidate fft;
+extern const Candidate separable;
 extern const Candidate columns;
 extern const Candidate direct;
 extern const Candidate tap_product;

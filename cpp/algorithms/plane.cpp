@@ -201,6 +201,8 @@ class PlaneRun {
   PlaneKernel fitting_kernel() const {
     const Axis& width = problem_.axis[2];
     // The others would spill in a loop over slices.
+    if (slices_ == 1 && width.kernel == 1 && height_.kernel > 1 && shared_.phases == 1)
+      return PlaneKernel::column;
     if (height_.kernel != width.kernel || slices_ > 1) return PlaneKernel::any;
     if (shared_.phases == 1) {
       if (width.kernel == 3) return PlaneKernel::square3;

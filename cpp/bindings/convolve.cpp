@@ -113,8 +113,8 @@ py::array described_array(const py::object& dtype, const Shape& shape) {
                    py::capsule(nothing, [](void*) {}));
 }
 
-py::dict describe(const Prepared& prepared) {
-  const Plan& plan = *prepared.plan;
+py::dict describe(const Prepared& prepared, const Weights& w) {
+  const Plan& plan = prepared.plan->suited_to(w);
   const Problem& p = plan.problem();
   const Shape& x_shape = prepared.x_shape;
   py::list candidates;
@@ -153,8 +153,8 @@ py::dict explain(const Spec& spec, const py::object& x, const py::object& w, con
   const Given given{as_array("x", x), as_array("w", w), as_bias(bias)};
   const auto prepared = prepare(spec.options(), given, fill_value, dtype, active_kernels(),
                                 max_threads(), Packing::each_call);
-  check_bias(given, prepared->types);
-  return describe(*prepared);
+  const Parameters parameters = as_parameters(given, prepared->types);
+  return describe(*prepared, weights_of(parameters.w, spec.options()));
 }
 
 // Weights bound to options: packed once for each order that some call needs, plans remembered for
@@ -198,8 +198,10 @@ class Layer {
 
   py::dict explain(const Shape& x_shape, const py::object& x_dtype) const {
     const Given given{described_array(x_dtype, x_shape), w_, bias_};
-    return describe(*prepare(spec_->options(), given, fill_value_, dtype_, active_kernels(),
-                             max_threads(), Packing::once));
+    const auto prepared = prepare(spec_->options(), given, fill_value_, dtype_, active_kernels(),
+                                  max_threads(), Packing::once);
+    const Parameters parameters = as_parameters(given, prepared->types);
+    return describe(*prepared, weights_of(parameters.w, spec_->options()));
   }
 
  private:
@@ -238,13 +240,17 @@ class Layer {
     made->prepared =
         prepare(spec_->options(), given, fill_value_, dtype_, kernels, threads, Packing::once);
     made->parameters = as_parameters(given, made->prepared->types);
-    made->packed = packed_for(*made);
-    while (made->packed == nullptr) {
-      auto prepared = std::make_shared<Prepared>(*made->prepared);
-      prepared->plan = std::make_shared<const Plan>(prepared->plan->in_order());
+    const auto planned = made->prepared;
+    const auto pack_for = [&](std::shared_ptr<const Plan> plan) {
+      auto prepared = std::make_shared<Prepared>(*planned);
+      prepared->plan = std::move(plan);
       made->prepared = std::move(prepared);
       made->packed = packed_for(*made);
-    }
+    };
+    if (planned->plan->separated() != nullptr) pack_for(planned->plan->separated());
+    if (made->packed == nullptr) pack_for(planned->plan);
+    while (made->packed == nullptr)
+      pack_for(std::make_shared<const Plan>(made->prepared->plan->in_order()));
     const std::lock_guard<std::mutex> lock(mutex_);
     if (ready_.size() == kRemembered) ready_.erase(ready_.begin());
     ready_.push_back(made);

@@ -22,6 +22,7 @@ enum class Algorithm : std::uint8_t {
   im2col,
   amx_split,
   fft,
+  separable,
   reference
 };
 enum class Precision : std::uint8_t { highest, high, medium };
@@ -54,6 +55,7 @@ struct Problem {
   bool saturate = false;  // integer output rounds half to even and clips
   bool complex = false;
   bool has_bias = false;
+  bool outer_product = false;  // the kernel is one, of a vector for each axis
   bool keeps_weights = false;  // packed once for many calls, so that packing costs nothing
   bool channels_last = false;  // as the caller lays out tensors; strides may say otherwise
   DType x_type = DType::f32;   // of one real number

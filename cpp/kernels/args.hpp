@@ -136,6 +136,9 @@ struct PlaneArgs {
   std::int64_t rows;
   std::int64_t pixels;  // of one output row
   std::int64_t room;    // elements from `out` on that whole vectors may overwrite: later rows
+  // Of PlaneKernel::column, or null: a vector to which 0 * sum is added, which is 0 where all sums
+  // are finite.
+  T* zeros;
 };
 
 // Of the room for whole vectors. Not 0: rows may step backwards, away from its end.

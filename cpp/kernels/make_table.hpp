@@ -10,6 +10,7 @@
 #include "kernels/outer_product.hpp"
 #include "kernels/pixel_lanes.hpp"
 #include "kernels/plane.hpp"
+#include "kernels/plane_column.hpp"
 #include "kernels/plane_stage.hpp"
 #include "kernels/rolling.hpp"
 #include "kernels/row_stencil.hpp"
@@ -52,6 +53,11 @@ constexpr void set_rolling(KernelSet<typename V::value_type>& set) {
 template <class V, PlaneKernel Kernel>
 constexpr void set_plane(KernelSet<typename V::value_type>& set) {
   set.plane[static_cast<int>(Kernel)] = &plane_filter<V, Kernel>;
+}
+
+template <class V>
+constexpr void set_plane_column(KernelSet<typename V::value_type>& set) {
+  set.plane[static_cast<int>(PlaneKernel::column)] = &plane_columns<V>;
 }
 
 template <class V>
@@ -109,6 +115,7 @@ constexpr KernelSet<typename V::value_type> make_set() {
     set_winograd<V, WinogradTile::f11_f22, F11, F22>(set);
     // Its chains are long (`chain`).
     if constexpr (V::fused) {
+      set_plane_column<V>(set);
       set.column_product[0] = &column_product<V, kColumnVecs<V>[0]>;
       set.column_product[1] = &column_product<V, kColumnVecs<V>[1]>;
       set.column_vecs[0] = kColumnVecs<V>[0];

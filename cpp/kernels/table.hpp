@@ -37,7 +37,8 @@ enum class PlaneKernel : std::uint8_t {
   square3,      // 3 x 3
   square3_by2,  // 3 x 3, a vertical stride of 2
   square5,      // neighbouring columns
-  square7
+  square7,
+  column        // one column, of floats (plane_column.hpp)
 };
 
 template <class T>
@@ -45,7 +46,7 @@ struct KernelSet {
   static constexpr int kMaxOutVecs = 4;
   static constexpr int kMaxRows = 4;
   static constexpr int kStencilRows = 4;
-  static constexpr int kPlaneKernels = 5;
+  static constexpr int kPlaneKernels = 6;
   static constexpr int kRollSizes = 3;
   static constexpr int kMaxPhases = 4;
   static constexpr int kNarrowTypes = 4;

@@ -16,9 +16,10 @@ namespace fastconv {
 namespace {
 
 // In order of preference: the first of equal cost wins, and the last accepts everything.
-constexpr const Candidate* kCandidates[] = {
-    &amx_split, &byte_dots, &short_dots,  &winograd, &tap_product, &columns, &direct,   &groups,
-    &plane,     &pointwise, &row_stencil, &stencil,  &im2col_gemm, &fft,     &reference};
+constexpr const Candidate* kCandidates[] = {&amx_split,   &byte_dots, &short_dots,  &winograd,
+                                            &tap_product, &columns,   &direct,      &groups,
+                                            &plane,       &pointwise, &row_stencil, &stencil,
+                                            &im2col_gemm, &fft,       &separable,   &reference};
 
 // Waking a worker costs microseconds; below this much work a call stays on its own thread.
 constexpr std::int64_t kInlineMacs = 500'000;
@@ -74,11 +75,18 @@ bool is_named(const Candidate& candidate, Algorithm algorithm) {
       return &candidate == &amx_split;
     case Algorithm::fft:
       return &candidate == &fft;
+    case Algorithm::separable:
+      return &candidate == &separable;
     case Algorithm::reference:
       return &candidate == &reference;
     default:
       return true;
   }
+}
+
+Problem as_outer_product(Problem problem) {
+  problem.outer_product = true;
+  return problem;
 }
 
 // No candidate of the name that the caller gave accepts the problem.
@@ -134,10 +142,17 @@ void pack_all(const Problem& problem, const KernelTable& kernels, const PanelSha
   });
 }
 
+// Who names the algorithm says that the kernel is an outer product.
+Problem with_named_form(const Problem& problem) {
+  return problem.algorithm == Algorithm::separable ? as_outer_product(problem) : problem;
+}
+
 }  // namespace
 
 Plan::Plan(const Problem& problem, const Tensor& x, const KernelTable& kernels, int threads)
-    : Plan(problem, x, kernels, threads, seen_kernel(problem), true) {}
+    : Plan(with_named_form(problem), x, kernels, threads, seen_kernel(problem), true) {
+  separated_ = make_separated();
+}
 
 Plan::Plan(const Problem& problem, const Tensor& x, const KernelTable& kernels, int threads,
            std::optional<SeenKernel> seen, bool joins_axes)
@@ -162,6 +177,26 @@ Plan::Plan(const Problem& problem, const Tensor& x, const KernelTable& kernels, 
     workers_ = static_cast<int>(
         std::min<std::int64_t>(workers_, std::max<std::int64_t>(execution_->tasks(), 1)));
   }
+}
+
+// Of the same layer, where its kernels may be outer products and that would be faster.
+std::shared_ptr<const Plan> Plan::make_separated() const {
+  constexpr std::int64_t kLeastTaps = 16, kLine = 64;
+  if (given_.algorithm != Algorithm::automatic || seen_ || given_.outer_product ||
+      given_.taps() < kLeastTaps)
+    return nullptr;
+  const Problem problem = as_outer_product(given_);
+  // Elements that have a cache line each are better turned once.
+  const bool is_apart = given_x_.axis[2] <= -kLine || given_x_.axis[2] >= kLine;
+  if (is_apart || separable.accepts(problem) != nullptr) return nullptr;
+  if (separable.cost(problem, machine_) >= chosen_->cost(problem_, machine_)) return nullptr;
+  return std::make_shared<const Plan>(problem, given_x_, *kernels_, machine_.threads);
+}
+
+const Plan& Plan::suited_to(const Weights& w) const {
+  if (separated_ == nullptr) return *this;
+  const Scratch packed = Scratch::acquire(static_cast<std::size_t>(separated_->packed_bytes()));
+  return separated_->pack(w, packed.data()) ? *separated_ : *this;
 }
 
 bool Plan::packs_like(const Plan& other) const {
@@ -263,6 +298,15 @@ bool Plan::run_apart(const Operands& operands, Interrupt& interrupt) const {
 
 bool Plan::pack_and_run(Operands operands, Interrupt& interrupt) const {
   operands.packed = nullptr;
+  if (separated_ != nullptr) {
+    const std::size_t packed = static_cast<std::size_t>(round_to_line(separated_->packed_bytes()));
+    const Scratch scratch =
+        Scratch::acquire(packed + static_cast<std::size_t>(separated_->scratch_bytes()));
+    if (separated_->pack(*operands.weights, scratch.data())) {
+      operands.packed = scratch.data();
+      return separated_->run(operands, scratch.data() + packed, interrupt);
+    }
+  }
   if (!seen_) return pack_and_run_seen(operands, interrupt);
   if (!is_one_row(seen_of_given(), operands.y, row_)) return run_apart(operands, interrupt);
   const Scratch gathered = Scratch::acquire(static_cast<std::size_t>(seen_->weight_bytes()));
@@ -289,6 +333,9 @@ bool Plan::pack_and_run_seen(Operands operands, Interrupt& interrupt) const {
 }
 
 Plan Plan::in_order() const {
+  if (given_.algorithm == Algorithm::separable)
+    throw std::invalid_argument(
+        "algorithm 'separable' cannot compute this layer: its kernels are no outer products");
   Problem problem = given_;
   problem.algorithm = Algorithm::direct;
   // Either what was left out is not finite, or the algorithm does not suit the weights: then this
@@ -356,6 +403,11 @@ bool Plan::run_flagged(const Plan& plan, const Operands& operands, std::uint8_t*
 
 std::vector<Verdict> Plan::verdicts() const {
   std::vector<Verdict> verdicts;
+  // Whether a kernel is an outer product is only asked where that would be faster.
+  const auto considered = [&](const Candidate& candidate) {
+    return &candidate == &separable && separated_ == nullptr ? as_outer_product(problem_)
+                                                             : problem_;
+  };
   for (const Candidate* candidate : kCandidates) {
     Verdict v{candidate->name, candidate->kernel, candidate == chosen_, ""};
     char text[96];
@@ -363,14 +415,14 @@ std::vector<Verdict> Plan::verdicts() const {
       v.reason = "another algorithm was named";
     } else if (!is_named(*candidate, problem_.algorithm)) {
       v.reason = "most of the kernel sees nothing but the border";
-    } else if (const char* refusal = candidate->accepts(problem_)) {
+    } else if (const char* refusal = candidate->accepts(considered(*candidate))) {
       v.reason = refusal;
     } else if (candidate->suits != nullptr && !candidate->suits(problem_, x_)) {
       v.reason = "the order of the input's axes";
     } else if (is_emulated(*candidate, problem_, machine_)) {
       v.reason = "the processor has no instruction for it";
     } else {
-      const double cost = candidate->cost(problem_, machine_);
+      const double cost = candidate->cost(considered(*candidate), machine_);
       std::snprintf(text, sizeof text,
                     candidate == &reference ? "only when it is named, or nothing else can run"
                     : !std::isfinite(cost)  ? "not for layers of this shape"

@@ -42,6 +42,10 @@ class Plan {
   // which adds products one by one (and may itself leave something out).
   bool pack(const Weights& w, void* to) const;
   Plan in_order() const;
+  // The plan for these weights: this one, or, where they are outer products and that is faster, one
+  // that sums along one axis after the other.
+  const Plan& suited_to(const Weights& w) const;
+  const std::shared_ptr<const Plan>& separated() const { return separated_; }
   // Better not packed for one call: so few boxes use a weight that each packs it anew, a block at a
   // time, in the cache. Operands::packed is null then.
   bool packs_as_it_runs(const Weights& w) const;
@@ -75,6 +79,8 @@ class Plan {
   bool run_flagged(const Plan& plan, const Operands& operands, std::uint8_t* overwritten,
                    Interrupt& interrupt) const;
 
+  std::shared_ptr<const Plan> make_separated() const;
+
   Problem given_;
   Tensor given_x_;
   std::optional<SeenKernel> seen_;
@@ -86,6 +92,7 @@ class Plan {
   const Candidate* chosen_ = nullptr;
   Tiling tiling_;                               // of algorithms that share the loop nest
   std::unique_ptr<const Execution> execution_;  // of one that has its own
+  std::shared_ptr<const Plan> separated_;       // for kernels that are outer products; or null
   int workers_ = 1;
 };
 

@@ -29,7 +29,7 @@ PADDING_MODES = {
 }
 PADDING_NAMES = ("valid", "same", "same_lower")
 ACTIVATIONS = ("relu", "relu6", "leaky_relu", "sigmoid", "tanh", "silu")
-ALGORITHMS = ("auto", "direct", "winograd", "im2col", "amx_split", "fft", "reference")
+ALGORITHMS = ("auto", "direct", "winograd", "im2col", "amx_split", "fft", "separable", "reference")
 PRECISIONS = ("highest", "high", "medium")
 
 # Whether a name of a layout puts the channels last, for each rank.
@@ -220,8 +220,8 @@ def as_algorithm(value: object) -> str:
     >>> as_algorithm("dft")
     Traceback (most recent call last):
         ...
-    ValueError: algorithm must be 'auto', 'direct', 'winograd', 'im2col', 'amx_split', 'fft' \
-or 'reference', got 'dft'
+    ValueError: algorithm must be 'auto', 'direct', 'winograd', 'im2col', 'amx_split', 'fft', \
+'separable' or 'reference', got 'dft'
     """
     return as_choice("algorithm", value, ALGORITHMS)
 

@@ -165,10 +165,12 @@ def conv2d(
     precision : {"highest", "high", "medium"}, optional
         The least precision that float32 products may have; None means `get_precision`'s. It is a
         permission, not a request (`set_precision`).
-    algorithm : {"auto", "direct", "winograd", "im2col", "amx_split", "fft", "reference"}
+    algorithm : {"auto", "direct", "winograd", "im2col", "amx_split", "fft", "separable", \
+"reference"}
         An algorithm that cannot run the call raises a ValueError that says why. ``"amx_split"``
         makes float32 products of bfloat16 parts; without the instructions it is slow. ``"fft"``
-        transforms rows, for kernels whose rows are long.
+        transforms rows, for kernels whose rows are long. ``"separable"`` sums along one axis after
+        the other, for kernels of single channels that are outer products, such as Gaussians.
     dtype : dtype_like, optional
         Type of the result, by default ``np.result_type(x, w)``. Integers wrap as NumPy's do;
         a wider `dtype` avoids that.

@@ -733,6 +733,57 @@ void test_transforms() {
   }
 }
 
+// Kernels of single channels that are outer products: small integers, or with fractions, which are
+// split into factors that are rounded.
+void multiply_factors(Case& c) {
+  const Layout& l = *c.w_layout;
+  const bool fractions = c.values == Values::fractions;
+  Index5 i;
+  for (i[0] = 0; i[0] < l.size[0]; ++i[0]) {
+    std::vector<double> factor[3];
+    for (int a = 0; a < 3; ++a)
+      for (std::int64_t k = 0; k < l.size[2 + a]; ++k)
+        factor[a].push_back(fractions || k == 0 ? static_cast<double>(pick(1, 4))
+                                                : std::abs(value_of(Values::small, DType::i8)));
+    for (i[2] = 0; i[2] < l.size[2]; ++i[2])
+      for (i[3] = 0; i[3] < l.size[3]; ++i[3])
+        for (i[4] = 0; i[4] < l.size[4]; ++i[4])
+          put(c.w_type,
+              c.w->data() + l.origin + i[0] * l.stride[0] + i[2] * l.stride[2] +
+                  i[3] * l.stride[3] + i[4] * l.stride[4],
+              factor[0][static_cast<std::size_t>(i[2])] *
+                  factor[1][static_cast<std::size_t>(i[3])] *
+                  factor[2][static_cast<std::size_t>(i[4])] / (fractions ? 77.0 : 1.0));
+  }
+}
+
+void test_outer_products() {
+  for (std::int64_t i = 0; i < problems / 2; ++i) {
+    const bool fractions = chance(25);
+    Case c = random_case(400'000, fractions, random_planes);
+    c.problem.outer_product = true;
+    if (separable.accepts(c.problem) != nullptr || (!fractions && is_smooth(c.problem.activation)))
+      continue;
+    multiply_factors(c);
+    if (fractions) {
+      each_isa([&](const KernelTable& table) {
+        const Memory alone = run_plan(c, Algorithm::separable, table, 1);
+        for (const int threads : {2, 3})
+          compare(alone, run_plan(c, Algorithm::separable, table, threads), c, table, "threads");
+        compare(alone, run_one_by_one(c, Algorithm::separable, table), c, table, "batch");
+      });
+      continue;
+    }
+    const Memory expected = run_plan(c, Algorithm::reference, table_scalar, 1);
+    each_isa([&](const KernelTable& table) {
+      const int threads = static_cast<int>(pick(1, 3));
+      const std::int64_t l2 = std::int64_t{1} << pick(10, 21);
+      compare(expected, run_candidate(c, separable, table, threads, 1 << 15, l2), c, table,
+              "separable");
+    });
+  }
+}
+
 // Products of tiles, on small integers: their parts but for the first are zero, and every sum is
 // exact. Emulated tiles are slow, so there are few problems.
 void test_tile_products() {
@@ -833,6 +884,7 @@ int main(int argc, char** argv) {
   check::section("threads and batch do not matter", test_threads_and_batch_do_not_matter);
   check::section("winograd", test_winograd);
   check::section("transforms", test_transforms);
+  check::section("outer products", test_outer_products);
   check::section("tile products", test_tile_products);
   check::section("tile products and threads", test_tile_products_and_threads);
   check::section("interrupt", test_interrupt);
