@@ -30,8 +30,7 @@ constexpr std::pair<const char*, Algorithm> kAlgorithms[] = {
     {"auto", Algorithm::automatic},      {"direct", Algorithm::direct},
     {"winograd", Algorithm::winograd},   {"im2col", Algorithm::im2col},
     {"amx_split", Algorithm::amx_split}, {"fft", Algorithm::fft},
-    {"separable", Algorithm::separable},
-    {"reference", Algorithm::reference}};
+    {"separable", Algorithm::separable}, {"reference", Algorithm::reference}};
 constexpr std::pair<const char*, Precision> kPrecisions[] = {
     {"highest", Precision::highest}, {"high", Precision::high}, {"medium", Precision::medium}};
 constexpr std::pair<const char*, PaddingRule> kPaddingRules[] = {

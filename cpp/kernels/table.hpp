@@ -38,7 +38,7 @@ enum class PlaneKernel : std::uint8_t {
   square3_by2,  // 3 x 3, a vertical stride of 2
   square5,      // neighbouring columns
   square7,
-  column        // one column, of floats (plane_column.hpp)
+  column  // one column, of floats (plane_column.hpp)
 };
 
 template <class T>
