@@ -220,12 +220,8 @@ template <class T>
 void read_rows(const KernelTable& kernels, DType type, const char* from, std::int64_t row_step,
                std::int64_t rows, std::int64_t stride, T* to, std::int64_t n) {
   constexpr std::int64_t kElement = sizeof(T);
-  constexpr Compute kCompute = std::is_same_v<T, float>          ? Compute::f32
-                               : std::is_same_v<T, double>       ? Compute::f64
-                               : std::is_same_v<T, std::int32_t> ? Compute::i32
-                                                                 : Compute::i64;
   if (rows > 1 && row_step == kElement && stride != kElement && stride % kElement == 0 &&
-      same_storage(type, kCompute)) {
+      same_storage(type, kComputeOf<T>)) {
     kernels.set<T>().pack({reinterpret_cast<const T*>(from), stride / kElement, n, rows, to, n});
     return;
   }
