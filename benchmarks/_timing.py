@@ -1,4 +1,4 @@
-"""What the benchmark scripts share: a clean process, interleaved timing, tables.
+"""What the benchmark scripts share: a clean process, interleaved timing, cases, tables.
 
 Two sides of a comparison are only comparable when both were timed in the same minute, in the same
 process, on the same core clock. So every script here runs its sides in rounds: each round times one
@@ -16,9 +16,9 @@ import statistics
 import sys
 import time
 import timeit
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 # Settings that make OpenBLAS (inside NumPy and SciPy) run as if on another machine.
 FOREIGN_SETTINGS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
@@ -156,18 +156,67 @@ class Progress:
             self._bar.close()
 
 
-def medians(
-    sides: Mapping[str, Callable[[], object]], options: argparse.Namespace, progress: Progress
-) -> dict[str, float]:
-    """Median seconds of each side, by a script's ``repeat``, ``min_time`` and ``threads``."""
-    timings = interleave(
-        sides,
-        repeat=options.repeat,
-        min_time=options.min_time,
-        threads=options.threads,
-        progress=progress.step,
-    )
-    return {name: timing.median for name, timing in timings.items()}
+def add_case_options(parser: argparse.ArgumentParser) -> None:
+    """Add what `time_cases` goes by, and how to print it."""
+    add = parser.add_argument
+    add("--threads", type=int, default=1)
+    add("--repeat", type=int, default=5, help="rounds (default: %(default)s)")
+    add("--min-time", type=float, default=0.03, help="seconds a block lasts")
+    add("--drop-above", type=float, default=0.5, metavar="SECONDS")
+    add("--markdown", action="store_true")
+
+
+Case = TypeVar("Case")
+Sides = Iterator[tuple[str, Callable[[], Any]]]  # names, and what to time
+
+
+def time_cases(
+    families: Sequence[Sequence[tuple[str, Callable[[], Case]]]],
+    libraries: Sequence[Callable[[Case], Sides]],
+    check: Callable[[Case, str, Any], None],
+    options: argparse.Namespace,
+) -> dict[str, dict[str, float]]:
+    """Median seconds of each side of each case, by the case's label.
+
+    Parameters
+    ----------
+    families : sequence of sequences
+        Labels, and what makes each case. A side that took longer than --drop-above is left out of
+        the rest of its family.
+    libraries : sequence of callables
+        What makes the sides of a case. One whose import fails is left out, and named in the end.
+    check : callable
+        Gets a case, the name of a side and its first result, and raises where that is wrong.
+    """
+    progress = Progress(options.repeat * sum(map(len, families)))
+    found: dict[str, dict[str, float]] = {}
+    missing: set[str] = set()
+    for family in families:
+        dropped: set[str] = set()
+        for label, make in family:
+            progress.label(label)
+            case = make()
+            sides: dict[str, Callable[[], Any]] = {}
+            for library in libraries:
+                try:
+                    sides.update(side for side in library(case) if side[0] not in dropped)
+                except ImportError as error:
+                    missing.add(str(error))
+            for name, side in sides.items():
+                check(case, name, side())
+            timings = interleave(
+                sides,
+                repeat=options.repeat,
+                min_time=options.min_time,
+                threads=options.threads,
+                progress=progress.step,
+            )
+            found[label] = {name: timing.median for name, timing in timings.items()}
+            dropped |= {name for name, t in found[label].items() if t > options.drop_above}
+    progress.close()
+    for reason in sorted(missing):
+        print(f"left out: {reason}", file=sys.stderr)
+    return found
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, markdown: bool = False) -> str:

@@ -11,17 +11,34 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from _timing import Progress, clean_process, medians, processor, significant, table
+from _timing import (
+    Sides,
+    add_case_options,
+    clean_process,
+    processor,
+    significant,
+    table,
+    time_cases,
+)
 
 TAPS = (16, 64, 256, 1024, 8192, 65536)
 OURS = ("fastconv", "direct")
+
+
+@dataclass(frozen=True)
+class Case:
+    signal: NDArray[Any]
+    kernel: NDArray[Any]
+    mode: str
+    threads: int
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -33,11 +50,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--samples", type=int, default=1 << 20, help="of the signal (default: %(default)s)")
     add("--dtypes", nargs="+", choices=("float32", "float64"), default=("float32", "float64"))
     add("--mode", choices=("full", "same", "valid"), default="full")
-    add("--threads", type=int, default=1)
-    add("--repeat", type=int, default=5, help="rounds (default: %(default)s)")
-    add("--min-time", type=float, default=0.03, help="seconds a block lasts")
-    add("--drop-above", type=float, default=0.5, metavar="SECONDS")
-    add("--markdown", action="store_true")
+    add_case_options(parser)
     options = parser.parse_args(argv)
     if min(options.taps) < 1 or options.samples < max(options.taps):
         parser.error("--taps must be from 1 to --samples")
@@ -45,37 +58,41 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def sides_of(
-    signal: NDArray[Any], kernel: NDArray[Any], mode: str, threads: int, missing: set[str]
-) -> dict[str, Callable[[], Any]]:
+def fastconv_sides(case: Case) -> Sides:
     import fastconv
 
-    fastconv.set_num_threads(threads)
-    sides: dict[str, Callable[[], Any]] = {
-        "fastconv": partial(fastconv.convolve, signal, kernel, mode),
-        "direct": partial(fastconv.convolve, signal, kernel, mode, "direct"),
-        "np.convolve": partial(np.convolve, signal, kernel, mode),
-    }
-    try:
-        import scipy.signal
-    except ImportError as error:
-        missing.add(str(error))
-        return sides
+    fastconv.set_num_threads(case.threads)
+    yield "fastconv", partial(fastconv.convolve, case.signal, case.kernel, case.mode)
+    yield "direct", partial(fastconv.convolve, case.signal, case.kernel, case.mode, "direct")
+
+
+def numpy_sides(case: Case) -> Sides:
+    yield "np.convolve", partial(np.convolve, case.signal, case.kernel, case.mode)
+
+
+def scipy_sides(case: Case) -> Sides:
+    import scipy.signal
+
     for name in ("oaconvolve", "fftconvolve"):
-        sides[name] = partial(getattr(scipy.signal, name), signal, kernel, mode)
-    return sides
+        yield name, partial(getattr(scipy.signal, name), case.signal, case.kernel, case.mode)
 
 
-def check(signal: NDArray[Any], kernel: NDArray[Any], mode: str, name: str, got: Any) -> None:
+def make_case(dtype: str, taps: int, options: argparse.Namespace) -> Case:
+    rng = np.random.default_rng(taps)
+    signal = rng.standard_normal(options.samples).astype(dtype)
+    return Case(signal, rng.standard_normal(taps).astype(dtype), options.mode, options.threads)
+
+
+def check(case: Case, name: str, got: Any) -> None:
     """Compare some outputs with sums in float64."""
-    n, k = len(signal), len(kernel)
-    start = {"full": 0, "same": (k - 1) // 2, "valid": k - 1}[mode]
-    tolerance = 1e-5 if signal.dtype == np.float32 else 1e-13
+    n, k = len(case.signal), len(case.kernel)
+    start = {"full": 0, "same": (k - 1) // 2, "valid": k - 1}[case.mode]
+    tolerance = 1e-5 if case.signal.dtype == np.float32 else 1e-13
     for i in np.random.default_rng(0).integers(0, len(got), 32):
         last = i + start
-        window = signal[max(last - k + 1, 0) : last + 1].astype(np.float64)
+        window = case.signal[max(last - k + 1, 0) : last + 1].astype(np.float64)
         first = last - min(last, n - 1)
-        taps = kernel[first : first + len(window)][::-1].astype(np.float64)
+        taps = case.kernel[first : first + len(window)][::-1].astype(np.float64)
         # Transforms of float32 follow the loudest part.
         scale = np.abs(window) @ np.abs(taps) + np.sqrt(float(k))
         if abs(got[i] - window @ taps) > tolerance * scale:
@@ -85,26 +102,11 @@ def check(signal: NDArray[Any], kernel: NDArray[Any], mode: str, name: str, got:
 def main() -> int:
     options = arguments()
     clean_process(options.threads)
-    progress = Progress(len(options.dtypes) * len(options.taps) * options.repeat)
-    rng = np.random.default_rng(0)
-    found: dict[str, dict[str, float]] = {}
-    missing: set[str] = set()
-    for dtype in options.dtypes:
-        dropped: set[str] = set()
-        signal = rng.standard_normal(options.samples).astype(dtype)
-        for taps in options.taps:
-            label = f"{taps} {dtype}"
-            progress.label(label)
-            kernel = rng.standard_normal(taps).astype(dtype)
-            sides = sides_of(signal, kernel, options.mode, options.threads, missing)
-            sides = {name: side for name, side in sides.items() if name not in dropped}
-            for name, side in sides.items():
-                check(signal, kernel, options.mode, name, side())
-            found[label] = medians(sides, options, progress)
-            dropped |= {name for name, t in found[label].items() if t > options.drop_above}
-    progress.close()
-    for reason in sorted(missing):
-        print(f"left out: {reason}", file=sys.stderr)
+    families = [
+        [(f"{taps} {dtype}", partial(make_case, dtype, taps, options)) for taps in options.taps]
+        for dtype in options.dtypes
+    ]
+    found = time_cases(families, (fastconv_sides, numpy_sides, scipy_sides), check, options)
     print(report(found, options))
     return 0
 

@@ -212,7 +212,7 @@ def test_flip_must_be_a_bool(value):
 
 
 def test_one_spec_per_set_of_options():
-    finder = _normalize.SpecFinder(2)
+    finder = _normalize.spec_finder(2)
     rest = (0, 1, 1, "zeros", False, "NCHW", None, "highest", "auto")
     spec = finder.find(1, *rest)
     for same in ((1, 1), [1, np.int8(1)], np.int64(1), Index(1)):
@@ -225,7 +225,7 @@ def test_one_spec_per_set_of_options():
 
 def test_sequences_are_told_apart():
     # Equal ones may be right or wrong: (1, 1) == (1.0, True).
-    finder = _normalize.SpecFinder(2)
+    finder = _normalize.spec_finder(2)
     rest = (1, 1, "zeros", False, "NCHW", None, "highest", "auto")
     pairs = [(0, 1), (2, 3)]
     for _ in range(2):
@@ -243,7 +243,7 @@ def test_sequences_are_told_apart():
 
 
 def test_only_what_cannot_change_is_remembered():
-    finder = _normalize.SpecFinder(2)
+    finder = _normalize.spec_finder(2)
     rest = ("zeros", False, "NCHW", None, "highest", "auto")
     spec = finder.find((1, 1), ((0, 1), (2, 3)), 1, 1, *rest)
     assert finder.latest == ((1, 1), ((0, 1), (2, 3)), 1, 1, *rest, spec)

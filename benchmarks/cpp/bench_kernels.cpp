@@ -194,6 +194,70 @@ void planes(benchmark::State& state, const KernelSet<T>& set, PlaneKernel kind, 
                   [&] { kernel(args); });
 }
 
+// A row of 56 pixels of as many groups as a vector holds, each of so many channels and filters.
+template <class T>
+void group_lanes(benchmark::State& state, const KernelSet<T>& set, int channels, double peak) {
+  constexpr std::int64_t kSide = 3, kPixels = 56, kColumns = kPixels + kSide - 1;
+  const std::int64_t lanes = set.lanes, outs = lanes / channels * channels;
+  const std::vector<T> x = small_integers<T>(kSide * kColumns * lanes);
+  // [tap][filter after the channel's own][lane]
+  const std::vector<T> weights = small_integers<T>(kSide * kSide * channels * lanes);
+  const std::vector<T> bias = small_integers<T>(lanes), fill(static_cast<std::size_t>(lanes));
+  std::vector<T> low(static_cast<std::size_t>(2 * lanes), T(-1e6)), out(kPixels * lanes);
+  std::fill(low.begin() + lanes, low.end(), T(1e6));
+  std::vector<std::int32_t> route(static_cast<std::size_t>(channels * lanes),
+                                  static_cast<std::int32_t>(lanes));
+  for (std::int64_t o = 0; o < outs; ++o) {
+    const std::int64_t k = o % channels;
+    for (std::int64_t c = 0; c < channels; ++c)
+      route[(k - c + channels) % channels * lanes + o] = static_cast<std::int32_t>(o - k + c);
+  }
+  std::vector<std::int64_t> row, column;
+  for (std::int64_t i = 0; i < kSide; ++i) row.push_back(i * kColumns * lanes);
+  for (std::int64_t i = 0; i < kColumns; ++i) column.push_back(i * lanes);
+  column.push_back(kFillRow);
+  GroupArgs<T> args{};
+  ChannelArgs<T>& pixels = args.pixels;
+  pixels.x = x.data();
+  pixels.row = row.data();
+  pixels.kernel_rows = pixels.kernel_columns = kSide;
+  pixels.column = column.data();
+  pixels.dilation = pixels.stride = pixels.vecs = 1;
+  pixels.column_pitch = lanes;
+  pixels.seen_end = kAllColumns;
+  pixels.fill = fill.data();
+  pixels.w = weights.data();
+  pixels.bias = bias.data();
+  pixels.out = out.data();
+  pixels.out_pixel = outs;
+  pixels.pixels = kPixels;
+  args.border = &column.back();
+  args.sums = channels;
+  args.route = route.data();
+  args.rounds = 1;
+  args.out_channels = outs;
+  args.low = low.data();
+  set.group_lanes(args);
+  bool right = true;
+  for (std::int64_t p = 0; p < kPixels; ++p) {
+    for (std::int64_t o = 0; o < outs; ++o) {
+      const std::int64_t k = o % channels;
+      T sum = bias[o];
+      for (std::int64_t c = 0; c < channels; ++c) {
+        const std::int64_t lane = o - k + c, j = (k - c + channels) % channels;
+        for (std::int64_t h = 0; h < kSide; ++h)
+          for (std::int64_t w = 0; w < kSide; ++w)
+            sum += x[(h * kColumns + p + w) * lanes + lane] *
+                   weights[((h * kSide + w) * channels + j) * lanes + lane];
+      }
+      right = right && out[p * outs + o] == sum;
+    }
+  }
+  if (!passed(state, right)) return;
+  time_operations(state, 2.0 * static_cast<double>(kPixels * kSide * kSide * outs * channels), peak,
+                  [&] { set.group_lanes(args); });
+}
+
 // The ways from accumulators to the output; bias and ReLU on each.
 struct StoreForm {
   const char* name;
@@ -316,6 +380,12 @@ void register_type(const KernelTable& table, const char* type) {
     benchmark::RegisterBenchmark(
         (prefix + "plane/" + form.name).c_str(),
         [&set, form, peak](benchmark::State& s) { planes<T>(s, set, form.kind, form.side, peak); });
+  }
+  for (const int channels : {1, 2, 3, 4, 8}) {
+    if (set.group_lanes == nullptr) continue;
+    benchmark::RegisterBenchmark(
+        (prefix + "group_lanes/" + std::to_string(channels)).c_str(),
+        [&set, channels, peak](benchmark::State& s) { group_lanes<T>(s, set, channels, peak); });
   }
   for (const StoreForm& form : kStoreForms) {
     benchmark::RegisterBenchmark((prefix + "store/" + form.name).c_str(),

@@ -16,6 +16,7 @@
 #include <array>
 #include <cstring>
 #include <limits>
+#include <memory>
 
 #include "algorithms/candidates.hpp"
 #include "algorithms/columns_layout.hpp"

@@ -1,6 +1,5 @@
 // Direct convolution with output channels in the lanes: each pixel of the staged patch is broadcast
 // to a vector of weights (kernels/outer_product.hpp).
-#include <algorithm>
 
 #include "algorithms/candidates.hpp"
 #include "algorithms/tap_layout.hpp"

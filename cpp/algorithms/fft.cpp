@@ -36,6 +36,7 @@
 #include "algorithms/fft_layout.hpp"
 #include "algorithms/fft_weights.hpp"
 #include "algorithms/store_box.hpp"
+#include "core/no_fraction.hpp"
 #include "core/rounding.hpp"
 #include "pack/lattice.hpp"
 #include "pack/weights.hpp"
@@ -67,10 +68,10 @@ class FftStoreAs final : public FftStore<T> {
     if constexpr (std::is_same_v<T, Out>) {
       store_.store(row, channel, 1, {sums, 1, count, count, count}, to);
     } else {
-      constexpr double kNoFraction = 6755399441055744.0;  // exact sums are below 2^48
+      constexpr double kNone = kNoFraction<double>;  // exact sums are below 2^48
       for (std::int64_t i = 0; i < count; ++i)
-        to[i] = static_cast<Out>(std::bit_cast<std::int64_t>(sums[i] + kNoFraction) -
-                                 std::bit_cast<std::int64_t>(kNoFraction));
+        to[i] = static_cast<Out>(std::bit_cast<std::int64_t>(sums[i] + kNone) -
+                                 std::bit_cast<std::int64_t>(kNone));
       store_.store(row, channel, 1, {to, 1, count, count, count}, to + count);
     }
   }

@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "algorithms/fft_layout.hpp"
+#include "core/no_fraction.hpp"
 #include "core/problem.hpp"
 #include "core/rounding.hpp"
 #include "kernels/table.hpp"
@@ -66,7 +67,7 @@ template <class T>
 inline constexpr T kMostQuanta = sizeof(T) == 4 ? T(1 << 21) : T(std::int64_t{1} << 50);
 template <class T>
 T to_multiple(T value, T quantum) {
-  const T large = 6 * kMostQuanta<T> * quantum;
+  const T large = kNoFraction<T> * quantum;
   return (value + large) - large;
 }
 

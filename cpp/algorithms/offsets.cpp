@@ -1,6 +1,8 @@
 #include "algorithms/offsets.hpp"
 
 #include <algorithm>
+#include <array>
+#include <vector>
 
 namespace fastconv {
 namespace {

@@ -1,6 +1,7 @@
 #include "algorithms/plane_layout.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "algorithms/tiling.hpp"
 #include "core/border.hpp"

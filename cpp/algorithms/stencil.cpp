@@ -49,7 +49,7 @@ double cost_of_turning(const Problem& problem, const Machine& machine) {
 
 // What the lanes compute in vain: rows are rounded up to whole vectors and stored as they are
 // summed, or run through with the kernel's width between them and stored in a pass of its own
-// (lanes_run_through).
+// (Tiling::flat).
 double cost(const Problem& problem, const Machine& machine) {
   const double multiply = multiplications(problem, machine);
   const double channels = static_cast<double>(problem.out_channels);

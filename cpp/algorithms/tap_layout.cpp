@@ -1,6 +1,8 @@
 #include "algorithms/tap_layout.hpp"
 
 #include <algorithm>
+#include <array>
+#include <utility>
 
 #include "core/rounding.hpp"
 

@@ -14,8 +14,8 @@
 // weights: where one of a block is not finite, its taps are multiplied with all pixels. Whether or
 // not, sums are made of the same runs, so that nothing else changes.
 #include <algorithm>
-#include <limits>
 #include <memory>
+#include <type_traits>
 
 #include "algorithms/candidates.hpp"
 #include "algorithms/store_box.hpp"

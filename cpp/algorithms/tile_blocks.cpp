@@ -1,7 +1,7 @@
 #include "algorithms/tile_blocks.hpp"
 
 #include <algorithm>
-#include <limits>
+#include <utility>
 
 #include "core/rounding.hpp"
 
@@ -49,11 +49,79 @@ void join_pairs(std::vector<Strip>& strips) {
   strips.resize(to);
 }
 
+// Pixels that see the same taps, or are multiplied as if they did.
 struct Group {
   TapRange rows, columns;
   std::int64_t pixels;
   std::vector<std::int32_t> index;  // of pixels
 };
+
+std::vector<Group> groups_of(const std::vector<Strip>& down, const std::vector<Strip>& across,
+                             std::int64_t width) {
+  std::vector<Group> groups;
+  for (const Strip& r : down)
+    for (const Strip& c : across) {
+      Group group = {r.taps, c.taps, (r.end - r.begin) * (c.end - c.begin), {}};
+      group.index.reserve(static_cast<std::size_t>(group.pixels));
+      for (std::int64_t h = r.begin; h < r.end; ++h)
+        for (std::int64_t w = c.begin; w < c.end; ++w)
+          group.index.push_back(static_cast<std::int32_t>(h * width + w));
+      groups.push_back(std::move(group));
+    }
+  return groups;
+}
+
+void join(Group& a, const Group& b) {
+  a.rows = united(a.rows, b.rows);
+  a.columns = united(a.columns, b.columns);
+  a.pixels += b.pixels;
+  std::vector<std::int32_t> both(a.index.size() + b.index.size());
+  std::merge(a.index.begin(), a.index.end(), b.index.begin(), b.index.end(), both.begin());
+  a.index = std::move(both);
+}
+
+// Joins the two that gain most as long as any do. There are few (kMostClasses).
+template <class Cost>
+void join_groups(std::vector<Group>& groups, const Cost& cost) {
+  for (;;) {
+    double best = 0;
+    std::size_t one = 0, other = 0;
+    for (std::size_t i = 0; i < groups.size(); ++i) {
+      const Group& a = groups[i];
+      const double alone = cost(a.pixels, a.rows, a.columns);
+      for (std::size_t j = i + 1; j < groups.size(); ++j) {
+        const Group& b = groups[j];
+        const double gain =
+            alone + cost(b.pixels, b.rows, b.columns) -
+            cost(a.pixels + b.pixels, united(a.rows, b.rows), united(a.columns, b.columns));
+        if (gain <= best) continue;
+        best = gain;
+        one = i;
+        other = j;
+      }
+    }
+    if (best <= 0) return;
+    join(groups[one], groups[other]);
+    groups.erase(groups.begin() + static_cast<std::ptrdiff_t>(other));
+  }
+}
+
+// Blocks of all slabs to blocks of as many as are multiplied at once: [part of the slabs][block].
+std::vector<TileBlock> cut_by_slabs(const std::vector<TileBlock>& whole, std::int64_t slabs,
+                                    std::int64_t at_once) {
+  std::vector<TileBlock> parts;
+  for (std::int64_t first = 0; first < slabs; first += at_once) {
+    const std::int64_t some = std::min(at_once, slabs - first);
+    for (TileBlock block : whole) {
+      // Steps of a block lie in the order of slabs.
+      const auto each = static_cast<std::int32_t>(block.steps / slabs);
+      block.order += each * static_cast<std::int32_t>(first);
+      block.steps = each * static_cast<std::int32_t>(some);
+      parts.push_back(block);
+    }
+  }
+  return parts;
+}
 
 }  // namespace
 
@@ -145,7 +213,6 @@ TileBlockList TileBlockLists::make(const Problem& problem, const Shape& shape,
     for (std::int64_t w = 0; w < width; ++w)
       list.place.push_back(static_cast<std::int32_t>(h * shape.row_pitch + w));
 
-  // Joined as long as that is cheaper.
   const std::int64_t least = shape.at_once / 2;
   const double tap =
       (problem.out_channels > kTileRows ? 2.0 : 1.0) * static_cast<double>(shape.words);
@@ -156,44 +223,8 @@ TileBlockList TileBlockLists::make(const Problem& problem, const Shape& shape,
     const auto taps = static_cast<double>(slices.count() * r.count() * c.count());
     return static_cast<double>(blocks) * (kBlock + taps * (step + tap * static_cast<double>(each)));
   };
-  std::vector<Group> groups;
-  for (const Strip& r : down)
-    for (const Strip& c : across) {
-      Group group = {r.taps, c.taps, (r.end - r.begin) * (c.end - c.begin), {}};
-      group.index.reserve(static_cast<std::size_t>(group.pixels));
-      for (std::int64_t h = r.begin; h < r.end; ++h)
-        for (std::int64_t w = c.begin; w < c.end; ++w)
-          group.index.push_back(static_cast<std::int32_t>(h * width + w));
-      groups.push_back(std::move(group));
-    }
-  for (;;) {
-    double best = 0;
-    std::size_t one = 0, other = 0;
-    for (std::size_t i = 0; i < groups.size(); ++i) {
-      const Group& a = groups[i];
-      const double alone = cost(a.pixels, a.rows, a.columns);
-      for (std::size_t j = i + 1; j < groups.size(); ++j) {
-        const Group& b = groups[j];
-        const double gain =
-            alone + cost(b.pixels, b.rows, b.columns) -
-            cost(a.pixels + b.pixels, united(a.rows, b.rows), united(a.columns, b.columns));
-        if (gain <= best) continue;
-        best = gain;
-        one = i;
-        other = j;
-      }
-    }
-    if (best <= 0) break;
-    Group& a = groups[one];
-    const Group& b = groups[other];
-    a.rows = united(a.rows, b.rows);
-    a.columns = united(a.columns, b.columns);
-    a.pixels += b.pixels;
-    std::vector<std::int32_t> both(a.index.size() + b.index.size());
-    std::merge(a.index.begin(), a.index.end(), b.index.begin(), b.index.end(), both.begin());
-    a.index = std::move(both);
-    groups.erase(groups.begin() + static_cast<std::ptrdiff_t>(other));
-  }
+  std::vector<Group> groups = groups_of(down, across, width);
+  join_groups(groups, cost);
 
   const std::int64_t taps[3] = {problem.axis[0].kernel, problem.axis[1].kernel,
                                 problem.axis[2].kernel};
@@ -220,18 +251,7 @@ TileBlockList TileBlockLists::make(const Problem& problem, const Shape& shape,
       done += count;
     }
   }
-  // Steps of a block lie in the order of slabs.
-  const std::vector<TileBlock> whole = std::move(list.block);
-  list.block.clear();
-  for (std::int64_t first = 0; first < shape.slabs; first += shape.slabs_at_once) {
-    const std::int64_t some = std::min(shape.slabs_at_once, shape.slabs - first);
-    for (TileBlock block : whole) {
-      const auto each = static_cast<std::int32_t>(block.steps / shape.slabs);
-      block.order += each * static_cast<std::int32_t>(first);
-      block.steps = each * static_cast<std::int32_t>(some);
-      list.block.push_back(block);
-    }
-  }
+  list.block = cut_by_slabs(list.block, shape.slabs, shape.slabs_at_once);
   return list;
 }
 

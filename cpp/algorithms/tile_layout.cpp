@@ -1,6 +1,8 @@
 #include "algorithms/tile_layout.hpp"
 
 #include <algorithm>
+#include <array>
+#include <utility>
 
 #include "algorithms/candidates.hpp"
 #include "algorithms/offsets.hpp"

@@ -18,7 +18,6 @@
 // element is looked at alone, so that neither the threads nor the batch decide.
 #include <algorithm>
 #include <atomic>
-#include <cstring>
 #include <memory>
 #include <type_traits>
 #include <vector>

@@ -1,9 +1,11 @@
 #include "algorithms/tiling.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 #include "algorithms/offsets.hpp"
 #include "core/rounding.hpp"

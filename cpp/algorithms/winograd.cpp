@@ -18,9 +18,8 @@
 // the weight (and infinities and NaN, whose sums are NaN) take the direct path instead.
 #include <algorithm>
 #include <atomic>
-#include <cmath>
-#include <limits>
 #include <memory>
+#include <type_traits>
 
 #include "algorithms/candidates.hpp"
 #include "algorithms/store_box.hpp"

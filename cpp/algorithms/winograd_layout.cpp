@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "algorithms/tap_layout.hpp"
 #include "core/rounding.hpp"

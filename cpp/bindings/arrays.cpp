@@ -1,11 +1,14 @@
 #include "bindings/arrays.hpp"
 
 #include <algorithm>
+#include <array>
+#include <cmath>
 #include <cstdlib>
-#include <limits>
+#include <cstring>
 #include <memory>
 #include <new>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bindings/options.hpp"

@@ -4,7 +4,6 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <vector>
 
 #include "bindings/arrays.hpp"
 #include "plan/plan.hpp"

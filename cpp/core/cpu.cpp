@@ -191,29 +191,6 @@ CacheSizes detect_caches() {
 
 }  // namespace
 
-const char* isa_name(Isa isa) {
-  switch (isa) {
-    case Isa::scalar:
-      return "scalar";
-    case Isa::neon:
-      return "neon";
-    case Isa::avx2:
-      return "avx2";
-    case Isa::avx512:
-      return "avx512";
-    case Isa::amx:
-      return "amx";
-  }
-  return "unknown";
-}
-
-std::optional<Isa> isa_from_name(std::string_view name) {
-  for (const Isa isa : kAllIsas) {
-    if (name == isa_name(isa)) return isa;
-  }
-  return std::nullopt;
-}
-
 bool cpu_supports(Isa isa) {
   const Features& f = features();
   switch (isa) {

@@ -2,20 +2,13 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
 namespace fastconv {
 
 enum class Isa : std::uint8_t { scalar, neon, avx2, avx512, amx };
-
-inline constexpr Isa kAllIsas[] = {Isa::scalar, Isa::neon, Isa::avx2, Isa::avx512, Isa::amx};
-
-const char* isa_name(Isa isa);
-std::optional<Isa> isa_from_name(std::string_view name);
 
 // Whether this machine can run code compiled for `isa`: the instructions exist and the operating
 // system saves their registers.

@@ -77,6 +77,16 @@ auto as_compute(Compute type, Function function) {
   }
 }
 
+// The compute type that the elements of kernels are.
+template <class T>
+inline constexpr Compute kComputeOf = Compute::i64;
+template <>
+inline constexpr Compute kComputeOf<float> = Compute::f32;
+template <>
+inline constexpr Compute kComputeOf<double> = Compute::f64;
+template <>
+inline constexpr Compute kComputeOf<std::int32_t> = Compute::i32;
+
 // One value of any compute type.
 union Scalar {
   float f32;

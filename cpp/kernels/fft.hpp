@@ -20,6 +20,7 @@
 
 #include <cstdint>
 
+#include "core/no_fraction.hpp"
 #include "kernels/args.hpp"
 #include "kernels/unroll.hpp"
 #include "simd/inline.hpp"
@@ -299,9 +300,6 @@ void fft_product(const FftProductArgs& a) {
   }
 }
 
-// A sum with it has no bits behind the point.
-inline constexpr double kNoFraction = 6755399441055744.0;
-
 template <class V, class T>
 FASTCONV_INLINE V load_as_double(const T* p) {
   if constexpr (sizeof(T) == sizeof(double))
@@ -327,8 +325,8 @@ void fft_input(const FftInputArgs<T>& a) {
       FASTCONV_UNROLL
       for (int i = 0; i < V::lanes; ++i) {
         squares = V::fma(square[i], square[i], squares);
-        const V whole =
-            V::sub(V::add(square[i], V::broadcast(kNoFraction)), V::broadcast(kNoFraction));
+        const V whole = V::sub(V::add(square[i], V::broadcast(kNoFraction<double>)),
+                               V::broadcast(kNoFraction<double>));
         fractions = V::add(fractions, V::abs(V::sub(square[i], whole)));
         square[i].store(to);
         to += 2 * V::lanes;

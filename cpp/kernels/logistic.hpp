@@ -13,6 +13,7 @@
 // units in the last place, subnormal results included: sigmoid 2.3, tanh 2.5, silu 3.0.
 #pragma once
 
+#include "core/no_fraction.hpp"
 #include "simd/inline.hpp"
 
 namespace fastconv::FASTCONV_ISA_NAMESPACE {
@@ -23,8 +24,6 @@ struct ExponentialConstants;
 template <>
 struct ExponentialConstants<float> {
   static constexpr float kLog2Upper = 0x1.63p-1f, kLog2Lower = -0x1.bd0106p-13f;
-  // Added to a small number, rounds it and leaves it in the lowest bits.
-  static constexpr float kNoFraction = 0x1.8p23f;
   static constexpr float kBias = 127;
   // Powers of two are made 2^60 times as large as they are, lest the smallest be subnormal.
   static constexpr float kRaised = 60, kLower = 0x1p-60f;
@@ -37,7 +36,6 @@ struct ExponentialConstants<float> {
 template <>
 struct ExponentialConstants<double> {
   static constexpr double kLog2Upper = 0x1.62e42ffp-1, kLog2Lower = -0x1.718432a1b0e26p-35;
-  static constexpr double kNoFraction = 0x1.8p52;
   static constexpr double kBias = 1023;
   static constexpr double kRaised = 100, kLower = 0x1p-100;
   static constexpr double kVanishes = -760, kNegligible = -40;
@@ -58,7 +56,7 @@ FASTCONV_INLINE Exponential<V> exponential(V x, typename V::value_type raised) {
   using T = typename V::value_type;
   using C = ExponentialConstants<T>;
   constexpr int kDegree = sizeof C::kPolynomial / sizeof C::kPolynomial[0] - 1;
-  const V shift = V::broadcast(C::kNoFraction + C::kBias + raised);
+  const V shift = V::broadcast(kNoFraction<T> + C::kBias + raised);
   const V shifted = V::fma(x, V::broadcast(T(1.4426950408889634)), shift);
   const V n = V::sub(shifted, shift);
   V r = V::fma(n, V::broadcast(-C::kLog2Upper), x);

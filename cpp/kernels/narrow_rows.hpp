@@ -15,20 +15,12 @@
 #endif
 
 #if defined(__AVX512BW__) && defined(__AVX512VL__)
-#include <immintrin.h>
+#include "simd/masked_rows.hpp"
 #endif
 
 namespace fastconv::FASTCONV_ISA_NAMESPACE {
 
 #if defined(__AVX512BW__) && defined(__AVX512VL__)
-
-// Calls part(mask, i) for sixteen elements of a row of n from i on, or as many as there are.
-template <class Part>
-FASTCONV_INLINE void for_each_sixteen(std::int64_t n, Part part) {
-  std::int64_t i = 0;
-  for (; i + 16 <= n; i += 16) part(static_cast<__mmask16>(0xffff), i);
-  if (i < n) part(static_cast<__mmask16>((1u << (n - i)) - 1u), i);
-}
 
 template <class From>
 FASTCONV_INLINE __m512i extended(__mmask16 mask, const From* from) {

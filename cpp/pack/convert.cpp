@@ -7,6 +7,8 @@
 #include <limits>
 #include <type_traits>
 
+#include "core/no_fraction.hpp"
+
 namespace fastconv {
 namespace {
 
@@ -96,13 +98,12 @@ void round_dense(const T* from, To* to, std::int64_t n) {
   // eight times slower on a picture's edges.
   volatile T ends[2] = {std::numeric_limits<To>::min(), std::numeric_limits<To>::max()};
   const T low = ends[0], high = ends[1];
-  constexpr T kNoFraction = sizeof(T) == 4 ? T(12582912.0) : T(6755399441055744.0);
   Bits whole[kHalfBlock];
   for (std::int64_t first = 0; first < n; first += kHalfBlock) {
     const std::int64_t m = std::min(kHalfBlock, n - first);
     for (std::int64_t i = 0; i < m; ++i) {
       const T v = smaller(larger(from[first + i], low), high);
-      whole[i] = std::bit_cast<Bits>(v + kNoFraction);
+      whole[i] = std::bit_cast<Bits>(v + kNoFraction<T>);
     }
     for (std::int64_t i = 0; i < m; ++i) to[first + i] = static_cast<To>(whole[i]);
   }
@@ -219,12 +220,8 @@ template <class T>
 void read_rows(const KernelTable& kernels, DType type, const char* from, std::int64_t row_step,
                std::int64_t rows, std::int64_t stride, T* to, std::int64_t n) {
   constexpr std::int64_t kElement = sizeof(T);
-  constexpr Compute kCompute = std::is_same_v<T, float>          ? Compute::f32
-                               : std::is_same_v<T, double>       ? Compute::f64
-                               : std::is_same_v<T, std::int32_t> ? Compute::i32
-                                                                 : Compute::i64;
   if (rows > 1 && row_step == kElement && stride != kElement && stride % kElement == 0 &&
-      same_storage(type, kCompute)) {
+      same_storage(type, kComputeOf<T>)) {
     kernels.set<T>().pack({reinterpret_cast<const T*>(from), stride / kElement, n, rows, to, n});
     return;
   }

@@ -1,6 +1,7 @@
 #include "pack/lattice.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "core/border.hpp"
 #include "pack/convert.hpp"

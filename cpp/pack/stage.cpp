@@ -1,6 +1,7 @@
 #include "pack/stage.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <numeric>
 
@@ -115,64 +116,72 @@ void separate_channels(const KernelTable& kernels, const T* from, std::int64_t f
   }
 }
 
-}  // namespace
-
 template <class T>
-void stage_patch(const KernelTable& kernels, const Problem& problem, const Tensor& x,
-                 const Patch& patch, const Tile& tile, T* to) {
+std::array<T, 2> fills_of(const Problem& problem) {
+  return {fill_of<T>(problem.fill[0]), fill_of<T>(problem.fill[1])};
+}
+
+// A plane for each channel. Where its rows lie is the same for all of them, found once for so many
+// rows.
+template <class T>
+void stage_channels_first(const KernelTable& kernels, const Problem& problem, const Tensor& x,
+                          const Patch& patch, const Tile& tile, T* to) {
   const PatchLayout& layout = patch.layout;
   const std::int64_t first = tile.group * problem.in_channels + patch.first_channel;
   const std::int64_t columns = patch.axis[2].length(tile.size[2]);
   const std::int64_t step = patch.axis[2].stride;
-  const T fill[2] = {fill_of<T>(problem.fill[0]), fill_of<T>(problem.fill[1])};
-  if (layout.channel != 1) {
-    if constexpr (!kIsNarrow<T>)
-      if (stage_planes<T>(kernels, problem, x, patch, tile, to)) return;
-    // Where the rows of a plane lie is the same for all channels, found once for so many rows.
-    const RowReader<T> reader(kernels, problem, x, step);
-    struct Row {
-      std::int64_t offset;
-      const char* from;
-      typename RowReader<T>::Span span;
-    };
-    std::array<Row, 64> rows;
-    std::size_t count = 0;
-    constexpr std::int64_t kElement = sizeof(T);
-    const bool separate = holds_staged<T>(problem) && !problem.complex && patch.channels > 1 &&
-                          x.channel == kElement && x.axis[2] % kElement == 0 && layout.axis[2] == 1;
-    const auto separate_row = [&](const Row& r) {
-      T* const line = to + r.offset;
-      for (std::int64_t c = 0; c < patch.channels; ++c)
-        reader.edges(r.from == nullptr ? nullptr : r.from + x.channel_offset(first + c), fill[0],
-                     r.span, columns, line + c * layout.channel, 1);
-      const std::int64_t inside = r.span.beyond - r.span.inside;
-      if (r.from == nullptr || inside <= 0) return;
-      separate_channels(
-          kernels, reinterpret_cast<const T*>(r.from + x.channel_offset(first) + r.span.offset),
-          step * x.axis[2] / kElement, inside, patch.channels, line + r.span.inside,
-          layout.channel);
-    };
-    const auto copy_rows = [&] {
-      for (std::size_t i = 0; separate && i < count; ++i) separate_row(rows[i]);
-      for (std::int64_t c = 0; !separate && c < patch.channels; ++c) {
-        const std::int64_t channel = x.channel_offset(first + c);
-        const T value = fill[problem.complex ? (patch.first_channel + c) & 1 : 0];
-        T* const plane = to + c * layout.channel;
-        for (std::size_t i = 0; i < count; ++i)
-          reader.read(rows[i].from == nullptr ? nullptr : rows[i].from + channel, value,
-                      rows[i].span, columns, plane + rows[i].offset, layout.axis[2]);
-      }
-      count = 0;
-    };
-    for_each_row(problem, x, patch, tile,
-                 [&](std::int64_t offset, const char* row, std::int64_t column) {
-                   rows[count++] = {offset, row, reader.span(column, columns)};
-                   if (count == rows.size()) copy_rows();
-                 });
-    copy_rows();
-    return;
-  }
-  // Channels last: the channels of one position are a dense run in the source, too.
+  const std::array<T, 2> fill = fills_of<T>(problem);
+  const RowReader<T> reader(kernels, problem, x, step);
+  struct Row {
+    std::int64_t offset;
+    const char* from;
+    typename RowReader<T>::Span span;
+  };
+  std::array<Row, 64> rows;
+  std::size_t count = 0;
+  constexpr std::int64_t kElement = sizeof(T);
+  const bool separate = holds_staged<T>(problem) && !problem.complex && patch.channels > 1 &&
+                        x.channel == kElement && x.axis[2] % kElement == 0 && layout.axis[2] == 1;
+  const auto separate_row = [&](const Row& r) {
+    T* const line = to + r.offset;
+    for (std::int64_t c = 0; c < patch.channels; ++c)
+      reader.edges(r.from == nullptr ? nullptr : r.from + x.channel_offset(first + c), fill[0],
+                   r.span, columns, line + c * layout.channel, 1);
+    const std::int64_t inside = r.span.beyond - r.span.inside;
+    if (r.from == nullptr || inside <= 0) return;
+    separate_channels(
+        kernels, reinterpret_cast<const T*>(r.from + x.channel_offset(first) + r.span.offset),
+        step * x.axis[2] / kElement, inside, patch.channels, line + r.span.inside, layout.channel);
+  };
+  const auto copy_rows = [&] {
+    for (std::size_t i = 0; separate && i < count; ++i) separate_row(rows[i]);
+    for (std::int64_t c = 0; !separate && c < patch.channels; ++c) {
+      const std::int64_t channel = x.channel_offset(first + c);
+      const T value = fill[problem.complex ? (patch.first_channel + c) & 1 : 0];
+      T* const plane = to + c * layout.channel;
+      for (std::size_t i = 0; i < count; ++i)
+        reader.read(rows[i].from == nullptr ? nullptr : rows[i].from + channel, value, rows[i].span,
+                    columns, plane + rows[i].offset, layout.axis[2]);
+    }
+    count = 0;
+  };
+  for_each_row(problem, x, patch, tile,
+               [&](std::int64_t offset, const char* row, std::int64_t column) {
+                 rows[count++] = {offset, row, reader.span(column, columns)};
+                 if (count == rows.size()) copy_rows();
+               });
+  copy_rows();
+}
+
+// The channels of one position are a dense run in the source, too.
+template <class T>
+void stage_channels_last(const KernelTable& kernels, const Problem& problem, const Tensor& x,
+                         const Patch& patch, const Tile& tile, T* to) {
+  const PatchLayout& layout = patch.layout;
+  const std::int64_t first = tile.group * problem.in_channels + patch.first_channel;
+  const std::int64_t columns = patch.axis[2].length(tile.size[2]);
+  const std::int64_t step = patch.axis[2].stride;
+  const std::array<T, 2> fill = fills_of<T>(problem);
   const Axis& width = problem.axis[2];
   const std::int64_t channel = x.channel_offset(first);
   const std::int64_t pitch = layout.axis[2], channels = patch.channels;
@@ -217,6 +226,17 @@ void stage_patch(const KernelTable& kernels, const Problem& problem, const Tenso
         }
         border(span.beyond, columns);
       });
+}
+
+}  // namespace
+
+template <class T>
+void stage_patch(const KernelTable& kernels, const Problem& problem, const Tensor& x,
+                 const Patch& patch, const Tile& tile, T* to) {
+  if (patch.layout.channel == 1) return stage_channels_last(kernels, problem, x, patch, tile, to);
+  if constexpr (!kIsNarrow<T>)
+    if (stage_planes<T>(kernels, problem, x, patch, tile, to)) return;
+  stage_channels_first(kernels, problem, x, patch, tile, to);
 }
 
 template <class T>

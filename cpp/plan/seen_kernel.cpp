@@ -1,6 +1,5 @@
 #include "plan/seen_kernel.hpp"
 
-#include <algorithm>
 #include <vector>
 
 #include "algorithms/tap_layout.hpp"

@@ -324,11 +324,6 @@ void set_max_threads(int n) {
   setting.store(n, std::memory_order_relaxed);
 }
 
-int workers_for(std::int64_t count) {
-  const std::int64_t most = std::min(max_threads(), kMostThreads);
-  return static_cast<int>(std::clamp<std::int64_t>(count, 1, most));
-}
-
 void parallel_for(std::int64_t count, int workers, TaskFn fn, void* context) noexcept {
   Job job;
   job.fn = fn;

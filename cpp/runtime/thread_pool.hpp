@@ -22,9 +22,6 @@ int max_threads();
 // Throws std::invalid_argument unless n >= 1.
 void set_max_threads(int n);
 
-// The most workers that parallel_for would use for so many indices.
-int workers_for(std::int64_t count);
-
 // Calls fn(context, i, worker) for every i in [0, count) and returns when all have ended. At most
 // `workers` threads take part; fewer where threads cannot be had. Never throws.
 void parallel_for(std::int64_t count, int workers, TaskFn fn, void* context) noexcept;

@@ -23,6 +23,9 @@
 #define FASTCONV_HALF_NEON 1
 #include <arm_neon.h>
 #endif
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+#include "simd/masked_rows.hpp"
+#endif
 
 namespace fastconv::FASTCONV_ISA_NAMESPACE {
 
@@ -71,28 +74,20 @@ FASTCONV_INLINE std::uint16_t float32_to_bfloat16(float x) {
 }
 
 #if defined(__AVX512BW__) && defined(__AVX512VL__)
-// Rows are often shorter than a vector, so that the rest counts: it goes through a mask.
 template <class Convert>
 FASTCONV_INLINE void widen_halves(Convert convert, const std::uint16_t* from, float* to,
                                   std::int64_t n) {
-  std::int64_t i = 0;
-  for (; i + 16 <= n; i += 16)
-    _mm512_storeu_ps(to + i,
-                     convert(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i))));
-  if (i == n) return;
-  const __mmask16 rest = static_cast<__mmask16>((1u << (n - i)) - 1u);
-  _mm512_mask_storeu_ps(to + i, rest, convert(_mm256_maskz_loadu_epi16(rest, from + i)));
+  for_each_sixteen(n, [&](__mmask16 mask, std::int64_t i) {
+    _mm512_mask_storeu_ps(to + i, mask, convert(_mm256_maskz_loadu_epi16(mask, from + i)));
+  });
 }
 
 template <class Convert>
 FASTCONV_INLINE void narrow_floats(Convert convert, const float* from, std::uint16_t* to,
                                    std::int64_t n) {
-  std::int64_t i = 0;
-  for (; i + 16 <= n; i += 16)
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i), convert(_mm512_loadu_ps(from + i)));
-  if (i == n) return;
-  const __mmask16 rest = static_cast<__mmask16>((1u << (n - i)) - 1u);
-  _mm256_mask_storeu_epi16(to + i, rest, convert(_mm512_maskz_loadu_ps(rest, from + i)));
+  for_each_sixteen(n, [&](__mmask16 mask, std::int64_t i) {
+    _mm256_mask_storeu_epi16(to + i, mask, convert(_mm512_maskz_loadu_ps(mask, from + i)));
+  });
 }
 
 inline void float16_to_float32(const std::uint16_t* from, float* to, std::int64_t n) {

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from . import _core
+from ._finder import Finder
 
 PADDING_MODES = {
     "zeros": "constant",
@@ -322,79 +323,10 @@ def signal_spec(
     )
 
 
-# Equal values of these types have equal meaning, and `typed=True` keeps 1, 1.0 and True apart.
-_SCALARS = frozenset({int, str, bool, type(None), np.int64, np.int32, np.intp, np.bool_})
+def spec_finder(rank: int) -> Finder[_core.Spec]:
+    """Return what finds the `Spec` of the options of `canonical_options`."""
 
+    def decide(*options: object) -> _core.Spec:
+        return make_spec(*canonical_options(rank, *options))
 
-class _UnsafeKeyError(TypeError):
-    """An option is not of a type that is safe in the key of a cache."""
-
-
-def _as_key(option: object) -> object:
-    """Return what stands for an option in a key: scalars, and tuples of ints or pairs of ints.
-
-    Of ints alone, because (1,), (1.0,) and (True,) are equal.
-    """
-    if type(option) in _SCALARS:
-        return option
-    if type(option) is not tuple and type(option) is not list:
-        raise _UnsafeKeyError
-    for item in option:
-        if type(item) is not int:
-            return tuple(map(_as_pair, option))
-    return tuple(option)
-
-
-def _as_pair(item: object) -> tuple[int, ...]:
-    if type(item) is not tuple and type(item) is not list:
-        raise _UnsafeKeyError
-    for end in item:
-        if type(end) is not int:
-            raise _UnsafeKeyError
-    return tuple(item)
-
-
-def _is_frozen(option: object) -> bool:
-    """Return whether an option can never change: a scalar, or a tuple of such."""
-    if type(option) is tuple:
-        return all(map(_is_frozen, option))
-    return type(option) in _SCALARS
-
-
-class SpecFinder:
-    """The way from the options of a call to their `Spec`, short for options seen before.
-
-    Attributes
-    ----------
-    latest : tuple
-        The options of the latest call, and last their `Spec`. A caller whose options are the same
-        objects, which for numbers and names they are in a loop, needs nothing more. They are
-        frozen, so that the same object means the same value.
-    """
-
-    def __init__(self, rank: int) -> None:
-        self._rank = rank
-        self._remembered = lru_cache(maxsize=512, typed=True)(self._make)
-        self.latest: tuple[Any, ...] = ()
-        self.find(1, 0, 1, 1, "zeros", False, "NCHW", None, "highest", "auto")
-
-    def find(self, *options: object) -> _core.Spec:
-        """Check the options, those of `canonical_options`, and return their `Spec`."""
-        frozen = _SCALARS.issuperset(map(type, options))
-        try:
-            if frozen:
-                spec = self._remembered(*options)
-            else:
-                spec = self._remembered(*map(_as_key, options))
-                frozen = all(map(_is_frozen, options))
-        except Exception:
-            # Wrong, or of other types. Outside of the handler the error gets a clean traceback.
-            spec = None
-        if spec is None:
-            return self._make(*options)
-        if frozen:
-            self.latest = (*options, spec)
-        return spec
-
-    def _make(self, *options: object) -> _core.Spec:
-        return make_spec(*canonical_options(self._rank, *options))
+    return Finder(decide, 0, 1, 0, 1, 1, "zeros", False, "NCHW", None, "highest", "auto")

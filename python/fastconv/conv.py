@@ -14,12 +14,12 @@ from . import _core
 from . import config as _config
 from ._explain import Candidate, Explanation
 from ._normalize import (
-    SpecFinder,
     as_int,
     as_sequence,
     canonical_options,
     make_spec,
     show,
+    spec_finder,
 )
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 _run = _core.conv
-_finder1, _finder2, _finder3 = SpecFinder(1), SpecFinder(2), SpecFinder(3)
+_finder1, _finder2, _finder3 = spec_finder(1), spec_finder(2), spec_finder(3)
 
 # The bodies of the three functions repeat each other, because a call on a small array costs less
 # than three microseconds only where nothing stands between the caller and the engine.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from . import _core
+from ._finder import Finder
 from ._normalize import PADDING_MODES, as_choice, as_flag, as_int, as_sequence, image_spec, show
 
 if TYPE_CHECKING:
@@ -173,47 +173,6 @@ def _filtering(
     return _Filtering(result, compute, *specs)
 
 
-# Safe to cache: equal types, shapes and names mean the same, and `typed` keeps 1 and True apart.
-_remembered = lru_cache(maxsize=256, typed=True)(_filtering)
-
-
-class _Finder:
-    """The way from a call's types, shapes and options to a `_Filtering`, short for those seen.
-
-    Attributes
-    ----------
-    latest : tuple
-        The latest call, all of which is frozen, so that the same objects mean the same; and last
-        what was found for it.
-    """
-
-    def __init__(self) -> None:
-        self.latest: tuple[Any, ...] = ()
-        byte, single = np.dtype(np.uint8), np.dtype(np.float32)
-        self.find(byte, single, (1, 1), (1, 1), "reflect", False, None, None)
-
-    def find(self, *call: Any) -> _Filtering:
-        *_, dtype, anchor = call
-        filtering = None
-        # Of other types and sequences equal ones may mean different things, or change.
-        fixed = dtype is None or type(dtype) is str or isinstance(dtype, np.dtype)
-        fixed = fixed or any(dtype is one for one in _INTEGER + _FLOAT)
-        if fixed and (anchor is None or _is_pair(anchor)):
-            try:
-                filtering = _remembered(*call)
-            except Exception:
-                # Wrong, or not hashable. Outside of the handler the error gets a clean traceback.
-                filtering = None
-        if filtering is None:
-            return _filtering(*call)
-        self.latest = (*call, filtering)
-        return filtering
-
-
-def _is_pair(anchor: object) -> bool:
-    return type(anchor) is tuple and all(type(item) is int for item in anchor)
-
-
 def _has_dense_rows(image: NDArray[Any]) -> bool:
     """Return whether the elements of a row lie side by side, so that it can be seen as flat."""
     _, pixel, element = image.strides
@@ -271,4 +230,5 @@ def _output(out: object, shape: tuple[int, ...], result_type: np.dtype[Any]) -> 
     return out
 
 
-_finder = _Finder()
+_single = np.dtype(np.float32)
+_finder = Finder(_filtering, 5, _single, _single, (1, 1), (1, 1), "reflect", False, None, None)

@@ -7,12 +7,12 @@ window does not need is never made, and of two arrays the smaller one is the ker
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from . import _core
+from ._finder import Finder
 from ._normalize import as_choice, show, signal_spec
 
 if TYPE_CHECKING:
@@ -319,38 +319,6 @@ def _mixed(
     return _Mixed(complex_kernel, result, real, spec)
 
 
-# Safe to cache: equal types, shapes and names mean the same.
-_remembered = lru_cache(maxsize=256)(_window)
-
-
-class _Finder:
-    """The way from a call's types, shapes and options to its `_Window`, short for those seen.
-
-    Attributes
-    ----------
-    latest : tuple
-        The latest call, all of which is frozen, so that the same objects mean the same; and last
-        its window.
-    """
-
-    def __init__(self) -> None:
-        self.latest: tuple[Any, ...] = ()
-        double = np.dtype(np.float64)
-        self.find(double, double, (1,), (1,), "full", "auto", False)
-
-    def find(self, *call: Any) -> _Window:
-        window = None
-        try:
-            window = _remembered(*call)
-        except Exception:
-            # Wrong, or not hashable. Outside of the handler the error gets a clean traceback.
-            window = None
-        if window is None:
-            return _window(*call)
-        self.latest = (*call, window)
-        return window
-
-
 def _bounds(shape1: tuple[int, ...], shape2: tuple[int, ...], mode: str) -> list[tuple[int, int]]:
     """Return the part (start, stop) of the full result that `mode` asks for, per axis."""
     pairs = list(zip(shape1, shape2, strict=True))
@@ -366,4 +334,5 @@ def _bounds(shape1: tuple[int, ...], shape2: tuple[int, ...], mode: str) -> list
     return [(min(n, k) - 1, max(n, k)) for n, k in pairs]
 
 
-_finder = _Finder()
+_double = np.dtype(np.float64)
+_finder = Finder(_window, 7, _double, _double, (1,), (1,), "full", "auto", False)

@@ -1,0 +1,185 @@
+#include "algorithms/groups_layout.hpp"
+
+#include "algorithms/candidates.hpp"
+#include "algorithms/channels.hpp"
+#include "core/border.hpp"
+
+namespace fastconv {
+namespace {
+
+constexpr std::int64_t kMostTableColumns = 1 << 16;
+constexpr std::int64_t kTaskMacs = 128 << 10;
+
+// Sums that each input is multiplied into: the kernel has so many or more.
+int sums_of(const Problem& problem) {
+  const int filters = static_cast<int>(problem.out_channels);
+  return filters <= 4 ? filters : filters <= 6 ? 6 : 8;
+}
+
+// Slices or rows of the input that outputs [first, end) of an axis see.
+InputRange seen_inputs(const Problem& problem, const Axis& axis, std::int64_t first,
+                       std::int64_t end) {
+  InputRange seen;
+  for (std::int64_t o = first; o < end; ++o) {
+    for (std::int64_t k = 0; k < axis.kernel; ++k) {
+      const std::int64_t source =
+          source_index(problem.border, axis, o * axis.stride - axis.lo + k * axis.dilation);
+      if (source >= 0) seen.add(source);
+    }
+  }
+  if (seen.count() == 0) seen.first = seen.end = 0;
+  return seen;
+}
+
+std::int64_t rows_in_cache(const Problem& problem, const GroupLayout& layout,
+                           const Machine& machine) {
+  const std::int64_t kernel = (problem.axis[1].kernel - 1) * problem.axis[1].dilation + 1;
+  const std::int64_t row = problem.axis[2].in * layout.in * machine.element;
+  const std::int64_t most =
+      machine.l2 / 3 / std::max<std::int64_t>(row * problem.axis[0].kernel, 1);
+  return std::max((most - kernel) / problem.axis[1].stride, kernel);
+}
+
+// Of the largest band of so many rows.
+std::int64_t staged_elements(const Problem& problem, const GroupLayout& layout,
+                             const StagedColumns& columns, std::int64_t rows) {
+  const std::int64_t all_rows = problem.axis[0].out * problem.axis[1].out;
+  std::int64_t most = 0;
+  for (std::int64_t first = 0; first < all_rows; first += rows) {
+    const GroupBand band(problem, first, std::min(first + rows, all_rows));
+    most = std::max(most, band.slices.count() * band.rows.count());
+  }
+  return most * columns.positions * layout.pitch;
+}
+
+}  // namespace
+
+GroupLayout::GroupLayout(const Problem& problem, bool reads_in_place, std::int64_t lanes_)
+    : lanes(lanes_),
+      in(problem.groups * problem.in_channels),
+      out(problem.groups * problem.out_channels),
+      in_place(reads_in_place && in >= lanes),
+      groups(std::min(lanes / problem.in_channels, problem.groups)),
+      blocks(divide_up(problem.groups, groups)),
+      sums(sums_of(problem)),
+      rounds(divide_up(problem.in_channels, problem.out_channels)) {
+  if (!in_place && blocks == 1)
+    pixels = std::clamp<std::int64_t>(lanes / in, 1, problem.axis[2].out);
+  // A vector of one pixel is a cache line, or half.
+  pitch = pixels == 1 ? round_up(in, lanes) : in;
+}
+
+StagedColumns::StagedColumns(const Problem& problem, const GroupLayout& layout) {
+  if (layout.in_place) return;
+  const Axis& width = problem.axis[2];
+  const std::int64_t count = padded_columns(width) - 1, stride = width.stride;
+  const std::int64_t phase = divide_up(count, stride);
+  positions = phase * stride;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::int64_t to = i % stride * phase + i / stride;
+    const std::int64_t source = source_index(problem.border, width, i - width.lo);
+    position.push_back(to);
+    if (!runs.empty()) {
+      Run& last = runs.back();
+      const bool follows = last.source < 0 ? source < 0 : source == last.source + last.count;
+      if (to == last.to + last.count && follows) {
+        ++last.count;
+        continue;
+      }
+    }
+    runs.push_back({to, source, 1});
+  }
+}
+
+GroupBand::GroupBand(const Problem& problem, std::int64_t first_row, std::int64_t end_row)
+    : first(first_row), end(end_row) {
+  const auto& [depth, height, width] = problem.axis;
+  const std::int64_t d = first / height.out, last = (end - 1) / height.out;
+  slices = seen_inputs(problem, depth, d, last + 1);
+  const bool one = d == last;
+  rows = seen_inputs(problem, height, one ? first % height.out : 0,
+                     one ? (end - 1) % height.out + 1 : height.out);
+}
+
+GroupTasks deal_out_groups(const Problem& problem, const GroupLayout& layout,
+                           const StagedColumns& columns, const Machine& machine) {
+  const std::int64_t all_rows = problem.axis[0].out * problem.axis[1].out;
+  GroupTasks tasks;
+  tasks.rows = std::max<std::int64_t>(all_rows, 1);
+  tasks.blocks = layout.blocks;
+  if (machine.threads > 1) {
+    const std::int64_t row_macs =
+        std::max<std::int64_t>(problem.axis[2].out * layout.out * problem.terms(), 1);
+    const std::int64_t enough =
+        divide_up(4 * machine.threads, std::max<std::int64_t>(problem.batch, 1));
+    tasks.rows =
+        std::min(all_rows, std::max(divide_up(all_rows, enough), divide_up(kTaskMacs, row_macs)));
+    const std::int64_t parts = divide_up(enough, divide_up(all_rows, tasks.rows));
+    if (layout.in_place && row_macs * tasks.rows > kTaskMacs)
+      tasks.blocks = divide_up(layout.blocks, std::min(parts, layout.blocks));
+  }
+  // The blocks of a band find its input in L2.
+  if (layout.in_place && layout.blocks > 1)
+    tasks.rows = std::min(tasks.rows, rows_in_cache(problem, layout, machine));
+  if (!layout.in_place) {
+    const auto staged = [&] { return staged_elements(problem, layout, columns, tasks.rows); };
+    while (tasks.rows > 1 && staged() * machine.element > machine.l2 / 2)
+      tasks.rows = divide_up(tasks.rows, 2);
+    tasks.staged = staged() + machine.lanes;
+  }
+  tasks.bands = divide_up(all_rows, tasks.rows);
+  tasks.parts = divide_up(layout.blocks, tasks.blocks);
+  return tasks;
+}
+
+const char* groups_accepts(const Problem& problem) {
+  if (problem.complex) return "complex numbers";
+  if (problem.compute != Compute::f32) return "not float32";
+  if (problem.groups == 1) return "one group";
+  if (problem.in_channels > kMostGroupChannels || problem.out_channels > kMostGroupChannels)
+    return "a group has more than eight channels or filters";
+  if (problem.taps() > kMostChannelChain) return "the kernel is too large for one chain";
+  if (problem.axis[2].interleave != 1) return "interleaved channels";
+  if (padded_columns(problem.axis[2]) > kMostTableColumns) return "the rows are too long";
+  return nullptr;
+}
+
+bool groups_suit(const Problem& problem, const Tensor& x) {
+  return x.part == 0 && x.channel == size_of(problem.x_type);
+}
+
+double groups_cost(const Problem& problem, const Machine& machine) {
+  constexpr double kNever = std::numeric_limits<double>::infinity();
+  if (!machine.routes || problem.in_channels > machine.lanes) return kNever;
+  // Depthwise layers are filtered where they lie.
+  const bool depthwise = problem.in_channels == 1 && problem.out_channels == 1;
+  if (depthwise && problem.groups >= machine.lanes) return kNever;
+  const GroupLayout layout(problem, same_storage(problem.x_type, problem.compute), machine.lanes);
+  const double taps = static_cast<double>(problem.taps());
+  const double sums = layout.sums, groups = static_cast<double>(problem.groups);
+  const double outs = static_cast<double>(layout.out_vectors(problem));
+  const double width = static_cast<double>(problem.axis[2].out);
+  const double vectors =
+      static_cast<double>(layout.blocks * divide_up(problem.axis[2].out, layout.pixels)) / width;
+  // Several pixels of a vector lie across lines, and each load of theirs has one product.
+  double product = layout.sums >= 6 ? 0.9 : layout.sums == 2 ? 1.3 : 1.1;
+  if (layout.sums == 1) product = layout.pixels > 1 ? 3.7 : 1.25;
+  const double store = outs * (4 + 1.5 * static_cast<double>(layout.rounds) * sums);
+  const double pixels = static_cast<double>(problem.out_pixels());
+  double staging = 0;
+  if (!layout.in_place) {
+    const Axis& row = problem.axis[2];
+    const double positions = static_cast<double>(problem.axis[0].in * problem.axis[1].in * row.in);
+    staging = positions / pixels * static_cast<double>(layout.in) *
+              (row.stride == 1 && same_storage(problem.x_type, problem.compute) ? 0.15 : 1.0);
+  }
+  const double terms = static_cast<double>(problem.terms());
+  const double all = vectors * (taps * sums * product + store) + staging;
+  // A kernel call, and its tables.
+  const double rows = 100.0 * static_cast<double>(layout.blocks) / width;
+  double packing = 0;
+  if (!problem.keeps_weights) packing = 2 * static_cast<double>(problem.out_channels) / pixels;
+  return (all + rows) / (groups * terms) + packing;
+}
+
+}  // namespace fastconv
