@@ -407,7 +407,12 @@ FASTCONV_INLINE void channel_row(const ChannelArgs<typename V::value_type>& give
         if (inside) channel_pixels<V, kMost, Vecs, true>(a, first, taken);
       if (!inside) channel_pixels<V, kBorder, Vecs, false>(a, first, taken);
     };
-    each_of_block<Vecs * V::lanes>(given, given.vecs / Vecs, tile);
+    // Where the widest tile is a block, there is one.
+    if constexpr (Vecs == 2 && kChannelVecs<V> == 2) {
+      each_of_block<Vecs * V::lanes>(given, given.vecs / Vecs, tile);
+    } else {
+      tile(given);
+    }
     first += taken;
   }
 }
