@@ -318,3 +318,53 @@ def test_borders_wider_than_a_vector(isa, stride, size, border):
         w = rng.integers(-3, 4, (2, 1, size, size)).astype(np.float32)
         options = {"stride": stride, "padding": ((1, 1), border), "groups": 2}
         np.testing.assert_array_equal(fc.conv2d(x, w, **options), conv(x, w, **options))
+
+
+def check_last(x, w, **options):
+    """Channels last alone, wherever the output lies."""
+    run = {4: fc.conv2d, 5: fc.conv3d}[x.ndim]
+    options = {"groups": x.shape[-1], "layout": "NHWC", **options}
+    want = run(x, w, algorithm="reference", **options)
+    np.testing.assert_array_equal(run(x, w, **options), want)
+    planes = np.moveaxis(np.zeros_like(np.moveaxis(want, -1, 1)), 1, -1)
+    run(x, w, out=planes, **options)
+    np.testing.assert_array_equal(planes, want)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+@pytest.mark.parametrize("size", [2, 3, 5, 7, 9])
+def test_ends_of_rows_with_channels_last(isa, dtype, size):
+    """Tiles of their own, of 1 pixel to 12, see the border beside a row."""
+    for width, channels in itertools.product((*range(1, 30, 2), 41, 60), (16, 33, 72)):
+        x = small_integers((1, 3, width, channels), dtype, width)
+        w = small_integers((channels, 1, 3, size), dtype, channels)
+        for border in ((size // 2, size // 2), (size - 1, 0), (1, size + 3)):
+            if width + sum(border) >= size:
+                check_last(x, w, padding=[(1, 1), border])
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("mode", MODES)
+def test_volumes_with_channels_last(isa, mode, stride):
+    """Slices of several vectors of channels add up in the output, but for those of the border."""
+    for channels, size in itertools.product((16, 32, 40, 64, 99), ((4, 5, 6), (3, 3, 17))):
+        x = small_integers((2, *size, channels), "float32", channels)
+        for kernel in ((3, 3, 3), (2, 3, 3), (5, 3, 2)):
+            w = small_integers((channels, 1, *kernel), "float32", stride)
+            options = {"stride": stride, "padding_mode": mode}
+            check_last(x, w, padding=1, **options)
+            if mode == "zeros":
+                check_last(x, w, padding=[(3, 0), (2, 1), (0, 2)], fill_value=2, **options)
+                w.flat[w.size // 2] = np.inf
+                run = {"padding": 2, "groups": channels, "layout": "NHWC", "stride": stride}
+                want = np.isfinite(fc.conv3d(x, w, algorithm="reference", **run))
+                np.testing.assert_array_equal(np.isfinite(fc.conv3d(x, w, **run)), want)
+
+
+def test_blocks_of_many_channels(isa):
+    for channels in (15, 24, 31, 100, 129, 130, 257):
+        x = small_integers((1, 6, 11, channels), "float32", channels)
+        for size, stride in itertools.product((1, 3, 5), (1, 2)):
+            w = small_integers((channels, 1, size, size), "float32", size)
+            check_last(x, w, padding=size // 2, stride=stride)
+            check_last(x, w, padding=size // 2, stride=stride, activation="relu6")

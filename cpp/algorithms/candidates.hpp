@@ -80,6 +80,7 @@ extern const Candidate tap_product;
 extern const Candidate plane;
 extern const Candidate groups;
 extern const Candidate pointwise;
+extern const Candidate pixel_dots;
 extern const Candidate row_stencil;
 extern const Candidate stencil;
 extern const Candidate im2col_gemm;

@@ -11,7 +11,9 @@ namespace fastconv {
 namespace {
 
 constexpr std::int64_t kTaskMacs = 128 << 10;
-constexpr std::int64_t kMostVecs = 4;
+constexpr std::int64_t kMostTurnedVecs = 4;
+constexpr std::int64_t kMostVecs = 16;
+constexpr std::int64_t kWeightBytes = 8 << 10;       // of a block, a quarter of L1
 constexpr std::int64_t kMostTerms = 4096;            // whose weights L2 holds
 constexpr std::int64_t kMostTableColumns = 1 << 16;  // of the table
 constexpr std::int64_t kMostRowBytes = 128 << 10;    // of sums that are turned
@@ -21,7 +23,16 @@ constexpr std::int64_t kMostRowBytes = 128 << 10;    // of sums that are turned
 std::int64_t row_bytes(const Problem& problem, std::int64_t lanes, std::int64_t element) {
   const std::int64_t bytes = round_to_line(problem.axis[2].out * lanes * element);
   if (problem.channels_last || bytes > kMostRowBytes) return 0;
-  return std::min(kMostVecs * bytes, kMostRowBytes);
+  return std::min(kMostTurnedVecs * bytes, kMostRowBytes);
+}
+
+// Vectors of channels of a block. Narrow tiles would read and write but a line of each pixel in a
+// pass, so that they go over all channels that have weights in L1, a tile at a time.
+std::int64_t vecs_of_block(const Problem& problem, std::int64_t tile_vecs, std::int64_t lanes,
+                           std::int64_t element) {
+  if (tile_vecs > 2) return tile_vecs;
+  const std::int64_t fit = kWeightBytes / (problem.terms() * lanes * element);
+  return std::clamp<std::int64_t>(fit / 2 * 2, 2, kMostVecs);
 }
 
 template <class T>
@@ -41,7 +52,10 @@ class ChannelRun {
         scratch_each_(scratch_each),
         leaves_out_(channels_leave_out_border(problem)),
         turns_(!channels_lie_side_by_side(problem, problem.y_type, operands.y)),
-        layout_(problem, kMostVecs * kernels_.lanes, sizeof(T)),
+        layout_(problem,
+                vecs_of_block(problem, kernels_.channel_vecs, kernels_.lanes, sizeof(T)) *
+                    kernels_.lanes,
+                sizeof(T)),
         interrupt_(interrupt),
         w_(problem, operands) {}
 
@@ -64,13 +78,7 @@ class ChannelRun {
     const std::int64_t lanes = kernels_.lanes;
     std::fill_n(pad.fill, kernels_.channel_vecs * lanes, scalar_as<T>(problem_.fill[0]));
     for (std::int64_t c = 0; c < problem_.groups;) {
-      const std::int64_t vecs = divide_up(problem_.groups - c, lanes);
-      args.vecs = vecs >= kernels_.channel_vecs ? kernels_.channel_vecs : vecs >= 2 ? 2 : 1;
-      while (args.vecs * lanes > problem_.groups) args.vecs /= 2;
-      // Weights of many terms stay near.
-      if (problem_.terms() > kMostChannelChain) args.vecs = 1;
-      while (turns_ && args.vecs > 1 && args.vecs * lanes * width_.out * kElement > kMostRowBytes)
-        args.vecs /= 2;
+      args.vecs = block_of(divide_up(problem_.groups - c, lanes));
       const std::int64_t width = args.vecs * lanes;
       if (turns_) args.out_pixel = width;
       const std::int64_t first = std::min(c, problem_.groups - width);
@@ -87,7 +95,7 @@ class ChannelRun {
         T* const out = reinterpret_cast<T*>(y.data + image * y.batch + d * y.axis[0] +
                                             h * y.axis[1] + first * y.channel);
         args.out = turns_ ? sums : out;
-        filter_channels(problem_, kernels_, pad, args, leaves_out);
+        filter_channels(problem_, kernels_, pad, args, leaves_out, true);
         if (turns_)
           kernels_.store({sums, width, 1, width_.out, width, out, y.axis[2] / kElement,
                           y.channel / kElement, nullptr, Activation::none});
@@ -99,6 +107,19 @@ class ChannelRun {
 
  private:
   static constexpr std::int64_t kElement = sizeof(T);
+
+  // Vectors of a block, if there are so many to do: whole tiles of the kernel.
+  std::int64_t block_of(std::int64_t left) const {
+    const std::int64_t lanes = kernels_.lanes,
+                       most = vecs_of_block(problem_, kernels_.channel_vecs, lanes, kElement);
+    // Weights of many terms stay near.
+    if (problem_.terms() > kMostChannelChain) return 1;
+    std::int64_t vecs = std::min({left, most, problem_.groups / lanes});
+    if (turns_)
+      vecs = std::min({vecs, kMostTurnedVecs, kMostRowBytes / (lanes * width_.out * kElement)});
+    if (vecs < 2) return 1;
+    return kernels_.channel_vecs > 2 && vecs < kernels_.channel_vecs ? 2 : vecs / 2 * 2;
+  }
 
   const Problem& problem_;
   const Axis& depth_;
@@ -196,7 +217,9 @@ ChannelTiling channel_tiling(const Problem& problem, const Tensor& x, const Mach
   // of channels find the rows in L2 that the first has read.
   std::int64_t rows = all_rows;
   const auto& [depth, height, width] = problem.axis;
-  if (problem.groups > machine.lanes * machine.channel_vecs) {
+  const std::int64_t vecs =
+      vecs_of_block(problem, machine.channel_vecs, machine.lanes, machine.element);
+  if (problem.groups > machine.lanes * vecs) {
     const std::int64_t row_bytes = width.in * problem.groups * machine.element * depth.kernel;
     const std::int64_t most = machine.l2 / 3 / (row_bytes * height.stride);
     rows = std::min(rows, std::max({most, 4 * height.kernel, divide_up(kTaskMacs, row_macs)}));
@@ -212,7 +235,9 @@ ChannelTiling channel_tiling(const Problem& problem, const Tensor& x, const Mach
 }
 
 std::int64_t channel_scratch_bytes(const Problem& problem, const Machine& machine) {
-  return ChannelScratch(problem, kMostVecs * machine.lanes, machine.element).end +
+  const std::int64_t vecs =
+      vecs_of_block(problem, machine.channel_vecs, machine.lanes, machine.element);
+  return ChannelScratch(problem, vecs * machine.lanes, machine.element).end +
          row_bytes(problem, machine.lanes, machine.element);
 }
 

@@ -130,8 +130,10 @@ const char* accepts_rows(const Problem& problem) {
 // Each load feeds up to four output rows, where there are that many and the kernel is so high.
 double cost_rows(const Problem& problem, const Machine& machine) {
   if (machine.chain < problem.terms()) return std::numeric_limits<double>::infinity();
+  // Of several taps a part of it hides behind their products.
+  const double turning = problem.taps() == 1 ? cost_of_turning(problem, machine) : 0.0;
   return (rows_share_loads(problem) ? 1.15 : 1.7) * width_waste(problem, machine) / machine.lanes +
-         cost_of_dealing(problem, machine) + cost_of_channels(problem, machine);
+         turning + cost_of_dealing(problem, machine) + cost_of_channels(problem, machine);
 }
 
 Tiling tile_rows(const Problem& problem, const Tensor& x, const Machine& machine) {

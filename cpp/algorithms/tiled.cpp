@@ -188,6 +188,7 @@ class TiledRun {
         args.next = vectors.next();
         args.seam = vectors.seam();
         args.tiled = vectors.tiled;
+        args.x_is_far = in_place && tiling_.x_is_far;
         if (direct && complete) {
           args.out = store_.first_pixel(tile, channel);
           args.place = pad.place;

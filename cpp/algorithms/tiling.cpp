@@ -121,6 +121,10 @@ class Builder {
     tiling_.far = static_cast<double>(problem_.batch * problem_.groups * problem_.out_channels) *
                       static_cast<double>(problem_.out_pixels()) * machine_.element >
                   static_cast<double>(machine_.l2);
+    const double inputs = static_cast<double>(problem_.batch * problem_.in_channels) *
+                          static_cast<double>(problem_.out_pixels());
+    tiling_.x_is_far = problem_.taps() == 1 && problem_.groups == 1 &&
+                       inputs * machine_.element > static_cast<double>(machine_.l2);
     finish_layouts();
     make_offsets(problem_, x_, machine_.element, tiling_);
     return std::move(tiling_);

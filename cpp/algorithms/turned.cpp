@@ -192,7 +192,7 @@ class TurnedRun {
       for (std::int64_t d = 0; d < depth.out; ++d) {
         for (std::int64_t h = 0; h < height.out; ++h, args.out += width.out * width_) {
           list_rows(problem_, height.in * row, row, d, h, pad.row);
-          filter_channels(problem_, kernels_, pad, args, leaves_out);
+          filter_channels(problem_, kernels_, pad, args, leaves_out, !is_padded());
         }
       }
       args.x += layout_.each_input / kElement;

@@ -72,6 +72,9 @@ struct LanesArgs {
   // No near cache holds the output: a tile asks for its lines before it multiplies (3 -> 64
   // channels, 3 x 3, on 224 x 224: 93 to 97 GFLOP/s; outputs in L2: 1 % slower).
   bool out_is_far = false;
+  // Nor the input, each element of which is used but once: tiles of one and two rows ask for what
+  // the next tile reads.
+  bool x_is_far = false;
   // Vectors may go from the end of a row to the beginning of the next: lanes from seam[i] on are at
   // next[i] then. The first `tiled` vectors are tiles of kSplicedTile, of which the first kSpliced
   // may be such ones; in a tile, and in all that follow them, whose first is kOneRow, none is.
@@ -216,7 +219,7 @@ struct ChannelArgs {
   const T* fill;                    // as many fill values as there are channels
   const T* w;                       // [kernel_rows][kernel_columns][channels]
   const T* bias;                    // [channels] or null
-  std::int64_t vecs;                // channels, in vectors: 1, 2 or 4
+  std::int64_t vecs;                // channels, in vectors: 1, or tiles of them
   Activation activation;
   bool accumulate;  // add to out, or overwrite it
   T* out;
@@ -301,6 +304,8 @@ struct ColumnArgs {
   bool relu;
   const T* bias;  // [rows] or null
   Ahead ahead;
+  // Dot products ask for weights so many elements further on, where that is not 0.
+  std::int64_t w_ahead = 0;
 };
 
 // Pixels of a panel that lie side by side in a patch or a row, a vector of them or fewer.

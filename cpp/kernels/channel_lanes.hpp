@@ -67,6 +67,29 @@ FASTCONV_INLINE void channel_store(const ChannelArgs<typename V::value_type>& a,
   for (int i = 0; i < Vecs; ++i) sum[i].store(out + i * V::lanes);
 }
 
+// All channels of the border are alike.
+template <class T>
+FASTCONV_INLINE void skip_channels(ChannelArgs<T>& a, std::int64_t channels) {
+  a.x += channels;
+  a.w += channels;
+  a.out += channels;
+  if (a.bias != nullptr) a.bias += channels;
+}
+
+// So many channels of a block at a time.
+template <int Channels, class T, class F>
+FASTCONV_INLINE void each_of_block(const ChannelArgs<T>& given, std::int64_t count, F tile) {
+  const ChannelArgs<T>* now = &given;
+  ChannelArgs<T> next;
+  while (true) {
+    tile(*now);
+    if (--count == 0) return;
+    if (now == &given) next = given;
+    now = &next;
+    skip_channels(next, Channels);
+  }
+}
+
 // Kernel columns [first, end) of a tile: all, or those that one of its pixels sees in the picture.
 struct ChannelColumns {
   std::int64_t first, end;
@@ -97,11 +120,11 @@ FASTCONV_NOINLINE void channel_tile(const ChannelArgs<typename V::value_type>& a
     for (int i = 0; i < Vecs; ++i) acc[p][i] = V::zero();
   }
   const ChannelColumns columns = channel_columns<Pixels>(a, first);
-  const std::int64_t w_row = a.kernel_columns * Vecs * V::lanes;
+  const std::int64_t w_pitch = a.vecs * V::lanes;
   for (std::int64_t u = 0; u < a.kernel_rows; ++u) {
     const std::int64_t row = a.row[u];
-    const T* w = a.w + (a.order != nullptr ? a.order[u] : u) * w_row;
-    w += columns.first * Vecs * V::lanes;
+    const T* w =
+        a.w + ((a.order != nullptr ? a.order[u] : u) * a.kernel_columns + columns.first) * w_pitch;
     const std::int64_t* column = a.column + first * a.stride + columns.first * a.dilation;
     const T* line = row == kFillRow ? a.fill : a.x + row;
     std::int64_t pixel = 0, step = 0;
@@ -131,7 +154,7 @@ FASTCONV_NOINLINE void channel_tile(const ChannelArgs<typename V::value_type>& a
       }
       line += Inside ? step : 0;
       column += a.dilation;
-      w += Vecs * V::lanes;
+      w += w_pitch;
     }
   }
   FASTCONV_UNROLL
@@ -199,10 +222,7 @@ FASTCONV_INLINE void channel_roll_block(const ChannelArgs<typename V::value_type
     } else {
       channel_roll<V, Vecs, 2>(a, w_pitch);
     }
-    a.x += Vecs * V::lanes;
-    a.w += Vecs * V::lanes;
-    a.out += Vecs * V::lanes;
-    if (a.bias != nullptr) a.bias += Vecs * V::lanes;
+    skip_channels(a, Vecs * V::lanes);
   }
 }
 
@@ -301,42 +321,56 @@ FASTCONV_NOINLINE void channel_strip(const ChannelArgs<typename V::value_type>& 
   for (int p = 0; p < Pixels; ++p) channel_store<V, 1>(a, first + p, acc[p]);
 }
 
-template <int Pixels, class T>
-FASTCONV_INLINE bool strip_is_inside(const ChannelArgs<T>& a, std::int64_t first) {
-  return first >= a.inside && first + Pixels + a.kernel_columns - 2 < a.inside_end;
-}
-
 // A tile of all channels, one vector after the other, so that the lines of its pixels stay near.
-template <class V, int Pixels>
+template <class V, bool Inside, int Pixels>
 FASTCONV_INLINE void channel_strip_vecs(const ChannelArgs<typename V::value_type>& given,
                                         std::int64_t first) {
-  ChannelArgs<typename V::value_type> a = given;
-  const bool inside = Pixels > 1 && strip_is_inside<Pixels>(a, first);
-  for (std::int64_t i = 0; i < given.vecs; ++i) {
-    if constexpr (Pixels > 1)
-      if (inside) channel_strip<V, true, Pixels>(a, first);
-    if (!inside) channel_strip<V, false, Pixels>(a, first);
-    a.x += V::lanes;
-    a.w += V::lanes;
-    a.fill += V::lanes;
-    a.out += V::lanes;
-    if (a.bias != nullptr) a.bias += V::lanes;
-  }
+  using Args = ChannelArgs<typename V::value_type>;
+  each_of_block<V::lanes>(given, given.vecs, [&](const Args& a) FASTCONV_INLINE_LAMBDA {
+    channel_strip<V, Inside && (Pixels > 1), Pixels>(a, first);
+  });
 }
 
-// Whole tiles, and what is left by narrower ones; the last may overlap the one before it, but where
-// sums are added to those of the output.
-template <class V, int Pixels>
-FASTCONV_INLINE void channel_strips(const ChannelArgs<typename V::value_type>& a,
-                                    std::int64_t first) {
-  for (; first + Pixels <= a.pixels; first += Pixels) channel_strip_vecs<V, Pixels>(a, first);
+// Pixels [first, end) by whole tiles, and what is left by narrower ones; the last may overlap the
+// one before it, but where sums are added to those of the output.
+template <class V, bool Inside, int Pixels>
+FASTCONV_INLINE void channel_strips_from(const ChannelArgs<typename V::value_type>& a,
+                                         std::int64_t first, std::int64_t end, std::int64_t at) {
+  for (; at + Pixels <= end; at += Pixels) channel_strip_vecs<V, Inside, Pixels>(a, at);
   if constexpr (Pixels > 1) {
     constexpr int kNext = Pixels / 2;
-    if (first == a.pixels) return;
-    if (a.pixels - first > kNext && a.pixels >= Pixels && !a.accumulate)
-      return channel_strip_vecs<V, Pixels>(a, a.pixels - Pixels);
-    channel_strips<V, kNext>(a, first);
+    if (at == end) return;
+    if (end - at > kNext && end - first >= Pixels && !a.accumulate)
+      return channel_strip_vecs<V, Inside, Pixels>(a, end - Pixels);
+    channel_strips_from<V, Inside, kNext>(a, first, end, at);
   }
+}
+template <class V, bool Inside>
+FASTCONV_NOINLINE void channel_strips(const ChannelArgs<typename V::value_type>& a,
+                                      std::int64_t first, std::int64_t end) {
+  channel_strips_from<V, Inside, kStripPixels<V>>(a, first, end, first);
+}
+
+// Pixels of the tiles that hold so many of the border.
+template <class V>
+FASTCONV_INLINE std::int64_t strip_border(std::int64_t pixels) {
+  constexpr int kMost = kStripPixels<V>;
+  if (pixels <= 1) return pixels > 0 ? pixels : 0;
+  if (pixels <= kMost / 4) return kMost / 4;
+  if (pixels <= kMost / 2) return kMost / 2;
+  return (pixels + kMost - 1) / kMost * kMost;
+}
+
+// A row, whose ends alone see the border: to look up each input takes half of a tile's time.
+template <class V>
+FASTCONV_INLINE void channel_strip_row(const ChannelArgs<typename V::value_type>& a) {
+  const std::int64_t seen_end = a.inside_end - a.kernel_columns + 1;
+  const std::int64_t first = strip_border<V>(a.inside);
+  const std::int64_t end = a.pixels - strip_border<V>(a.pixels - seen_end);
+  if (end - first < kStripPixels<V> / 4) return channel_strips<V, false>(a, 0, a.pixels);
+  channel_strips<V, false>(a, 0, first);
+  channel_strips<V, true>(a, first, end);
+  channel_strips<V, false>(a, end, a.pixels);
 }
 
 template <class V, int Pixels, int Vecs, bool Inside>
@@ -348,27 +382,37 @@ FASTCONV_INLINE void channel_pixels(const ChannelArgs<typename V::value_type>& a
   }
 }
 
-// The pixels in tiles of about the same size.
+// The pixels in tiles of about the same size, each of all channels, so that memory is read and
+// written in order.
 template <class V, int Vecs>
-FASTCONV_INLINE void channel_row(const ChannelArgs<typename V::value_type>& a) {
+FASTCONV_INLINE void channel_row(const ChannelArgs<typename V::value_type>& given) {
   constexpr int kMost = kChannelPixels<V, Vecs>, kBorder = kBorderPixels<V, Vecs>;
   static_assert(kMost <= 2 * kBorder, "half of a tile is one of the border");
-  for (std::int64_t first = 0; first < a.pixels;) {
-    const std::int64_t left = a.pixels - first, tiles = (left + kMost - 1) / kMost;
+  using Args = ChannelArgs<typename V::value_type>;
+  for (std::int64_t first = 0; first < given.pixels;) {
+    const std::int64_t left = given.pixels - first, tiles = (left + kMost - 1) / kMost;
     std::int64_t taken = (left + tiles - 1) / tiles;
     const auto is_inside = [&]() FASTCONV_INLINE_LAMBDA {
       const std::int64_t last =
-          (first + taken - 1) * a.stride + (a.kernel_columns - 1) * a.dilation;
-      return !kLean<V> && first * a.stride >= a.inside && last < a.inside_end;
+          (first + taken - 1) * given.stride + (given.kernel_columns - 1) * given.dilation;
+      return !kLean<V> && first * given.stride >= given.inside && last < given.inside_end;
     };
     bool inside = is_inside();
     if (!inside && taken > kBorder) {
       taken = (taken + 1) / 2;
       inside = is_inside();
     }
-    if constexpr (!kLean<V>)
-      if (inside) channel_pixels<V, kMost, Vecs, true>(a, first, taken);
-    if (!inside) channel_pixels<V, kBorder, Vecs, false>(a, first, taken);
+    const auto tile = [&](const Args& a) FASTCONV_INLINE_LAMBDA {
+      if constexpr (!kLean<V>)
+        if (inside) channel_pixels<V, kMost, Vecs, true>(a, first, taken);
+      if (!inside) channel_pixels<V, kBorder, Vecs, false>(a, first, taken);
+    };
+    // Where the widest tile is a block, there is one.
+    if constexpr (Vecs == 2 && kChannelVecs<V> == 2) {
+      each_of_block<Vecs * V::lanes>(given, given.vecs / Vecs, tile);
+    } else {
+      tile(given);
+    }
     first += taken;
   }
 }
@@ -402,17 +446,20 @@ void channel_lanes(const ChannelArgs<typename V::value_type>& a) {
       }
     }
     if constexpr (kStrips<V>) {
-      // Of short rows most tiles see the border, where tiles of several vectors are faster.
+      // Of short rows most tiles see the border, where tiles of several vectors are faster, and for
+      // few products there is little to share.
+      constexpr std::int64_t kMinProducts = 128;  // of a row and a kernel column
       const bool one = V::registers == 32 && a.vecs == 1;
-      if (!done && is_near && a.stride == 1 && a.pixels >= (one ? 1 : 2) * kStripPixels<V>) {
+      const bool many = a.pixels >= 2 * kStripPixels<V> && a.pixels * a.kernel_rows >= kMinProducts;
+      if (!done && is_near && a.stride == 1 && (one || many)) {
         done = true;
-        channel_strips<V, kStripPixels<V>>(a, 0);
+        channel_strip_row<V>(a);
       }
     }
   }
   if (!done && a.vecs == 1) {
     channel_row<V, 1>(a);
-  } else if (!done && a.vecs == 2) {
+  } else if (!done && (a.vecs == 2 || kChannelVecs<V> == 2)) {
     channel_row<V, 2>(a);
   } else if (!done) {
     if constexpr (kChannelVecs<V> == 4) channel_row<V, 4>(a);

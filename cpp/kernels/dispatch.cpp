@@ -28,6 +28,13 @@ void add_halves(KernelSet<T>& wide, const KernelSet<T>& narrow) {
   wide.outer_half = narrow.outer[0];
   wide.pack_half = narrow.pack;
 }
+
+// Sums of few terms, whose lanes take longer to add up than the products: squares of eight lanes
+// (64 channels to 1 on 256 x 256: 657 us with sixteen, 444 with eight).
+template <class T>
+void add_dots(KernelSet<T>& wide, const KernelSet<T>& narrow) {
+  wide.dots = narrow.dots;
+}
 #endif
 
 // What `from` has of its own.
@@ -85,6 +92,8 @@ const KernelTable& avx512_kernels() {
     if (cpu_supports(Isa::avx2)) {
       add_halves(table.f32, table_avx2.f32);
       add_halves(table.f64, table_avx2.f64);
+      add_dots(table.f32, table_avx2.f32);
+      add_dots(table.f64, table_avx2.f64);
     }
     if (cpu_supports(Isa::avx2) && halves_512_bit_vectors()) {
       halve(table.f32, table_avx2.f32);

@@ -118,6 +118,7 @@ constexpr KernelSet<typename V::value_type> make_set() {
       set_plane_column<V>(set);
       set.column_product[0] = &column_product<V, kColumnVecs<V>[0]>;
       set.column_product[1] = &column_product<V, kColumnVecs<V>[1]>;
+      set.dots = set.column_product[1];
       set.column_vecs[0] = kColumnVecs<V>[0];
       set.column_vecs[1] = kColumnVecs<V>[1];
       set.gather = &gather_columns<V>;

@@ -123,10 +123,21 @@ FASTCONV_INLINE void lanes_tile(const LanesArgs<typename V::value_type>& a, std:
   const std::int32_t* tap = a.tap;
   // Two terms a turn for one and two rows (7 % faster on Zen 3); wider tiles lose a third so.
   if constexpr (Rows <= 2) {
+    constexpr int kLine = 64 / sizeof(T) > V::lanes ? 64 / sizeof(T) / V::lanes : 1;  // vectors
+    constexpr bool kAsks = kIsFloat<V> && Spliced == 0 && Vecs > 4;  // in most tiles
+    [[maybe_unused]] const bool far = a.x_is_far;
     FASTCONV_NO_UNROLL
     for (; end - tap >= 2; tap += 2, w += 2 * Rows) {
       term(tap[0], w);
       term(tap[1], w + Rows);
+      if constexpr (kAsks) {
+        if (!far) continue;
+        FASTCONV_UNROLL
+        for (int v = 0; v < Vecs; v += kLine) {
+          FASTCONV_PREFETCH_L2(x[v] + tap[0] + Vecs * V::lanes);
+          FASTCONV_PREFETCH_L2(x[v] + tap[1] + Vecs * V::lanes);
+        }
+      }
     }
   }
   FASTCONV_NO_UNROLL
