@@ -200,6 +200,92 @@ def test_integers_are_exact_and_wrap(dtype, most):
     np.testing.assert_array_equal(got, expected)
 
 
+def test_alike_channels_add_up_their_roundings(isa):
+    """Of one sine in all channels the sums of spectra are all rounded in the same direction."""
+    t = np.arange(400)
+    for channels in (40, 700):
+        sine = np.cos(1.234 * t + 0.3)
+        sine[150:] *= 1e-7  # what is loud must not reach the quiet
+        x = np.broadcast_to(sine, (1, channels, 400))
+        w = np.broadcast_to(np.cos(1.234 * t[:100]), (1, channels, 100))
+        assert_accurate(fc.conv1d(x, w, padding=90, algorithm="fft"), x, w, padding=90)
+        for loud in 2.0 ** np.arange(8, 20):
+            x, w = (np.rint(loud * np.broadcast_to(a, (1, channels, a.shape[-1]))).astype(np.int64)
+                    for a in (np.cos(0.37 * t), np.cos(0.37 * t[:100])))  # fmt: skip
+            expected = fc.conv1d(x, w, algorithm="direct")
+            np.testing.assert_array_equal(fc.conv1d(x, w, algorithm="fft"), expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64])
+def test_whole_numbers_beside_large_ones_stay_exact(dtype):
+    x = RNG.integers(-3, 4, (1, 2, 4, 400)).astype(dtype)
+    w = RNG.integers(-3, 4, (2, 2, 3, 60)).astype(dtype)
+    options = {"padding": ((1, 1), (40, 40)), "padding_mode": "constant", "fill_value": 1e12}
+    got = fc.conv2d(x, w, algorithm="fft", **options)
+    expected = fc.conv2d(x, w, algorithm="reference", **options)
+    inside = (..., slice(1, -1), slice(40, -40))  # of the border
+    np.testing.assert_array_equal(got[inside], expected[inside])
+    # A value that no output sees, beyond an input that is not padded.
+    for unseen in (0.5, np.nan):
+        options = {"padding_mode": "constant", "fill_value": unseen}
+        got = fc.conv2d(x, w, algorithm="fft", **options)
+        np.testing.assert_array_equal(got, fc.conv2d(x, w, algorithm="reference"))
+
+
+LONG = [
+    ((1, 1, 1 << 20), (1, 1, 65536), {}),
+    ((1, 1, 1 << 22), (1, 1, 1 << 20), {}),
+    ((1, 1000, 500), (1, 1000, 200), {}),
+    ((1, 64, 500), (64, 64, 300), {}),
+    ((1, 1, 3000, 100), (1, 1, 2001, 40), {}),
+    ((1, 1, 100, 100, 100), (1, 1, 40, 40, 40), {"padding": 20}),
+]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.complex64, np.complex128])
+@pytest.mark.parametrize(("x_shape", "w_shape", "options"), LONG)
+def test_scratch_is_bounded(isa, x_shape, w_shape, options, dtype):
+    x, w = (np.broadcast_to(dtype(0), shape) for shape in (x_shape, w_shape))
+    try:
+        told = fc.explain(x, w, algorithm="fft", **options)
+    except ValueError as error:
+        assert "too much memory for the spectra" in str(error)
+        return
+    assert told.scratch_bytes_per_thread <= 8_000_000
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.complex64])
+@pytest.mark.parametrize(
+    ("x_shape", "w_shape", "options"),
+    [
+        ((2, 3, 300, 20), (2, 3, 100, 3), {"padding": (50, 1)}),
+        ((1, 4, 90, 70), (4, 2, 41, 5), {"groups": 2, "stride": (1, 2), "padding_mode": "reflect",
+                                         "padding": (20, 2)}),
+        ((1, 2, 120, 6, 8), (3, 2, 50, 2, 3), {"dilation": (2, 1, 1), "flip": True}),
+        ((2, 1, 9, 150, 12), (2, 1, 4, 60, 2), {"layout": "NCHW", "padding": (1, 30, 0)}),
+    ],
+)  # fmt: skip
+def test_tall_kernels(x_shape, w_shape, options, dtype):
+    """Transforms run along the longest axis of the kernel."""
+    x, w = ((normal(*shape) * 9).astype(dtype) for shape in (x_shape, w_shape))
+    x[0, 0, x.shape[2] // 2] *= 1000
+    got = convolved(x, w, algorithm="fft", **options)
+    expected = convolved(x, w, algorithm="direct", **options)
+    if dtype is np.int32:
+        np.testing.assert_array_equal(got, expected)
+        return
+    atol = 100 * np.finfo(dtype).eps * np.abs(expected).max()
+    np.testing.assert_allclose(got, expected, rtol=0, atol=atol)
+    if dtype is not np.complex64:
+        assert_accurate(got, x, w, **{k: v for k, v in options.items() if k != "layout"})
+    x[-1, 0, 3] = np.inf
+    got = convolved(x, w, algorithm="fft", **options)
+    expected = convolved(x, w, algorithm="direct", **options)
+    np.testing.assert_array_equal(np.isfinite(got), np.isfinite(expected))
+    layer = {3: fc.Conv1d, 4: fc.Conv2d, 5: fc.Conv3d}[w.ndim](w, algorithm="fft", **options)
+    np.testing.assert_array_equal(layer(x), got)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_threads_and_batch_do_not_matter(dtype):
     x, w = normal(5, 2, 3000, dtype=dtype), normal(3, 2, 400, dtype=dtype)
@@ -221,6 +307,7 @@ def test_it_is_chosen_for_long_rows_alone():
     assert algorithm((1, 1, 1080, 1920), (1, 1, 63, 63), padding=31) == "fft"
     assert algorithm((1, 64, 56, 56), (64, 64, 3, 3), padding=1) != "fft"
     assert algorithm((1, 1, 1_000_000), (1, 1, 15)) == "direct"
+    assert algorithm((1, 1, 1080, 1920), (1, 1, 501, 5), padding=(250, 2)) == "fft"
     assert algorithm((1, 1, 100), (1, 1, 50)) == "direct"
     # Borders see few products, which transforms of float64 would not make accurately enough.
     x, w = np.zeros((1, 1, 300)), np.zeros((1, 1, 40))

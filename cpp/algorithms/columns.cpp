@@ -393,7 +393,7 @@ class ColumnExecution final : public Execution {
   bool packs_like(const Execution&) const override { return true; }
   bool reads_in_place(const Weights& w) const override { return is_dense(problem_, w); }
 
-  bool pack(const Weights& w, void* to, int workers) const override {
+  bool pack(const Weights& w, void* to, int workers, Interrupt& /*interrupt*/) const override {
     if (problem_.compute == Compute::f32) {
       pack_as<float>(w, to, workers);
     } else {

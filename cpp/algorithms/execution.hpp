@@ -20,8 +20,9 @@ class Execution {
   virtual std::int64_t tasks() const = 0;
 
   virtual std::int64_t packed_bytes() const = 0;
-  // False where the algorithm would not be accurate with these weights; `to` is then of no use.
-  virtual bool pack(const Weights& w, void* to, int workers) const = 0;
+  // False where the algorithm would not be accurate with these weights, or was interrupted; `to` is
+  // then of no use.
+  virtual bool pack(const Weights& w, void* to, int workers, Interrupt& interrupt) const = 0;
   // Whether two executions of the same kind read the same packed weights.
   virtual bool packs_like(const Execution& other) const = 0;
 

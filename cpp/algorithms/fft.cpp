@@ -100,7 +100,10 @@ class FftRun {
         check_(problem, table, weights, operands),
         scratch_(scratch),
         scratch_each_(scratch_each),
-        interrupt_(interrupt) {}
+        interrupt_(interrupt) {
+    for (int a = 0; a < 3; ++a)
+      end_[a] = problem.axis[a].lo + problem.axis[a].in + problem.axis[a].hi;
+  }
 
   static std::int64_t scratch_bytes(const Problem& problem, const FftLayout& l,
                                     std::int64_t lanes) {
@@ -193,7 +196,8 @@ class FftRun {
       const std::int64_t image = pair / pairs;
       task.tile[t] = tile_of_box(problem_, layout_.tile, layout_.tiles,
                                  (image * problem_.groups + task.group) * tiles + tile);
-      task.flag[t] = operands_.unsuitable + (image * problem_.groups + task.group) * tiles + tile;
+      task.flag[t] = operands_.unsuitable + (image * problem_.groups + task.group) * tiles +
+                     index_in_grid(tile);
       const Index3& size = task.tile[t].size;
       task.budget[t] =
           std::max<std::int64_t>(size[0] * size[1] * size[2] * problem_.out_channels / 8, 16);
@@ -204,6 +208,15 @@ class FftRun {
       task.any = task.any || !left_out;
     }
     return task;
+  }
+
+  // Of a tile, counted along the axes as the caller has them.
+  std::int64_t index_in_grid(std::int64_t tile) const {
+    const Index3& n = layout_.tiles;
+    const Index3 at =
+        turned(Index3{tile / (n[2] * n[1]), tile / n[2] % n[1], tile % n[2]}, layout_.along);
+    const Index3 of = turned(n, layout_.along);
+    return (at[0] * of[1] + at[1]) * of[2] + at[2];
   }
 
   const char* packed() const { return static_cast<const char*>(operands_.packed); }
@@ -226,6 +239,11 @@ class FftRun {
         if (!transform_output(task, k, i, pad, worker)) return false;
     }
     return true;
+  }
+
+  bool is_seen(const Lattice& lattice, const FftChunk& chunk, std::int64_t line) const {
+    return lattice.first[0] + line / chunk.rows[1] < end_[0] &&
+           lattice.first[1] + line % chunk.rows[1] < end_[1];
   }
 
   // `looks`: at what the input is like; it is the same for other output channels.
@@ -256,11 +274,18 @@ class FftRun {
           const T* rows[2 * kMostLanes];
           for (std::int64_t t = 0; t < tiles_at_once_; ++t) {
             rows[t] = pad.zeros;
-            if (!task.wanted[t]) continue;
+            if (!task.wanted[t] || !is_seen(lattice[t], chunk, line)) continue;
             Lattice l = lattice[t];
             l.first[2] += block * layout_.pitch;
+            l.count[2] = std::clamp<std::int64_t>(end_[2] - l.first[2], 0, points);
+            if (l.count[2] == 0) continue;
+            T* const row = pad.rows + t * pad.size.row;
             lattice_rows<T>(table_, problem_, operands_.x, l, pad.offsets + t * lines + line,
-                            channel, pad.rows + t * pad.size.row, rows + t);
+                            channel, row, rows + t);
+            if (l.count[2] == points) continue;
+            if (rows[t] != row) std::copy_n(rows[t], l.count[2], row);
+            std::fill(row + l.count[2], row + points, T(0));
+            rows[t] = row;
           }
           const FftInputArgs<T> input = {rows, points, pad.work, squares, fractions};
           if constexpr (std::is_same_v<T, float>)
@@ -268,8 +293,8 @@ class FftRun {
           else
             fft_.input_f64(input);
           const std::int64_t at = layout_.taps[2] == 1 ? chunk.block_at(block) : block;
-          fft_.forward(
-              {pad.work, line_at + at * 2 * lanes_, pad.size.x_pitch, twiddles_, layout_.log2});
+          fft_.forward({pad.work, line_at + at * 2 * lanes_, pad.size.x_pitch, lanes_, twiddles_,
+                        layout_.log2});
         }
         line_at += chunk.rows[2] * 2 * lanes_;
         interrupt_.work_done(worker, chunk.rows[2] * points * layout_.log2 * 8);
@@ -300,10 +325,10 @@ class FftRun {
     const std::int64_t terms = chunk.terms(), points = layout_.points();
     const double* const spectra =
         weights_.spectra(packed()) + chunk.first_weight * weights_.filters * points * 2;
-    fft_.product({pad.x, pad.size.x_pitch, chunk.row.data(), layout_.rows(), chunk.tap.data(),
-                  terms, spectra + (task.group * problem_.out_channels + first) * terms * 2,
-                  terms * 2, weights_.filters * terms * 2, pad.y, pad.size.y_pitch, count, points,
-                  accumulate});
+    fft_.product(
+        {pad.x, pad.size.x_pitch, lanes_, chunk.row.data(), layout_.rows(), chunk.tap.data(), terms,
+         layout_.run, spectra + (task.group * problem_.out_channels + first) * terms * 2, terms * 2,
+         weights_.filters * terms * 2, pad.y, pad.size.y_pitch, count, points, accumulate});
   }
 
   // Rows of output channel first + index, in Y from `first` on.
@@ -320,6 +345,9 @@ class FftRun {
       if (integers_ && !exact) task.unsuitable[t] = true;
       quantum[t] = exact ? static_cast<T>(filter.quantum) : T(0);
       least[t] = exact || task.zeros[t] ? 0 : least_sum(error);
+      // What other ways would make exact, near what is too large for that.
+      if (task.whole[t] && !exact)
+        least[t] = std::max(least[t], filter.quantum / std::numeric_limits<T>::epsilon() * 2);
     }
     const double* from = pad.y + index * layout_.rows() * 2 * lanes_;
     for (std::int64_t d = 0; d < layout_.tile[0]; ++d) {
@@ -332,8 +360,8 @@ class FftRun {
             most = std::max(most, outputs_at(task, t, at));
           if (most == 0) continue;
           const std::int64_t positions = (most - 1) * problem_.axis[2].stride + 1;
-          fft_.inverse(
-              {pad.work, const_cast<double*>(from), pad.size.y_pitch, twiddles_, layout_.log2});
+          fft_.inverse({pad.work, const_cast<double*>(from), pad.size.y_pitch, lanes_, twiddles_,
+                        layout_.log2});
           const FftOutputArgs<T> output = {pad.work, round_up(positions, lanes_), pad.rows,
                                            pad.size.row};
           if constexpr (std::is_same_v<T, float>)
@@ -363,7 +391,7 @@ class FftRun {
   }
 
   double error_bound(double norms) const {
-    return fft_error_units(layout_.log2) * std::numeric_limits<double>::epsilon() / 2 * norms;
+    return fft_error_units(layout_) * std::numeric_limits<double>::epsilon() / 2 * norms;
   }
 
   // What a sum of magnitudes must be at least so that this is below the error of a sum in order.
@@ -406,17 +434,18 @@ class FftRun {
   const FftCheck<T> check_;
   char* const scratch_;
   const std::int64_t scratch_each_;
+  Index3 end_;  // of the padded input; no output sees what lies beyond
   Interrupt& interrupt_;
 };
 
 class FftExecution final : public Execution {
  public:
   FftExecution(const Problem& problem, const KernelTable& kernels, const Machine& machine)
-      : given_(problem),
-        problem_(in_floats(problem)),
+      : layout_(make_fft_layout(problem, machine)),
+        given_(turned(problem, layout_.along)),
+        problem_(in_floats(given_)),
         kernels_(kernels),
-        layout_(make_fft_layout(given_, machine)),
-        weights_(problem, layout_),
+        weights_(problem_, layout_),
         twiddles_(fft_twiddles(layout_.log2)) {}
 
   std::int64_t tasks() const override {
@@ -426,19 +455,21 @@ class FftExecution final : public Execution {
   OutputGrid grid() const override {
     Index3 out;
     for (int a = 0; a < 3; ++a) out[a] = problem_.axis[a].out;
-    return {layout_.tile, layout_.tiles, out, problem_.groups * layout_.tile_count()};
+    return {turned(layout_.tile, layout_.along), turned(layout_.tiles, layout_.along),
+            turned(out, layout_.along), problem_.groups * layout_.tile_count()};
   }
 
   std::int64_t packed_bytes() const override { return weights_.bytes(); }
 
   bool packs_like(const Execution& other) const override {
     const FftLayout& l = static_cast<const FftExecution&>(other).layout_;
-    return l.log2 == layout_.log2 && l.pitch == layout_.pitch && l.channels == layout_.channels &&
-           l.taps == layout_.taps;
+    return l.along == layout_.along && l.log2 == layout_.log2 && l.pitch == layout_.pitch &&
+           l.channels == layout_.channels && l.taps == layout_.taps;
   }
 
-  bool pack(const Weights& w, void* to, int workers) const override {
-    return pack_fft(problem_, layout_, weights_, kernels_, twiddles_.data(), w, to, workers);
+  bool pack(const Weights& w, void* to, int workers, Interrupt& interrupt) const override {
+    return pack_fft(problem_, layout_, weights_, kernels_, twiddles_.data(), turned_weights(w), to,
+                    workers, interrupt);
   }
 
   std::int64_t scratch_bytes() const override {
@@ -447,8 +478,12 @@ class FftExecution final : public Execution {
                : FftRun<double>::scratch_bytes(problem_, layout_, kernels_.fft.lanes);
   }
 
-  void run(const Operands& operands, char* scratch, int workers,
-           Interrupt& interrupt) const override {
+  void run(const Operands& given, char* scratch, int workers, Interrupt& interrupt) const override {
+    const Weights weights = turned_weights(*given.weights);
+    Operands operands = given;
+    operands.x.axis = turned(given.x.axis, layout_.along);
+    operands.y.axis = turned(given.y.axis, layout_.along);
+    operands.weights = &weights;
     switch (given_.compute) {
       case Compute::f32:
         return run_as<float, float>(operands, scratch, workers, interrupt);
@@ -462,6 +497,11 @@ class FftExecution final : public Execution {
   }
 
  private:
+  Weights turned_weights(Weights w) const {
+    w.axis = turned(w.axis, layout_.along);
+    return w;
+  }
+
   static Problem in_floats(Problem problem) {
     if (is_float(problem.compute)) return problem;
     for (Scalar& fill : problem.fill)
@@ -480,10 +520,10 @@ class FftExecution final : public Execution {
                  [&run](std::int64_t index, int worker) noexcept { run.task(index, worker); });
   }
 
-  const Problem given_;
+  const FftLayout layout_;
+  const Problem given_;    // turned
   const Problem problem_;  // of floats
   const KernelTable& kernels_;
-  const FftLayout layout_;
   const FftWeights weights_;
   const std::vector<double> twiddles_;
 };

@@ -11,8 +11,20 @@
 namespace fastconv {
 namespace {
 
-constexpr std::int64_t kAtOnce = 2048;  // outputs
-constexpr std::int64_t kTaps = 4;       // of a kernel call
+constexpr std::int64_t kAtOnce = 2048;   // outputs
+constexpr std::int64_t kTaps = 4;        // of a kernel call
+constexpr std::int64_t kWeights = 8192;  // kept of an output channel
+
+template <class T>
+double sum_of_products(const T* x, const T* w, std::int64_t count) {
+  double run[4] = {};
+  std::int64_t i = 0;
+  for (; i + 4 <= count; i += 4)
+    for (int j = 0; j < 4; ++j)
+      run[j] += static_cast<double>(x[i + j]) * static_cast<double>(w[i + j]);
+  for (; i < count; ++i) run[0] += static_cast<double>(x[i]) * static_cast<double>(w[i]);
+  return run[0] + run[1] + run[2] + run[3];
+}
 
 }  // namespace
 
@@ -21,8 +33,8 @@ struct FftCheck<T>::Pad {
   double* sums;
   T* copies;  // [kTaps][outputs]
   const T** rows;
-  T* weights;  // of the output channel
-  T* kernel_row;
+  T* weights;     // of the output channel, or of a part of a row of the kernel
+  T* kernel_row;  // what that part sees
   std::int64_t* offsets;
   std::int64_t bytes = 0;
 
@@ -36,8 +48,8 @@ struct FftCheck<T>::Pad {
     take(sums, kAtOnce);
     take(copies, kTaps * kAtOnce);
     take(rows, kTaps * kAtOnce);
-    take(weights, problem.terms());
-    take(kernel_row, problem.axis[2].kernel);
+    take(weights, std::min(problem.terms(), kWeights));
+    take(kernel_row, std::min(problem.axis[2].kernel, kWeights));
     take(offsets, std::max(kAtOnce, problem.axis[0].kernel * problem.axis[1].kernel));
   }
 };
@@ -63,9 +75,8 @@ bool FftCheck<T>::vouch(const Tile& tile, std::int64_t channel, double least, ch
            rows.origin[1] += rows.size[1]) {
         rows.size[1] = std::min(high, end[1] - rows.origin[1]);
         if (interrupt.stop_requested()) return true;
-        const std::int64_t before = budget;
-        if (!vouch_for_rows(rows, channel, least, pad, budget)) return false;
-        interrupt.work_done(worker, 8 * (before - budget) + 64 * kAtOnce);
+        if (!vouch_for_rows(rows, channel, least, pad, budget, interrupt, worker)) return false;
+        interrupt.work_done(worker, 64 * kAtOnce);
       }
     }
   }
@@ -74,25 +85,29 @@ bool FftCheck<T>::vouch(const Tile& tile, std::int64_t channel, double least, ch
 
 template <class T>
 bool FftCheck<T>::vouch_for_rows(const Tile& rows, std::int64_t channel, double least,
-                                 const Pad& pad, std::int64_t& budget) const {
+                                 const Pad& pad, std::int64_t& budget, Interrupt& interrupt,
+                                 int worker) const {
   const std::int64_t count = rows.size[1] * rows.size[2];
   std::fill_n(pad.sums, count, 0.0);
-  std::int64_t small = count;
-  for (std::int64_t t = 0; t < weights_.largest && small > 0; t += kTaps) {
+  std::int64_t large = 0;  // sums up to here, which only grow
+  for (std::int64_t t = 0; t < weights_.largest && large < count; t += kTaps) {
     add_magnitudes(rows, channel, t, pad);
-    small = 0;
-    for (std::int64_t i = 0; i < count; ++i) small += !(pad.sums[i] >= least);
+    while (large < count && pad.sums[large] >= least) ++large;
   }
-  if (small == 0) return true;
-  gather_weights<T>(table_, problem_, *operands_.weights, channel, 0, problem_.terms(),
-                    pad.weights);
+  if (large == count) return true;
+  if (problem_.terms() <= kWeights)
+    gather_weights<T>(table_, problem_, *operands_.weights, channel, 0, problem_.terms(),
+                      pad.weights);
   Tile one = rows;
   one.size = {1, 1, 1};
-  for (std::int64_t i = 0; i < count; ++i) {
+  for (std::int64_t i = large; i < count; ++i) {
     if (pad.sums[i] >= least) continue;
     one.origin[1] = rows.origin[1] + i / rows.size[2];
     one.origin[2] = rows.origin[2] + i % rows.size[2];
-    const T sum = sum_in_order(one, pad, budget);
+    if (interrupt.stop_requested()) return true;
+    const std::int64_t before = budget;
+    const T sum = sum_in_order(one, channel, pad, budget);
+    interrupt.work_done(worker, 8 * (before - budget));
     if (budget < 0) return false;
     T convert;
     store_.store(one, channel, 1, {&sum, 1, 1, 1, 1}, &convert);
@@ -131,7 +146,8 @@ void FftCheck<T>::add_magnitudes(const Tile& rows, std::int64_t channel, std::in
 }
 
 template <class T>
-T FftCheck<T>::sum_in_order(const Tile& one, const Pad& pad, std::int64_t& budget) const {
+T FftCheck<T>::sum_in_order(const Tile& one, std::int64_t channel, const Pad& pad,
+                            std::int64_t& budget) const {
   const auto& axis = problem_.axis;
   Lattice lattice;
   for (int a = 0; a < 3; ++a) {
@@ -151,25 +167,26 @@ T FftCheck<T>::sum_in_order(const Tile& one, const Pad& pad, std::int64_t& budge
     const std::int64_t inside = before + axis[2].in;
     if (before > 0) begin = std::min(divide_up(before, axis[2].dilation), width);
     end = inside <= 0 ? begin : std::clamp(divide_up(inside, axis[2].dilation), begin, width);
-    lattice.first[2] += begin * axis[2].dilation;
-    lattice.count[2] = end - begin;
   }
   budget -= problem_.in_channels * rows * (end - begin);
-  const T* w = pad.weights + begin;
+  const bool kept = problem_.terms() <= kWeights;
   double sum = 0;
-  for (std::int64_t c = 0; c < problem_.in_channels; ++c) {
-    for (std::int64_t r = 0; r < rows; ++r, w += width) {
-      if (begin == end || (zeros && pad.offsets[r] == kFilledRow)) continue;
-      const T* x = nullptr;
-      lattice_rows<T>(table_, problem_, operands_.x, lattice, pad.offsets + r,
-                      one.group * problem_.in_channels + c, pad.kernel_row, &x);
-      double run[4] = {};
-      std::int64_t i = 0;
-      for (; i + 4 <= end - begin; i += 4)
-        for (int j = 0; j < 4; ++j)
-          run[j] += static_cast<double>(x[i + j]) * static_cast<double>(w[i + j]);
-      for (; i < end - begin; ++i) run[0] += static_cast<double>(x[i]) * static_cast<double>(w[i]);
-      sum += run[0] + run[1] + run[2] + run[3];
+  for (std::int64_t c = 0; c < problem_.in_channels && budget >= 0; ++c) {
+    for (std::int64_t r = 0; r < rows; ++r) {
+      if (zeros && pad.offsets[r] == kFilledRow) continue;
+      for (std::int64_t k = begin; k < end; k += kWeights) {
+        Lattice part = lattice;
+        part.first[2] += k * axis[2].dilation;
+        part.count[2] = std::min(kWeights, end - k);
+        const std::int64_t term = (c * rows + r) * width + k;
+        if (!kept)
+          gather_weights<T>(table_, problem_, *operands_.weights, channel, term, part.count[2],
+                            pad.weights);
+        const T* x = nullptr;
+        lattice_rows<T>(table_, problem_, operands_.x, part, pad.offsets + r,
+                        one.group * problem_.in_channels + c, pad.kernel_row, &x);
+        sum += sum_of_products(x, pad.weights + (kept ? term : 0), part.count[2]);
+      }
     }
   }
   return static_cast<T>(sum);

@@ -38,10 +38,10 @@ class FftCheck {
   struct Pad;
 
   bool vouch_for_rows(const Tile& rows, std::int64_t channel, double least, const Pad& pad,
-                      std::int64_t& budget) const;
+                      std::int64_t& budget, Interrupt& interrupt, int worker) const;
   void add_magnitudes(const Tile& rows, std::int64_t channel, std::int64_t first,
                       const Pad& pad) const;
-  T sum_in_order(const Tile& one, const Pad& pad, std::int64_t& budget) const;
+  T sum_in_order(const Tile& one, std::int64_t channel, const Pad& pad, std::int64_t& budget) const;
 
   const Problem& problem_;
   const KernelTable& table_;

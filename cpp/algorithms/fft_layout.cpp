@@ -13,8 +13,8 @@ namespace fastconv {
 namespace {
 
 constexpr int kLeastLog2 = 6, kMostLog2 = 13;
-// Of a worker: spectra, and rows on their way.
-constexpr std::int64_t kScratch = 7'400'000;
+// Of a worker, and of that what is neither spectra nor rows on their way (FftCheck, offsets).
+constexpr std::int64_t kScratch = 8'000'000, kBeside = 430'000;
 constexpr double kMostPacked = 128 << 20;
 constexpr double kNear = 1 << 20;  // of L2
 // Below so many positions along a row nothing is won.
@@ -31,20 +31,21 @@ std::int64_t positions(const Axis& axis, std::int64_t outputs, std::int64_t kern
 struct Costs {
   double transform, input, output, product;
 
-  explicit Costs(int log2) {
+  Costs(int log2, int along) {
     const double points = static_cast<double>(std::int64_t{1} << log2);
     const double stage = (log2 <= 12 ? 10.5 : 12.0) * points;
     transform = stage * static_cast<double>(log2 / 2);
-    input = 8 * points;
-    output = 8 * points;
+    input = output = (along == 2 ? 8 : 16) * points;  // elements far apart
     product = 4.8 * points;
   }
 };
 
 class Builder {
  public:
-  Builder(const Problem& problem, std::int64_t lanes)
+  // Of a problem turned so that its rows lie along that axis.
+  Builder(const Problem& problem, int along, std::int64_t lanes)
       : problem_(problem),
+        along_(along),
         axis_(problem.axis),
         lanes_(lanes),
         reach_(reach_of(axis_[2])),
@@ -56,11 +57,22 @@ class Builder {
     FftLayout layout;
   };
 
+  bool fits() const {
+    for (int log2 = kLeastLog2; log2 <= kMostLog2; ++log2) {
+      FftLayout l;
+      l.log2 = log2;
+      l.tile = {1, 1, 1};
+      if (cut_rows(l) && cut_terms(l)) return true;
+    }
+    return false;
+  }
+
   // Without its tables.
   Choice best() const {
     Choice best;
     for (int log2 = kLeastLog2; log2 <= kMostLog2; ++log2) {
       FftLayout l;
+      l.along = along_;
       l.log2 = log2;
       if (!cut_rows(l)) continue;
       for (const std::int64_t across : widths(l)) {
@@ -151,10 +163,20 @@ class Builder {
            (l.blocks + l.taps[2] - 1);
   }
 
+  // Beside what is not spectra, and the line more from one point to the next (FftRun::Sizes).
+  std::int64_t room_for_spectra(const FftLayout& l) const {
+    const std::int64_t work = l.points() * 2 * lanes_ * std::int64_t{sizeof(double)};
+    const std::int64_t rows =
+        (2 * lanes_ + 1) * l.points() * (problem_.compute == Compute::f32 ? 4 : 8);
+    const std::int64_t kernel_rows = axis_[0].kernel * axis_[1].kernel;
+    return kScratch - kBeside - kernel_rows * std::int64_t{sizeof(std::int64_t)} - work - rows -
+           2 * l.points() * 8 * std::int64_t{sizeof(double)};
+  }
+
   // Chunks of which the spectra fit.
   bool cut_terms(FftLayout& l) const {
     const std::int64_t row = l.points() * 2 * lanes_ * std::int64_t{sizeof(double)};
-    const std::int64_t all = kScratch - 2 * row;
+    const std::int64_t all = room_for_spectra(l);
     if (l.rows() > all / 2 / row) return false;
     const std::int64_t sums = l.rows() * row;
     l.filters = std::clamp<std::int64_t>(all / 4 / sums, 1, problem_.out_channels);
@@ -166,7 +188,24 @@ class Builder {
     const std::int64_t rows = staged_rows(l);
     if (rows > room) return false;
     l.channels = std::min(room / rows, problem_.in_channels);
+    cut_sums(l);
     return true;
+  }
+
+  // Terms of a spectrum into runs: a sum of sums loses less. float32 has digits to spare.
+  void cut_sums(FftLayout& l) const {
+    const std::int64_t of_chunk = l.channels * l.taps[0] * l.taps[1] * l.taps[2];
+    const double terms = terms_ * static_cast<double>(l.parts);
+    const bool is_long = problem_.compute == Compute::f32 || terms > 256;
+    l.run = std::min<std::int64_t>(of_chunk, is_long ? 32 : terms > 48 ? 8 : 4);
+    l.runs = divide_up(of_chunk, l.run) * chunks(l);
+  }
+
+  std::int64_t chunks(const FftLayout& l) const {
+    const Index3 kernel = kernel_of(l);
+    std::int64_t result = divide_up(problem_.in_channels, l.channels);
+    for (int a = 0; a < 3; ++a) result *= divide_up(kernel[a], l.taps[a]);
+    return result;
   }
 
   // What sums of magnitudes have to be at least so that transforms are as accurate as sums in order
@@ -176,7 +215,7 @@ class Builder {
     const double terms = static_cast<double>(problem_.terms());
     const double elements = 2 * static_cast<double>(problem_.in_channels) *
                             static_cast<double>(staged_rows(l) * l.points());
-    return fft_error_units(l.log2) * std::sqrt(elements / terms) / kMeanMagnitudes;
+    return fft_error_units(l) * std::sqrt(elements / terms) / kMeanMagnitudes;
   }
 
   // With a margin for what is not white noise, above all at borders: where there are too few, all
@@ -188,22 +227,18 @@ class Builder {
 
   // Of a vector of outputs. The largest weights are twice the others.
   double cost_of_check(const FftLayout& l) const {
-    return (12 + 0.7 * least_products(l)) * (problem_.padded() ? 8 : 3.5);
+    return (12 + 0.7 * least_products(l)) * (problem_.padded() ? 4 : 2.5);
   }
 
   double cost_of(const FftLayout& l) const {
-    const Costs c(l.log2);
-    const Index3 kernel = kernel_of(l);
-    const auto pieces = [](std::int64_t n, std::int64_t piece) {
-      return static_cast<double>(divide_up(n, piece));
-    };
-    double chunks = pieces(problem_.in_channels, l.channels);
-    for (int a = 0; a < 3; ++a) chunks *= pieces(kernel[a], l.taps[a]);
-    double inputs = chunks * static_cast<double>(l.channels) * static_cast<double>(staged_rows(l));
+    const Costs c(l.log2, along_);
+    const std::int64_t chunks = this->chunks(l);
+    double inputs = static_cast<double>(chunks) * static_cast<double>(l.channels) *
+                    static_cast<double>(staged_rows(l));
     if (l.taps[2] == 1)  // most blocks are kept
       inputs *=
           static_cast<double>(l.blocks + l.parts - 1) / static_cast<double>(l.blocks * l.parts);
-    if (chunks > 1) inputs *= pieces(problem_.out_channels, l.filters);
+    if (chunks > 1) inputs *= static_cast<double>(divide_up(problem_.out_channels, l.filters));
     const double outputs = static_cast<double>(l.rows()) * filters_;
     const double terms = terms_ * static_cast<double>(l.parts);
     // Sums of one row wait for each other.
@@ -253,6 +288,7 @@ class Builder {
   }
 
   const Problem& problem_;
+  const int along_;
   const std::array<Axis, 3>& axis_;
   const std::int64_t lanes_;
   const std::int64_t reach_;
@@ -264,20 +300,52 @@ std::int64_t lanes_of(const Problem& problem, const Machine& machine) {
   return size_of(problem.compute) == 4 ? machine.lanes / 2 : machine.lanes;
 }
 
+// Outputs that a transform of the reach of an axis would make.
+double length(const Axis& axis) {
+  return static_cast<double>(reach_of(axis)) / static_cast<double>(axis.stride);
+}
+
+// The axis along which kernels are longest; of equal ones the last.
+int longest_axis(const Problem& problem) {
+  int along = 2;
+  for (const int a : {1, 0})
+    if (length(problem.axis[a]) > length(problem.axis[along])) along = a;
+  return along;
+}
+
+Builder::Choice best_of(const Problem& problem, std::int64_t lanes, bool with_tables) {
+  Builder::Choice best;
+  const int longest = longest_axis(problem);
+  for (const int along : {2, longest}) {
+    const Problem rows = turned(problem, along);
+    const Builder builder(rows, along, lanes);
+    Builder::Choice choice = builder.best();
+    if (choice.cost < best.cost) {
+      best = std::move(choice);
+      if (with_tables) builder.make_tables(best.layout);
+    }
+    if (longest == 2) break;
+  }
+  return best;
+}
+
 }  // namespace
 
 const char* fft_accepts(const Problem& problem) {
-  if (problem.algorithm == Algorithm::automatic && reach_of(problem.axis[2]) < kLeastReach)
+  const int along = longest_axis(problem);
+  if (problem.algorithm == Algorithm::automatic && reach_of(problem.axis[along]) < kLeastReach)
     return "the rows of the kernel are short";
   // What fits with the longest vectors fits with others.
   constexpr std::int64_t kMostLanes = 8;
-  if (!std::isfinite(Builder(problem, kMostLanes).best().cost))
-    return "too much memory for the spectra of the kernel, or too few terms for accurate ones";
-  return nullptr;
+  for (const int axis : {2, along}) {
+    const Problem rows = turned(problem, axis);
+    if (Builder(rows, axis, kMostLanes).fits()) return nullptr;
+  }
+  return "too much memory for the spectra of the kernel";
 }
 
 double fft_cost(const Problem& problem, const Machine& machine) {
-  return Builder(problem, lanes_of(problem, machine)).best().cost /
+  return best_of(problem, lanes_of(problem, machine), false).cost /
          static_cast<double>(problem.terms()) / static_cast<double>(problem.out_pixels());
 }
 
@@ -297,10 +365,7 @@ std::vector<double> fft_twiddles(int log2) {
 }
 
 FftLayout make_fft_layout(const Problem& problem, const Machine& machine) {
-  const Builder builder(problem, lanes_of(problem, machine));
-  FftLayout layout = builder.best().layout;
-  builder.make_tables(layout);
-  return layout;
+  return best_of(problem, lanes_of(problem, machine), true).layout;
 }
 
 }  // namespace fastconv

@@ -14,7 +14,9 @@
 // spectra runs through a table of taps as any kernel does.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "algorithms/tiling.hpp"
@@ -42,6 +44,7 @@ struct FftChunk {
 };
 
 struct FftLayout {
+  int along = 2;             // the axis of the transforms; all else is of the problem turned so
   int log2 = 0;              // of the points of a transform
   std::int64_t pitch = 0;    // positions from one block to the next
   std::int64_t outputs = 0;  // of a block: one in `stride` positions
@@ -53,6 +56,8 @@ struct FftLayout {
   std::int64_t filters = 1;   // output channels whose spectra are summed at once
   std::int64_t channels = 1;  // of a chunk, at most; and slices, rows, parts of the kernel
   Index3 taps = {1, 1, 1};
+  std::int64_t run = 1;  // terms that are summed before their sum is added to the others
+  std::int64_t runs = 1;
   std::vector<FftChunk> chunks;
   std::int64_t most_staged = 0;
 
@@ -62,6 +67,17 @@ struct FftLayout {
   std::int64_t pairs() const { return (tile_count() + 1) / 2; }
   std::int64_t rows() const { return tile[0] * tile[1] * blocks; }  // of outputs, in a tile
 };
+
+// What lies along that axis (a problem, strides, a box) as its last axis, or back.
+template <class T>
+T turned(T of, int along) {
+  std::swap(of[static_cast<std::size_t>(along)], of[2]);
+  return of;
+}
+inline Problem turned(Problem problem, int along) {
+  problem.axis = turned(problem.axis, along);
+  return problem;
+}
 
 // Null, or why not. Integers are computed as float64 (fft.cpp).
 const char* fft_accepts(const Problem& problem);
@@ -75,7 +91,10 @@ std::vector<double> fft_twiddles(int log2);
 
 // |error| <= units * 2^-53 * norm(x) * norm(w), of a transform, a product and the way back.
 // Measured, of whatever adds up roundings (constants, sines): 1.7, 3.1, 4.9 for 512, 2048, 8192
-// points; noise stays below 0.3.
-inline double fft_error_units(int log2) { return log2 / 2 + 4.0; }
+// points; noise stays below 0.3. Where all terms are alike (one sine in all channels, one filter)
+// additions to a growing sum round alike: 0.9 more for a term of a run, and 0.4 for a run.
+inline double fft_error_units(const FftLayout& l) {
+  return l.log2 / 2 + 1.5 + static_cast<double>(l.run) + static_cast<double>(l.runs - 1) / 2;
+}
 
 }  // namespace fastconv

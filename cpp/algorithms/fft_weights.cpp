@@ -28,13 +28,14 @@ template <class T>
 class Packing {
  public:
   Packing(const Problem& problem, const FftLayout& layout, const FftWeights& weights,
-          const KernelTable& kernels, const double* twiddles)
+          const KernelTable& kernels, const double* twiddles, Interrupt& interrupt)
       : problem_(problem),
         layout_(layout),
         weights_(weights),
         kernels_(kernels),
         twiddles_(twiddles),
-        lanes_(kernels.fft.lanes) {}
+        lanes_(kernels.fft.lanes),
+        interrupt_(interrupt) {}
 
   // Memory of a worker, taken before any starts: none of them may throw.
   struct Pad {
@@ -49,8 +50,9 @@ class Packing {
             std::make_unique<double[]>(points)};
   }
 
-  // One output channel. False where a weight is not finite, or all are tiny.
-  bool pack(const Weights& w, std::int64_t channel, const Pad& pad, char* to) const {
+  // One output channel. False where a weight is not finite, or all are tiny, or it was interrupted.
+  bool pack(const Weights& w, std::int64_t channel, const Pad& pad, char* to, int worker) const {
+    if (interrupt_.stop_requested()) return false;
     const std::int64_t terms = problem_.terms();
     T* const row = pad.row.get();
     gather_weights<T>(kernels_, problem_, w, channel, 0, terms, row);
@@ -61,8 +63,9 @@ class Packing {
     if (!std::isfinite(squares) || (!zeros && squares < kLeastNorm * kLeastNorm)) return false;
     *FftWeights::filter(to, channel) = {std::sqrt(squares), quantum_of(row, terms)};
     find_largest(row, pad.order.get(), weights_.large(to, channel));
+    interrupt_.work_done(worker, 32 * terms);
     for (const FftChunk& chunk : layout_.chunks)
-      pack(chunk, row, channel, pad.work.get(), weights_.spectra(to));
+      if (!pack(chunk, row, channel, pad.work.get(), weights_.spectra(to), worker)) return false;
     return true;
   }
 
@@ -83,17 +86,22 @@ class Packing {
   }
 
   // A transform for each few terms, one in each lane.
-  void pack(const FftChunk& chunk, const T* row, std::int64_t channel, double* work,
-            double* to) const {
+  bool pack(const FftChunk& chunk, const T* row, std::int64_t channel, double* work, double* to,
+            int worker) const {
     const std::int64_t points = layout_.points(), terms = chunk.terms();
     double* const of_chunk = to + chunk.first_weight * weights_.filters * points * 2;
     for (std::int64_t t = 0; t < terms; t += lanes_) {
       const std::int64_t count = std::min<std::int64_t>(lanes_, terms - t);
       std::fill_n(work, points * 2 * lanes_, 0.0);
       for (std::int64_t l = 0; l < count; ++l) place(chunk, row, t + l, work + l);
-      kernels_.fft.forward({work, work, 2 * lanes_, twiddles_, layout_.log2});
+      kernels_.fft.forward({work, work, 2 * lanes_, lanes_, twiddles_, layout_.log2});
       const double scale = 1 / static_cast<double>(points);
       for (std::int64_t p = 0; p < points; ++p) {
+        // Each point may lie on a page of its own, which the system clears at its first use.
+        if (p % 64 == 0) {
+          if (interrupt_.stop_requested()) return false;
+          interrupt_.work_done(worker, 1 << 20);
+        }
         double* at = of_chunk + ((p * weights_.filters + channel) * terms + t) * 2;
         const double* const from = work + p * 2 * lanes_;
         for (std::int64_t l = 0; l < count; ++l) {
@@ -102,6 +110,7 @@ class Packing {
         }
       }
     }
+    return true;
   }
 
   // The taps of a term's row, backwards: position k of a part at -k.
@@ -134,18 +143,19 @@ class Packing {
   const KernelTable& kernels_;
   const double* const twiddles_;
   const std::int64_t lanes_;
+  Interrupt& interrupt_;
 };
 
 template <class T>
 bool pack_as(const Problem& problem, const FftLayout& layout, const FftWeights& weights,
              const KernelTable& kernels, const double* twiddles, const Weights& w, char* to,
-             int workers) {
-  const Packing<T> packing(problem, layout, weights, kernels, twiddles);
+             int workers, Interrupt& interrupt) {
+  const Packing<T> packing(problem, layout, weights, kernels, twiddles, interrupt);
   std::vector<typename Packing<T>::Pad> pads;
   for (int worker = 0; worker < workers; ++worker) pads.push_back(packing.make_pad());
   std::atomic<bool> finite{true};
   parallel_for(weights.filters, workers, [&](std::int64_t channel, int worker) noexcept {
-    if (!packing.pack(w, channel, pads[static_cast<std::size_t>(worker)], to))
+    if (!packing.pack(w, channel, pads[static_cast<std::size_t>(worker)], to, worker))
       finite.store(false, std::memory_order_relaxed);
   });
   return finite.load(std::memory_order_relaxed);
@@ -164,11 +174,10 @@ FftWeights::FftWeights(const Problem& problem, const FftLayout& layout)
 
 bool pack_fft(const Problem& problem, const FftLayout& layout, const FftWeights& weights,
               const KernelTable& kernels, const double* twiddles, const Weights& w, void* to,
-              int workers) {
-  char* const bytes = static_cast<char*>(to);
-  return problem.compute == Compute::f32
-             ? pack_as<float>(problem, layout, weights, kernels, twiddles, w, bytes, workers)
-             : pack_as<double>(problem, layout, weights, kernels, twiddles, w, bytes, workers);
+              int workers, Interrupt& interrupt) {
+  const auto pack = problem.compute == Compute::f32 ? pack_as<float> : pack_as<double>;
+  return pack(problem, layout, weights, kernels, twiddles, w, static_cast<char*>(to), workers,
+              interrupt);
 }
 
 }  // namespace fastconv

@@ -9,6 +9,7 @@
 #include "core/problem.hpp"
 #include "core/rounding.hpp"
 #include "kernels/table.hpp"
+#include "runtime/interrupt.hpp"
 
 namespace fastconv {
 
@@ -62,16 +63,17 @@ struct FftWeights {
   using Like = std::conditional_t<std::is_const_v<Bytes>, const What, What>;
 };
 
-// The nearest multiple of a power of two, of values of at most so many of it.
+// The nearest multiple of a power of two, of values below so many of it: whose own bits do not
+// reach halves of it any more.
 template <class T>
-inline constexpr T kMostQuanta = sizeof(T) == 4 ? T(1 << 21) : T(std::int64_t{1} << 50);
+inline constexpr T kMostQuanta = sizeof(T) == 4 ? T(1 << 22) : T(std::int64_t{1} << 51);
 template <class T>
 T to_multiple(T value, T quantum) {
   const T large = kNoFraction<T> * quantum;
   return (value + large) - large;
 }
 
-// Larger values stay: float32, once rounded, are such multiples anyway.
+// Larger values stay: they are, to less than half of it, such multiples.
 template <class T>
 void to_multiples(T* row, std::int64_t count, T quantum) {
   const T most = kMostQuanta<T> * quantum;
@@ -81,9 +83,10 @@ void to_multiples(T* row, std::int64_t count, T quantum) {
   }
 }
 
-// False where a weight is not finite, or all are tiny; `to` is then of no use.
+// False where a weight is not finite, or all are tiny, or it was interrupted; `to` is then of no
+// use.
 bool pack_fft(const Problem& problem, const FftLayout& layout, const FftWeights& weights,
               const KernelTable& kernels, const double* twiddles, const Weights& w, void* to,
-              int workers);
+              int workers, Interrupt& interrupt);
 
 }  // namespace fastconv

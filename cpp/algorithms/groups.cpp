@@ -267,7 +267,7 @@ class GroupExecution final : public Execution {
 
   bool takes_flagged() const override { return false; }
 
-  bool pack(const Weights& w, void* to, int workers) const override {
+  bool pack(const Weights& w, void* to, int workers, Interrupt& /*interrupt*/) const override {
     pack_groups(problem_, plan_.layout, kernels_, w, static_cast<float*>(to), workers);
     return true;
   }

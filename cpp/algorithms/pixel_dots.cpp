@@ -178,7 +178,7 @@ class DotExecution final : public Execution {
   bool reads_in_place(const Weights& w) const override { return is_dense(problem_, w); }
   bool takes_flagged() const override { return false; }
 
-  bool pack(const Weights& w, void* to, int) const override {
+  bool pack(const Weights& w, void* to, int /*workers*/, Interrupt& /*interrupt*/) const override {
     as_float([&](auto zero) {
       using T = decltype(zero);
       for (std::int64_t k = 0; k < problem_.out_channels; ++k)

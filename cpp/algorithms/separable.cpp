@@ -104,7 +104,7 @@ class SeparableExecution final : public Execution {
     return layout_.nested == static_cast<const SeparableExecution&>(other).layout_.nested;
   }
 
-  bool pack(const Weights& w, void* to, int /*workers*/) const override {
+  bool pack(const Weights& w, void* to, int /*workers*/, Interrupt& /*interrupt*/) const override {
     return as_compute(problem_.compute,
                       [&](auto zero) { return pack_as(w, static_cast<decltype(zero)*>(to)); });
   }

@@ -321,7 +321,7 @@ class TapExecution final : public Execution {
     return problem_.batch * layout_.box_count() <= kMostUses;
   }
 
-  bool pack(const Weights& w, void* to, int workers) const override {
+  bool pack(const Weights& w, void* to, int workers, Interrupt& /*interrupt*/) const override {
     as_compute(problem_.compute, [&](auto zero) {
       using T = decltype(zero);
       const PackedTaps<T> packed(problem_, layout_, shape_);

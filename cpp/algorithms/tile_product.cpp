@@ -402,7 +402,7 @@ class TileExecution final : public Execution {
     return layout_.packs_as_it_runs && packing_.packs_slabs(w);
   }
 
-  bool pack(const Weights& w, void* to, int workers) const override {
+  bool pack(const Weights& w, void* to, int workers, Interrupt& /*interrupt*/) const override {
     return packing_.pack(w, to, workers);
   }
 

@@ -497,7 +497,7 @@ class WinogradExecution final : public Execution {
   // as an image is.
   bool reads_in_place(const Weights& /*w*/) const override { return packs_as_it_runs_; }
 
-  bool pack(const Weights& w, void* to, int workers) const override {
+  bool pack(const Weights& w, void* to, int workers, Interrupt& /*interrupt*/) const override {
     return pack_winograd(problem_, layout_, shape_, kernels_, w, to, workers);
   }
 

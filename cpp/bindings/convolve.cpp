@@ -267,7 +267,7 @@ class Layer {
         if (ready->prepared->plan->packs_like(plan)) return ready->packed;
     }
     auto packed = std::make_shared<Packed>(plan.packed_bytes());
-    const bool suits = plan.pack(weights_of(wanted.parameters.w, spec_->options()), packed->data());
+    const bool suits = pack(plan, spec_->options(), wanted.parameters, packed->data());
     return suits ? packed : nullptr;
   }
 

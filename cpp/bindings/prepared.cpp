@@ -123,6 +123,19 @@ Parameters as_parameters(const Given& given, const Types& types) {
   return p;
 }
 
+bool pack(const Plan& plan, const Options& options, const Parameters& parameters, void* to) {
+  const Weights weights = weights_of(parameters.w, options);
+  Interrupt interrupt(&signal_pending);
+  bool suits;
+  {
+    const GilReleased released;
+    const FloatStatus status;
+    suits = plan.pack(weights, to, interrupt);
+  }
+  if (interrupt.stop_requested()) throw py::error_already_set();
+  return suits;
+}
+
 py::array execute(const Options& options, const Prepared& prepared, const py::array& x_given,
                   const Parameters& parameters, const void* packed, const py::object& out) {
   check_out(out, prepared.types, prepared.y_shape);

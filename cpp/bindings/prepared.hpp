@@ -52,6 +52,9 @@ struct Parameters {
 };
 Parameters as_parameters(const Given& given, const Types& types);
 
+// Packs weights for a plan, with the GIL released. False where it does not suit them.
+bool pack(const Plan& plan, const Options& options, const Parameters& parameters, void* to);
+
 // Allocates or checks the output, converts x where it must be, and runs the plan with the GIL
 // released. `packed` is null where the weights are still to be packed.
 py::array execute(const Options& options, const Prepared& prepared, const py::array& x,

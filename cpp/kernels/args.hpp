@@ -503,21 +503,22 @@ struct TileWeightsArgs {
 // real and imaginary parts; spectra lie in the order in which the transform leaves them.
 struct FftArgs {
   double* work;      // [points][2][lanes]
-  double* spectrum;  // points `pitch` elements apart
-  std::int64_t pitch;
+  double* spectrum;  // points `pitch` elements apart, imaginary parts `imaginary` behind real ones
+  std::int64_t pitch, imaginary;
   const double* twiddle;  // fft_twiddles
   int log2;               // of points
 };
 
 // y[filter][r] (+)= sum over t of w[filter][t] * x[row[r] + tap[t]], complex, at each point.
 struct FftProductArgs {
-  const double* x;  // rows of two vectors; x_pitch elements from one point to the next
-  std::int64_t x_pitch;
-  const std::int32_t* row;  // elements
+  const double* x;  // of vectors, imaginary ones x_imaginary behind real ones, at any element
+  std::int64_t x_pitch, x_imaginary;  // elements from one point to the next
+  const std::int32_t* row;            // elements
   std::int64_t rows;
   const std::int32_t* tap;  // elements
   std::int64_t terms;
-  const double* w;  // [terms][2] of a filter
+  std::int64_t run;  // terms that are summed before their sum is added to the others
+  const double* w;   // [terms][2] of a filter
   std::int64_t w_filter, w_pitch;
   double* y;  // [filters][rows][2][lanes]
   std::int64_t y_pitch;

@@ -31,12 +31,13 @@ template <class V>
 struct FftPoint {
   V re, im;
 
-  static FASTCONV_INLINE FftPoint load(const double* p) {
-    return {V::load(p), V::load(p + V::lanes)};
+  // The imaginary parts lie so far behind the real ones.
+  static FASTCONV_INLINE FftPoint load(const double* p, std::int64_t imaginary = V::lanes) {
+    return {V::load(p), V::load(p + imaginary)};
   }
-  FASTCONV_INLINE void store(double* p) const {
+  FASTCONV_INLINE void store(double* p, std::int64_t imaginary = V::lanes) const {
     re.store(p);
-    im.store(p + V::lanes);
+    im.store(p + imaginary);
   }
 };
 
@@ -70,15 +71,21 @@ FASTCONV_INLINE void fft_of_four(FftPoint<V>& a, FftPoint<V>& b, FftPoint<V>& c,
   d = Inverse ? p : q;
 }
 
+// Points that lie so many elements apart.
+template <class Element>
+struct FftPoints {
+  Element* at;
+  std::int64_t pitch, imaginary;
+};
+
 // Eight points, whose order is that of stages of two and four: sums and differences of points four
 // apart, the differences times powers of exp(-i pi / 4), and a transform of four of each.
 template <bool Inverse, class V>
-FASTCONV_INLINE void fft_of_eight(const double* from, std::int64_t from_pitch, double* to,
-                                  std::int64_t to_pitch) {
+FASTCONV_INLINE void fft_of_eight(FftPoints<const double> from, FftPoints<double> to) {
   const V half = V::broadcast(0.70710678118654752440);
   FftPoint<V> p[8];
   FASTCONV_UNROLL
-  for (int i = 0; i < 8; ++i) p[i] = FftPoint<V>::load(from + i * from_pitch);
+  for (int i = 0; i < 8; ++i) p[i] = FftPoint<V>::load(from.at + i * from.pitch, from.imaginary);
   // (re, im) times exp(-+ i pi / 4) and its cube.
   const auto eighth = [&](FftPoint<V> a) FASTCONV_INLINE_LAMBDA {
     const V sum = V::mul(V::add(a.re, a.im), half), difference = V::mul(V::sub(a.im, a.re), half);
@@ -113,7 +120,7 @@ FASTCONV_INLINE void fft_of_eight(const double* from, std::int64_t from_pitch, d
     }
   }
   FASTCONV_UNROLL
-  for (int i = 0; i < 8; ++i) p[i].store(to + i * to_pitch);
+  for (int i = 0; i < 8; ++i) p[i].store(to.at + i * to.pitch, to.imaginary);
 }
 
 // One stage: blocks of `size` points. Its twiddles are [size / 4][three of them].
@@ -156,34 +163,34 @@ constexpr std::int64_t fft_last(int log2) {
   return log2 % 2 == 0 ? 4 : kFftEights<V> ? 8 : 2;
 }
 
-// The stage without twiddles, from memory of one pitch to memory of another.
+// The stage without twiddles, from one place to another.
 template <bool Inverse, class V>
-FASTCONV_INLINE void fft_ends(const double* from, std::int64_t from_pitch, double* to,
-                              std::int64_t to_pitch, int log2) {
-  const double* const end = from + (std::int64_t{1} << log2) * from_pitch;
-  if (log2 % 2 == 0) {
-    FASTCONV_NO_UNROLL
-    for (; from < end; from += 4 * from_pitch, to += 4 * to_pitch) {
-      auto a = FftPoint<V>::load(from), b = FftPoint<V>::load(from + from_pitch),
-           c = FftPoint<V>::load(from + 2 * from_pitch),
-           d = FftPoint<V>::load(from + 3 * from_pitch);
+FASTCONV_INLINE void fft_ends(FftPoints<const double> from, FftPoints<double> to, int log2) {
+  const auto load = [&](int i) FASTCONV_INLINE_LAMBDA {
+    return FftPoint<V>::load(from.at + i * from.pitch, from.imaginary);
+  };
+  const auto store = [&](FftPoint<V> point, int i) FASTCONV_INLINE_LAMBDA {
+    point.store(to.at + i * to.pitch, to.imaginary);
+  };
+  const std::int64_t last = fft_last<V>(log2);
+  FASTCONV_NO_UNROLL
+  for (std::int64_t n = std::int64_t{1} << log2; n > 0; n -= last) {
+    if (log2 % 2 == 0) {
+      auto a = load(0), b = load(1), c = load(2), d = load(3);
       fft_of_four<Inverse>(a, b, c, d);
-      a.store(to);
-      b.store(to + to_pitch);
-      c.store(to + 2 * to_pitch);
-      d.store(to + 3 * to_pitch);
+      store(a, 0);
+      store(b, 1);
+      store(c, 2);
+      store(d, 3);
+    } else if constexpr (kFftEights<V>) {
+      fft_of_eight<Inverse, V>(from, to);
+    } else {
+      const auto a = load(0), b = load(1);
+      store(plus(a, b), 0);
+      store(minus(a, b), 1);
     }
-  } else if constexpr (kFftEights<V>) {
-    FASTCONV_NO_UNROLL
-    for (; from < end; from += 8 * from_pitch, to += 8 * to_pitch)
-      fft_of_eight<Inverse, V>(from, from_pitch, to, to_pitch);
-  } else {
-    FASTCONV_NO_UNROLL
-    for (; from < end; from += 2 * from_pitch, to += 2 * to_pitch) {
-      const auto a = FftPoint<V>::load(from), b = FftPoint<V>::load(from + from_pitch);
-      plus(a, b).store(to);
-      minus(a, b).store(to + to_pitch);
-    }
+    from.at += last * from.pitch;
+    to.at += last * to.pitch;
   }
 }
 
@@ -196,7 +203,7 @@ void fft_forward(const FftArgs& a) {
     fft_stage<false, V>(a.work, points, size, twiddle);
     twiddle += size / 4 * 9;
   }
-  fft_ends<false, V>(a.work, 2 * V::lanes, a.spectrum, a.pitch, a.log2);
+  fft_ends<false, V>({a.work, 2 * V::lanes, V::lanes}, {a.spectrum, a.pitch, a.imaginary}, a.log2);
 }
 
 template <class V>
@@ -205,10 +212,68 @@ void fft_inverse(const FftArgs& a) {
   const std::int64_t last = fft_last<V>(a.log2);
   const double* twiddle = a.twiddle;
   for (std::int64_t size = points; size > last; size /= 4) twiddle += size / 4 * 9;
-  fft_ends<true, V>(a.spectrum, a.pitch, a.work, 2 * V::lanes, a.log2);
+  fft_ends<true, V>({a.spectrum, a.pitch, a.imaginary}, {a.work, 2 * V::lanes, V::lanes}, a.log2);
   for (std::int64_t size = 4 * last; size <= points; size *= 4) {
     twiddle -= size / 4 * 9;
     fft_stage<true, V>(a.work, points, size, twiddle);
+  }
+}
+
+// Terms [begin, end) of a point of a tile: the first are stored, or all are added to `y`.
+template <class V, int Rows, int Filters>
+FASTCONV_INLINE void fft_product_run(const FftProductArgs& a, const double* const* from,
+                                     const double* w, std::int64_t begin, std::int64_t end,
+                                     bool accumulate, double* y) {
+  constexpr std::int64_t kPoint = 2 * V::lanes;
+  V re[Filters][Rows], im[Filters][Rows];
+  FASTCONV_UNROLL
+  for (int f = 0; f < Filters; ++f) {
+    FASTCONV_UNROLL
+    for (int r = 0; r < Rows; ++r) re[f][r] = im[f][r] = V::zero();
+  }
+  FASTCONV_NO_UNROLL
+  for (std::int64_t t = begin; t < end; ++t) {
+    const std::int64_t tap = a.tap[t];
+    if constexpr (Filters == 1) {
+      const V w_re = V::load_broadcast(w + 2 * t), w_im = V::load_broadcast(w + 2 * t + 1);
+      const V minus_w_im = V::sub(V::zero(), w_im);
+      FASTCONV_UNROLL
+      for (int r = 0; r < Rows; ++r) {
+        const V x_re = V::load(from[r] + tap), x_im = V::load(from[r] + tap + a.x_imaginary);
+        re[0][r] = V::fma(x_re, w_re, re[0][r]);
+        im[0][r] = V::fma(x_re, w_im, im[0][r]);
+        re[0][r] = V::fma(x_im, minus_w_im, re[0][r]);
+        im[0][r] = V::fma(x_im, w_re, im[0][r]);
+      }
+    } else {
+      FASTCONV_UNROLL
+      for (int r = 0; r < Rows; ++r) {
+        const V x_re = V::load(from[r] + tap), x_im = V::load(from[r] + tap + a.x_imaginary);
+        const V minus_x_im = V::sub(V::zero(), x_im);
+        FASTCONV_UNROLL
+        for (int f = 0; f < Filters; ++f) {
+          const double* const at = w + f * a.w_filter + 2 * t;
+          const V w_re = V::load_broadcast(at), w_im = V::load_broadcast(at + 1);
+          re[f][r] = V::fma(x_re, w_re, re[f][r]);
+          im[f][r] = V::fma(x_im, w_re, im[f][r]);
+          re[f][r] = V::fma(minus_x_im, w_im, re[f][r]);
+          im[f][r] = V::fma(x_re, w_im, im[f][r]);
+        }
+      }
+    }
+  }
+  FASTCONV_UNROLL
+  for (int f = 0; f < Filters; ++f) {
+    FASTCONV_UNROLL
+    for (int r = 0; r < Rows; ++r) {
+      double* const at = y + (f * a.rows + r) * kPoint;
+      if (accumulate) {
+        re[f][r] = V::add(re[f][r], V::load(at));
+        im[f][r] = V::add(im[f][r], V::load(at + V::lanes));
+      }
+      re[f][r].store(at);
+      im[f][r].store(at + V::lanes);
+    }
   }
 }
 
@@ -219,63 +284,16 @@ FASTCONV_NOINLINE void fft_product_tile(const FftProductArgs& a, std::int64_t ro
                                         std::int64_t filter, std::int64_t first,
                                         std::int64_t last) {
   static_assert(2 * Rows * Filters + 2 * Rows + 3 <= V::registers + 6);
-  constexpr std::int64_t kPoint = 2 * V::lanes;
   for (std::int64_t p = first; p < last; ++p) {
     const double* const x = a.x + p * a.x_pitch;
     const double* const w = a.w + p * a.w_pitch + filter * a.w_filter;
-    double* const y = a.y + p * a.y_pitch + (filter * a.rows + row) * kPoint;
-    V re[Filters][Rows], im[Filters][Rows];
-    FASTCONV_UNROLL
-    for (int f = 0; f < Filters; ++f) {
-      FASTCONV_UNROLL
-      for (int r = 0; r < Rows; ++r) {
-        const double* const at = y + (f * a.rows + r) * kPoint;
-        re[f][r] = a.accumulate ? V::load(at) : V::zero();
-        im[f][r] = a.accumulate ? V::load(at + V::lanes) : V::zero();
-      }
-    }
+    double* const y = a.y + p * a.y_pitch + (filter * a.rows + row) * 2 * V::lanes;
     const double* from[Rows];
     FASTCONV_UNROLL
     for (int r = 0; r < Rows; ++r) from[r] = x + a.row[row + r];
-    FASTCONV_NO_UNROLL
-    for (std::int64_t t = 0; t < a.terms; ++t) {
-      const std::int64_t tap = a.tap[t];
-      if constexpr (Filters == 1) {
-        const V w_re = V::load_broadcast(w + 2 * t), w_im = V::load_broadcast(w + 2 * t + 1);
-        const V minus_w_im = V::sub(V::zero(), w_im);
-        FASTCONV_UNROLL
-        for (int r = 0; r < Rows; ++r) {
-          const V x_re = V::load(from[r] + tap), x_im = V::load(from[r] + tap + V::lanes);
-          re[0][r] = V::fma(x_re, w_re, re[0][r]);
-          im[0][r] = V::fma(x_re, w_im, im[0][r]);
-          re[0][r] = V::fma(x_im, minus_w_im, re[0][r]);
-          im[0][r] = V::fma(x_im, w_re, im[0][r]);
-        }
-      } else {
-        FASTCONV_UNROLL
-        for (int r = 0; r < Rows; ++r) {
-          const V x_re = V::load(from[r] + tap), x_im = V::load(from[r] + tap + V::lanes);
-          const V minus_x_im = V::sub(V::zero(), x_im);
-          FASTCONV_UNROLL
-          for (int f = 0; f < Filters; ++f) {
-            const double* const at = w + f * a.w_filter + 2 * t;
-            const V w_re = V::load_broadcast(at), w_im = V::load_broadcast(at + 1);
-            re[f][r] = V::fma(x_re, w_re, re[f][r]);
-            im[f][r] = V::fma(x_im, w_re, im[f][r]);
-            re[f][r] = V::fma(minus_x_im, w_im, re[f][r]);
-            im[f][r] = V::fma(x_re, w_im, im[f][r]);
-          }
-        }
-      }
-    }
-    FASTCONV_UNROLL
-    for (int f = 0; f < Filters; ++f) {
-      FASTCONV_UNROLL
-      for (int r = 0; r < Rows; ++r) {
-        double* const at = y + (f * a.rows + r) * kPoint;
-        re[f][r].store(at);
-        im[f][r].store(at + V::lanes);
-      }
+    for (std::int64_t t = 0; t < a.terms; t += a.run) {
+      const std::int64_t end = t + a.run < a.terms ? t + a.run : a.terms;
+      fft_product_run<V, Rows, Filters>(a, from, w, t, end, a.accumulate || t > 0, y);
     }
   }
 }

@@ -196,7 +196,8 @@ std::shared_ptr<const Plan> Plan::make_separated() const {
 const Plan& Plan::suited_to(const Weights& w) const {
   if (separated_ == nullptr) return *this;
   const Scratch packed = Scratch::acquire(static_cast<std::size_t>(separated_->packed_bytes()));
-  return separated_->pack(w, packed.data()) ? *separated_ : *this;
+  Interrupt none(nullptr);
+  return separated_->pack(w, packed.data(), none) ? *separated_ : *this;
 }
 
 bool Plan::packs_like(const Plan& other) const {
@@ -221,16 +222,16 @@ std::int64_t Plan::packed_bytes() const {
   return packed_elements(problem_, panels()) * machine_.element;
 }
 
-bool Plan::pack(const Weights& w, void* to) const {
-  if (!seen_) return pack_seen(w, to);
+bool Plan::pack(const Weights& w, void* to, Interrupt& interrupt) const {
+  if (!seen_) return pack_seen(w, to, interrupt);
   const Scratch gathered = Scratch::acquire(static_cast<std::size_t>(seen_->weight_bytes()));
   return seen_->gather(*kernels_, given_, w, gathered.data()) &&
-         pack_seen(seen_->weights(gathered.data()), to);
+         pack_seen(seen_->weights(gathered.data()), to, interrupt);
 }
 
-bool Plan::pack_seen(const Weights& w, void* to) const {
+bool Plan::pack_seen(const Weights& w, void* to, Interrupt& interrupt) const {
   const int workers = packed_bytes() < (1 << 18) ? 1 : workers_;
-  if (execution_ != nullptr) return execution_->pack(w, to, workers);
+  if (execution_ != nullptr) return execution_->pack(w, to, workers, interrupt);
   const PanelShape shape = panels();
   as_compute(problem_.compute, [&](auto zero) {
     pack_all<decltype(zero)>(problem_, *kernels_, shape, w, to, workers);
@@ -302,7 +303,7 @@ bool Plan::pack_and_run(Operands operands, Interrupt& interrupt) const {
     const std::size_t packed = static_cast<std::size_t>(round_to_line(separated_->packed_bytes()));
     const Scratch scratch =
         Scratch::acquire(packed + static_cast<std::size_t>(separated_->scratch_bytes()));
-    if (separated_->pack(*operands.weights, scratch.data())) {
+    if (separated_->pack(*operands.weights, scratch.data(), interrupt)) {
       operands.packed = scratch.data();
       return separated_->run(operands, scratch.data() + packed, interrupt);
     }
@@ -326,8 +327,9 @@ bool Plan::pack_and_run_seen(Operands operands, Interrupt& interrupt) const {
   {
     const Scratch scratch = Scratch::acquire(packed + static_cast<std::size_t>(scratch_bytes()));
     operands.packed = scratch.data();
-    if (pack_seen(*operands.weights, scratch.data()))
+    if (pack_seen(*operands.weights, scratch.data(), interrupt))
       return run(operands, scratch.data() + packed, interrupt);
+    if (interrupt.stop_requested()) return false;
   }
   return in_order().pack_and_run(operands, interrupt);
 }
@@ -384,7 +386,7 @@ bool Plan::run_flagged(const Plan& plan, const Operands& operands, std::uint8_t*
   const std::size_t packed_bytes = static_cast<std::size_t>(round_to_line(plan.packed_bytes()));
   const Scratch scratch =
       Scratch::acquire(packed_bytes + static_cast<std::size_t>(plan.scratch_bytes()));
-  if (!plan.pack(*operands.weights, scratch.data())) return false;
+  if (!plan.pack(*operands.weights, scratch.data(), interrupt)) return false;
   const OutputGrid grid = execution_->grid();
   for (std::int64_t n = 0; n < problem_.batch && !interrupt.stop_requested(); ++n) {
     const std::uint8_t* const of_image = operands.unsuitable + n * grid.count;

@@ -39,8 +39,9 @@ class Plan {
   std::int64_t packed_bytes() const;
   // False where the plan does not suit these weights, as its algorithm would not be accurate or
   // what it leaves out is not finite: `to` is then of no use, and in_order() is the plan to take,
-  // which adds products one by one (and may itself leave something out).
-  bool pack(const Weights& w, void* to) const;
+  // which adds products one by one (and may itself leave something out). Also where it was
+  // interrupted.
+  bool pack(const Weights& w, void* to, Interrupt& interrupt) const;
   Plan in_order() const;
   // The plan for these weights: this one, or, where they are outer products and that is faster, one
   // that sums along one axis after the other.
@@ -69,7 +70,7 @@ class Plan {
   const Problem& seen_of_given() const { return seen_ ? seen_->problem : given_; }
   PanelShape panels() const;
   // Of the weights that are seen.
-  bool pack_seen(const Weights& w, void* to) const;
+  bool pack_seen(const Weights& w, void* to, Interrupt& interrupt) const;
   bool packs_seen_as_it_runs(const Weights& w) const;
   bool pack_and_run_seen(Operands operands, Interrupt& interrupt) const;
   bool run_as_planned(const Operands& operands, char* scratch, Interrupt& interrupt) const;

@@ -39,14 +39,14 @@ Memory run_plan(const Case& c, Algorithm algorithm, const KernelTable& kernels, 
   Memory y = c.output([&](Operands operands) {
     const Memory packed(plan.packed_bytes(), 0xFF), scratch(plan.scratch_bytes(), 0xFF);
     operands.weights = &c.weights;
+    Interrupt interrupt(nullptr);
     if (!plan.packs_as_it_runs(c.weights)) {
-      if (!plan.pack(c.weights, packed.data())) {
+      if (!plan.pack(c.weights, packed.data(), interrupt)) {
         declined = true;
         return;
       }
       operands.packed = packed.data();
     }
-    Interrupt interrupt(nullptr);
     CHECK(plan.run(operands, scratch.data(), interrupt));
   });
   return declined ? run_plan(c, Algorithm::direct, kernels, threads) : std::move(y);
@@ -75,15 +75,15 @@ Memory run_candidate(const Case& c, const Candidate& candidate, const KernelTabl
     return c.output([&](Operands operands) {
       const Memory packed(execution->packed_bytes(), 0xFF);
       operands.weights = &c.weights;
+      Interrupt interrupt(nullptr);
       if (!execution->reads_in_place(c.weights) || chance(50)) {
-        CHECK(execution->pack(c.weights, packed.data(), threads));
+        CHECK(execution->pack(c.weights, packed.data(), threads, interrupt));
         operands.packed = packed.data();
       }
       const Memory scratch(threads * execution->scratch_bytes(), 0xFF);
       std::vector<std::uint8_t> unsuitable(
           static_cast<std::size_t>(c.problem.batch * execution->grid().count));
       operands.unsuitable = unsuitable.data();
-      Interrupt interrupt(nullptr);
       execution->run(operands, scratch.data(), threads, interrupt);
     });
   }
@@ -236,14 +236,14 @@ Memory run_one_by_one(const Case& c, Algorithm algorithm, const KernelTable& ker
   bool declined = false;
   Memory y = c.output([&](Operands operands) {
     const Memory packed(plan.packed_bytes(), 0xFF), scratch(plan.scratch_bytes(), 0xFF);
-    if (!plan.pack(c.weights, packed.data())) {
+    Interrupt interrupt(nullptr);
+    if (!plan.pack(c.weights, packed.data(), interrupt)) {
       declined = true;
       return;
     }
     operands.weights = &c.weights;
     operands.packed = packed.data();
     for (std::int64_t image = 0; image < c.problem.batch; ++image) {
-      Interrupt interrupt(nullptr);
       CHECK(plan.run(operands, scratch.data(), interrupt));
       operands.x.data += operands.x.batch;
       operands.y.data += operands.y.batch;
@@ -459,7 +459,8 @@ void test_interrupt() {
     const Plan plan(problem, c.operands.x, table_scalar, 2);
     const Memory packed(plan.packed_bytes(), 0), scratch(plan.scratch_bytes(), 0);
     Memory y(c.y_layout->bytes, 0);
-    plan.pack(c.weights, packed.data());
+    Interrupt none(nullptr);
+    plan.pack(c.weights, packed.data(), none);
     Operands operands = c.operands;
     operands.packed = packed.data();
     operands.y.data = y.data() + c.y_layout->origin;
