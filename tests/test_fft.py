@@ -5,6 +5,8 @@ Bit-exactness on small integers is in ``tests/cpp/test_engine.cpp`` too.
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -36,6 +38,7 @@ def assert_accurate(got, x, w, bias=None, **options):
 SHAPES = [
     ((2, 3, 700), (4, 3, 100), {}),
     ((1, 1, 5000), (1, 1, 3000), {"padding": 2999}),  # a kernel in parts
+    ((1, 2, 20_000), (2, 1, 4000), {"groups": 2, "padding": 300}),  # lanes are blocks
     ((1, 2, 1000), (3, 2, 150), {"stride": 3, "padding": ((20, 7),)}),
     ((1, 1, 1000), (5, 1, 60), {"dilation": 5, "padding_mode": "reflect", "padding": 30}),
     ((2, 4, 40, 50), (6, 2, 9, 21), {"groups": 2, "padding": (4, 10)}),
@@ -246,12 +249,9 @@ LONG = [
 @pytest.mark.parametrize(("x_shape", "w_shape", "options"), LONG)
 def test_scratch_is_bounded(isa, x_shape, w_shape, options, dtype):
     x, w = (np.broadcast_to(dtype(0), shape) for shape in (x_shape, w_shape))
-    try:
+    with contextlib.suppress(ValueError):  # some have spectra beyond 128 MB
         told = fc.explain(x, w, algorithm="fft", **options)
-    except ValueError as error:
-        assert "too much memory for the spectra" in str(error)
-        return
-    assert told.scratch_bytes_per_thread <= 8_000_000
+        assert told.scratch_bytes_per_thread <= 8_000_000
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.complex64])
@@ -279,6 +279,7 @@ def test_tall_kernels(x_shape, w_shape, options, dtype):
     if dtype is not np.complex64:
         assert_accurate(got, x, w, **{k: v for k, v in options.items() if k != "layout"})
     x[-1, 0, 3] = np.inf
+    x[0, -1, -2] = np.nan
     got = convolved(x, w, algorithm="fft", **options)
     expected = convolved(x, w, algorithm="direct", **options)
     np.testing.assert_array_equal(np.isfinite(got), np.isfinite(expected))

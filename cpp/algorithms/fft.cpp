@@ -8,19 +8,22 @@
 //         multiply: a sum over channels, slices, rows, parts        Y [point][filter][row]
 //     for each output channel, row: transform back -> store
 //
-// All transforms are of float64. Their error follows the norms of the whole tile, not the sum of
+// All transforms are of float64. Their error follows the norms of whole rows, not the sum of
 // magnitudes S behind one output, of which gamma_n * S must not be exceeded:
 //
-//   |error| <= e = fft_error_units * 2^-53 * norm(x of both tiles of a lane) * norm(w)
+//   |error| <= e = fft_error_units * 2^-53 * norm(x) * norm(w)
 //
-// So S has to be e / ((n - 1) u) at least. |y| <= S shows that of nearly all float32 outputs; where
-// it does not, magnitudes are summed until they do (fft_check.hpp). Outputs without enough of them
-// (at the ends of a full convolution) are summed in order. Where there are many (a whisper beside a
-// bang), or an input is infinite or NaN, the tile is flagged and goes another way (Execution::run).
+// where x is what a row of outputs reads, of both tiles of a lane; of the rows of a tile the
+// largest counts. So S has to be e / ((n - 1) u) at least. |y| <= S shows that of nearly all
+// float32 outputs; where it does not, magnitudes are summed until they do (fft_check.hpp). Outputs
+// without enough of them (at the ends of a full convolution) are summed in order. Where there are
+// many (a whisper beside a bang), or an input is infinite or NaN, the tile is flagged and goes
+// another way (Execution::run).
 //
 // A tile of zeros gives zeros, and whole numbers times multiples of a power of two give such
-// multiples: sums are rounded to them where e is below a quarter of it. Integers are computed so,
-// as float64, and flagged where it is not.
+// multiples: sums are rounded to them where e is below a quarter of it, and summed in order where
+// it is not but S is below 2^24 of it (2^53 for float64). Integers are computed so, as float64, or
+// flagged.
 //
 // (Stockham, "High-speed convolution and correlation", 1966; error bounds of transforms: Higham,
 // "Accuracy and stability of numerical algorithms", 2002, chapter 24.)
@@ -85,7 +88,8 @@ class FftRun {
  public:
   FftRun(const Problem& problem, bool integers, const FftLayout& layout, const FftWeights& weights,
          const KernelTable& table, const double* twiddles, const Operands& operands,
-         const FftStore<T>& store, char* scratch, std::int64_t scratch_each, Interrupt& interrupt)
+         const FftStore<T>& store, const FftCheck<T>& check, char* scratch,
+         std::int64_t scratch_each, Interrupt& interrupt)
       : problem_(problem),
         integers_(integers),
         layout_(layout),
@@ -97,7 +101,7 @@ class FftRun {
         twiddles_(twiddles),
         operands_(operands),
         store_(store),
-        check_(problem, table, weights, operands),
+        check_(check),
         scratch_(scratch),
         scratch_each_(scratch_each),
         interrupt_(interrupt) {
@@ -113,7 +117,10 @@ class FftRun {
            round_to_line(s.work * std::int64_t{sizeof(double)}) +
            round_to_line((s.rows + l.points()) * std::int64_t{sizeof(T)}) +
            round_to_line(s.offsets * std::int64_t{sizeof(std::int64_t)}) +
-           FftCheck<T>::scratch_bytes(problem);
+           round_to_line(s.squares * std::int64_t{sizeof(double)}) +
+           round_to_line(s.norms * std::int64_t{sizeof(double)}) +
+           round_to_line(s.fractions * std::int64_t{sizeof(double)}) +
+           FftCheck<T>::scratch_bytes(turned(problem, l.check_along));
   }
 
   void task(std::int64_t index, int worker) noexcept {
@@ -134,27 +141,31 @@ class FftRun {
     Tile tile[2 * kMostLanes];  // without outputs where there is none
     std::uint8_t* flag[2 * kMostLanes];
     bool wanted[2 * kMostLanes];
+    bool staged[2 * kMostLanes];
     bool unsuitable[2 * kMostLanes] = {};
     bool zeros[2 * kMostLanes] = {};  // of input
     bool whole[2 * kMostLanes] = {};  // numbers
-    double norm[kMostLanes] = {};     // of both tiles of a lane
+    double norm[kMostLanes] = {};     // of both tiles of a lane: of what one of their rows reads
     // Products that sums in order may take: those of the direct path take an eighth of the time.
     std::int64_t budget[2 * kMostLanes];
   };
 
   struct Sizes {
-    std::int64_t x_pitch, y_pitch, x, y, work, row, rows, offsets;
+    std::int64_t x_pitch, y_pitch, x, y, work, row, rows, offsets, squares, norms, fractions;
 
     // An odd number of lines from one point to the next, lest all lie in the same cache sets.
     Sizes(const FftLayout& l, std::int64_t lanes)
-        : x_pitch(l.most_staged * 2 * lanes + 8),
+        : x_pitch(l.most_staged * l.staged_pitch(lanes) + 8),
           y_pitch(l.rows() * l.filters * 2 * lanes + 8),
           x(x_pitch * l.points()),
           y(y_pitch * l.points()),
           work(l.points() * 2 * lanes),
           row(l.points() + 16),
           rows(2 * lanes * row),
-          offsets(2 * lanes * l.most_staged) {}
+          offsets(2 * lanes * l.most_lines),
+          squares(l.most_of_channel * l.staged_pitch(lanes)),
+          norms(l.rows() * lanes),
+          fractions(2 * (l.lanes_are_blocks ? FftLayout::kMostBlocks : lanes)) {}
   };
 
   struct Pad {
@@ -165,6 +176,9 @@ class FftRun {
     T* rows;
     T* zeros;
     std::int64_t* offsets;
+    double* squares;    // of each staged row, over all channels
+    double* norms;      // [row of outputs][lanes]
+    double* fractions;  // [vector of blocks or one][2][lanes]
     char* check;
 
     Pad(const FftLayout& l, std::int64_t lanes, char* at) : size(l, lanes) {
@@ -178,24 +192,47 @@ class FftRun {
       take(rows, size.rows + l.points());
       zeros = rows + size.rows;
       take(offsets, size.offsets);
+      take(squares, size.squares);
+      take(norms, size.norms);
+      take(fractions, size.fractions);
       check = at;
     }
   };
 
   Task locate(std::int64_t index) const {
     Task task;
-    const std::int64_t pairs = layout_.pairs(), tiles = layout_.tile_count();
-    const std::int64_t vectors = divide_up(problem_.batch * pairs, lanes_);
-    task.group = index / vectors;
+    const std::int64_t tasks = layout_.tasks(problem_.batch, lanes_);
+    const std::int64_t tiles = layout_.tile_count(), across = layout_.tiles[2];
+    task.group = index / tasks;
+    index %= tasks;
     for (std::int64_t t = 0; t < tiles_at_once_; ++t) {
-      const std::int64_t pair = index % vectors * lanes_ + t / 2;
-      const std::int64_t tile = pair % pairs * 2 + t % 2;
-      task.wanted[t] = pair < problem_.batch * pairs && tile < tiles;
+      // Of all images; in order, or the blocks of a row, whose first half are the real parts.
+      std::int64_t line, column;
+      if (layout_.lanes_are_blocks) {
+        const std::int64_t each = divide_up(across, tiles_at_once_);
+        line = index / each;
+        column = index % each * tiles_at_once_ + t % 2 * lanes_ + t / 2;
+        task.wanted[t] = column < across;
+      } else {
+        const std::int64_t pairs = layout_.pairs(), pair = index * lanes_ + t / 2;
+        const std::int64_t tile = pair % pairs * 2 + t % 2;
+        line = pair / pairs * (tiles / across) + tile / across;
+        column = tile % across;
+        task.wanted[t] = pair < problem_.batch * pairs && tile < tiles;
+      }
       task.flag[t] = nullptr;
-      if (!task.wanted[t]) continue;
-      const std::int64_t image = pair / pairs;
+      // Lanes read the blocks of those behind them, which need not have outputs.
+      task.staged[t] = task.wanted[t] || layout_.lanes_are_blocks;
+      if (!task.staged[t]) continue;
+      const std::int64_t image = line / (tiles / across);
+      const std::int64_t first = line % (tiles / across) * across;
       task.tile[t] = tile_of_box(problem_, layout_.tile, layout_.tiles,
-                                 (image * problem_.groups + task.group) * tiles + tile);
+                                 (image * problem_.groups + task.group) * tiles + first);
+      task.tile[t].origin[2] = column * layout_.tile[2];
+      task.tile[t].size[2] = std::clamp<std::int64_t>(problem_.axis[2].out - task.tile[t].origin[2],
+                                                      0, layout_.tile[2]);
+      if (!task.wanted[t]) continue;
+      const std::int64_t tile = first + column;
       task.flag[t] = operands_.unsuitable + (image * problem_.groups + task.group) * tiles +
                      index_in_grid(tile);
       const Index3& size = task.tile[t].size;
@@ -208,6 +245,13 @@ class FftRun {
       task.any = task.any || !left_out;
     }
     return task;
+  }
+
+  // As FftCheck has it.
+  Tile as_checked(Tile tile) const {
+    tile.origin = turned(tile.origin, layout_.check_along);
+    tile.size = turned(tile.size, layout_.check_along);
+    return tile;
   }
 
   // Of a tile, counted along the axes as the caller has them.
@@ -230,7 +274,7 @@ class FftRun {
       for (const FftChunk& chunk : layout_.chunks) {
         if (k == 0 || !one) {
           if (!transform_input(task, chunk, pad, k == 0, worker)) return false;
-          if (k == 0 && &chunk == &layout_.chunks.back()) look_at_norms(task);
+          if (k == 0 && &chunk == &layout_.chunks.back()) look_at_norms(task, pad);
         }
         multiply(task, chunk, k, count, pad, &chunk != layout_.chunks.data());
         interrupt_.work_done(worker, layout_.points() * chunk.terms() * count * layout_.rows() * 4);
@@ -252,7 +296,7 @@ class FftRun {
     const std::int64_t points = layout_.points(), lines = chunk.rows[0] * chunk.rows[1];
     Lattice lattice[2 * kMostLanes];
     for (std::int64_t t = 0; t < tiles_at_once_; ++t) {
-      if (!task.wanted[t]) continue;
+      if (!task.staged[t]) continue;
       Lattice& l = lattice[t];
       for (int a = 0; a < 2; ++a) {
         l.first[a] = task.tile[t].origin[a] * axis[a].stride + chunk.first[a] * axis[a].dilation;
@@ -264,17 +308,21 @@ class FftRun {
       l.count[0] = l.count[1] = 1;
     }
     std::fill_n(pad.zeros, points, T(0));
-    double squares[2 * kMostLanes] = {}, fractions[2 * kMostLanes] = {};
+    if (chunk.kept == 0) std::fill_n(pad.squares, pad.size.squares, 0.0);
+    std::fill_n(pad.fractions, pad.size.fractions, 0.0);
+    const bool by_blocks = layout_.lanes_are_blocks;
+    const std::int64_t step = by_blocks ? lanes_ : 1;
+    const std::int64_t imaginary = by_blocks ? chunk.rows[2] : lanes_;
     double* line_at = pad.x;
     for (std::int64_t c = 0; c < chunk.channels; ++c) {
       const std::int64_t channel = task.group * problem_.in_channels + chunk.first_channel + c;
       for (std::int64_t line = 0; line < lines; ++line) {
         if (interrupt_.stop_requested()) return false;
-        for (std::int64_t block = chunk.kept; block < chunk.rows[2]; ++block) {
+        for (std::int64_t block = chunk.kept; block < chunk.rows[2]; block += step) {
           const T* rows[2 * kMostLanes];
           for (std::int64_t t = 0; t < tiles_at_once_; ++t) {
             rows[t] = pad.zeros;
-            if (!task.wanted[t] || !is_seen(lattice[t], chunk, line)) continue;
+            if (!task.staged[t] || !is_seen(lattice[t], chunk, line)) continue;
             Lattice l = lattice[t];
             l.first[2] += block * layout_.pitch;
             l.count[2] = std::clamp<std::int64_t>(end_[2] - l.first[2], 0, points);
@@ -287,35 +335,79 @@ class FftRun {
             std::fill(row + l.count[2], row + points, T(0));
             rows[t] = row;
           }
-          const FftInputArgs<T> input = {rows, points, pad.work, squares, fractions};
+          const std::int64_t at = layout_.keeps_blocks() ? chunk.block_at(block) : block;
+          double* const squares = pad.squares +
+                                  line * chunk.rows[2] * layout_.staged_pitch(lanes_) +
+                                  at * layout_.staged_pitch(lanes_);
+          if (chunk.kept > 0 && c == 0) std::fill_n(squares, 2 * lanes_, 0.0);
+          const FftInputArgs<T> input = {rows, points, pad.work, squares,
+                                         pad.fractions + (by_blocks ? 2 * block : 0)};
           if constexpr (std::is_same_v<T, float>)
             fft_.input_f32(input);
           else
             fft_.input_f64(input);
-          const std::int64_t at = layout_.taps[2] == 1 ? chunk.block_at(block) : block;
-          fft_.forward({pad.work, line_at + at * 2 * lanes_, pad.size.x_pitch, lanes_, twiddles_,
-                        layout_.log2});
+          fft_.forward({pad.work, line_at + at * (by_blocks ? 1 : 2 * lanes_), pad.size.x_pitch,
+                        imaginary, twiddles_, layout_.log2});
         }
-        line_at += chunk.rows[2] * 2 * lanes_;
-        interrupt_.work_done(worker, chunk.rows[2] * points * layout_.log2 * 8);
+        line_at += chunk.rows[2] * layout_.staged_pitch(lanes_);
+        interrupt_.work_done(worker, chunk.rows[2] / step * points * layout_.log2 * 8);
       }
     }
-    for (std::int64_t t = 0; t < tiles_at_once_ && looks; ++t) {
-      const double sum = squares[t % 2 * lanes_ + t / 2];
-      const bool whole = fractions[t % 2 * lanes_ + t / 2] == 0;  // no square has underflowed
-      if (&chunk == layout_.chunks.data()) task.zeros[t] = task.whole[t] = true;
-      task.zeros[t] = task.zeros[t] && sum == 0 && whole;
-      task.whole[t] = task.whole[t] && whole;
-      task.norm[t / 2] += sum;
-    }
+    if (looks) look_at(task, chunk, pad);
     return true;
   }
 
-  void look_at_norms(Task& task) const {
+  void look_at(Task& task, const FftChunk& chunk, const Pad& pad) const {
+    if (&chunk == layout_.chunks.data()) {
+      std::fill_n(pad.norms, pad.size.norms, 0.0);
+      std::fill_n(task.zeros, tiles_at_once_, true);
+      std::fill_n(task.whole, tiles_at_once_, true);
+    }
+    const std::int64_t taps = chunk.count[0] * chunk.count[1] * chunk.count[2];
+    double sums[2 * kMostLanes] = {};
+    for (std::int64_t row = 0; row < layout_.rows(); ++row) {
+      for (std::int64_t tap = 0; tap < taps; ++tap) {
+        const std::int64_t at =
+            chunk.row[static_cast<std::size_t>(row)] + chunk.tap[static_cast<std::size_t>(tap)];
+        for (std::int64_t l = 0; l < lanes_; ++l) {
+          const double* const squares = pad.squares + square_at(chunk, at, l);
+          pad.norms[row * lanes_ + l] += squares[0] + squares[lanes_];
+          sums[2 * l] += squares[0];
+          sums[2 * l + 1] += squares[lanes_];
+        }
+      }
+    }
+    for (std::int64_t t = 0; t < tiles_at_once_; ++t) {
+      const std::int64_t others = layout_.lanes_are_blocks ? chunk.count[2] : 1;
+      double fractions = 0;
+      for (std::int64_t l = t / 2; l < t / 2 + others; ++l)
+        fractions += pad.fractions[l / lanes_ * 2 * lanes_ + t % 2 * lanes_ + l % lanes_];
+      const bool whole = fractions == 0;  // no square has underflowed
+      task.zeros[t] = task.zeros[t] && sums[t] == 0 && whole;
+      task.whole[t] = task.whole[t] && whole;
+    }
+  }
+
+  // Of the row that lies at so many elements of a point.
+  std::int64_t square_at(const FftChunk& chunk, std::int64_t at, std::int64_t lane) const {
+    if (!layout_.lanes_are_blocks) return at + lane;
+    const std::int64_t line = at / (2 * chunk.rows[2]) * 2 * chunk.rows[2];
+    const std::int64_t block = at - line + lane;
+    return line + block / lanes_ * 2 * lanes_ + block % lanes_;
+  }
+
+  void look_at_norms(Task& task, const Pad& pad) const {
     for (std::int64_t l = 0; l < lanes_; ++l) {
-      task.norm[l] = std::sqrt(task.norm[l]);
+      double most = 0;
+      bool finite = true;
+      for (std::int64_t row = 0; row < layout_.rows(); ++row) {
+        const double norm = pad.norms[row * lanes_ + l];
+        most = std::max(most, norm);
+        finite = finite && std::isfinite(norm);
+      }
+      task.norm[l] = std::sqrt(most);
       const bool zeros = task.zeros[2 * l] && task.zeros[2 * l + 1];
-      if (std::isfinite(task.norm[l]) && (zeros || task.norm[l] > kLeastNorm)) continue;
+      if (finite && (zeros || task.norm[l] > kLeastNorm)) continue;
       task.unsuitable[2 * l] = task.unsuitable[2 * l + 1] = true;
     }
   }
@@ -325,10 +417,11 @@ class FftRun {
     const std::int64_t terms = chunk.terms(), points = layout_.points();
     const double* const spectra =
         weights_.spectra(packed()) + chunk.first_weight * weights_.filters * points * 2;
-    fft_.product(
-        {pad.x, pad.size.x_pitch, lanes_, chunk.row.data(), layout_.rows(), chunk.tap.data(), terms,
-         layout_.run, spectra + (task.group * problem_.out_channels + first) * terms * 2, terms * 2,
-         weights_.filters * terms * 2, pad.y, pad.size.y_pitch, count, points, accumulate});
+    fft_.product({pad.x, pad.size.x_pitch, layout_.lanes_are_blocks ? chunk.rows[2] : lanes_,
+                  chunk.row.data(), layout_.rows(), chunk.tap.data(), terms, layout_.run,
+                  spectra + (task.group * problem_.out_channels + first) * terms * 2, terms * 2,
+                  weights_.filters * terms * 2, pad.y, pad.size.y_pitch, count, points,
+                  accumulate});
   }
 
   // Rows of output channel first + index, in Y from `first` on.
@@ -376,8 +469,8 @@ class FftRun {
       }
     }
     for (std::int64_t t = 0; t < tiles_at_once_; ++t)
-      if (doubtful[t] && !check_.vouch(task.tile[t], channel, least[t], pad.check, task.budget[t],
-                                       interrupt_, worker))
+      if (doubtful[t] && !check_.vouch(as_checked(task.tile[t]), channel, least[t], pad.check,
+                                       task.budget[t], interrupt_, worker))
         task.unsuitable[t] = true;
     return true;
   }
@@ -431,7 +524,7 @@ class FftRun {
   const double* const twiddles_;
   const Operands& operands_;
   const FftStore<T>& store_;
-  const FftCheck<T> check_;
+  const FftCheck<T>& check_;
   char* const scratch_;
   const std::int64_t scratch_each_;
   Index3 end_;  // of the padded input; no output sees what lies beyond
@@ -449,7 +542,7 @@ class FftExecution final : public Execution {
         twiddles_(fft_twiddles(layout_.log2)) {}
 
   std::int64_t tasks() const override {
-    return problem_.groups * divide_up(problem_.batch * layout_.pairs(), kernels_.fft.lanes);
+    return problem_.groups * layout_.tasks(problem_.batch, kernels_.fft.lanes);
   }
 
   OutputGrid grid() const override {
@@ -486,13 +579,13 @@ class FftExecution final : public Execution {
     operands.weights = &weights;
     switch (given_.compute) {
       case Compute::f32:
-        return run_as<float, float>(operands, scratch, workers, interrupt);
+        return run_as<float, float>(given, operands, scratch, workers, interrupt);
       case Compute::f64:
-        return run_as<double, double>(operands, scratch, workers, interrupt);
+        return run_as<double, double>(given, operands, scratch, workers, interrupt);
       case Compute::i32:
-        return run_as<double, std::int32_t>(operands, scratch, workers, interrupt);
+        return run_as<double, std::int32_t>(given, operands, scratch, workers, interrupt);
       case Compute::i64:
-        return run_as<double, std::int64_t>(operands, scratch, workers, interrupt);
+        return run_as<double, std::int64_t>(given, operands, scratch, workers, interrupt);
     }
   }
 
@@ -512,10 +605,14 @@ class FftExecution final : public Execution {
   }
 
   template <class T, class Out>
-  void run_as(const Operands& operands, char* scratch, int workers, Interrupt& interrupt) const {
+  void run_as(const Operands& given, const Operands& operands, char* scratch, int workers,
+              Interrupt& interrupt) const {
     const FftStoreAs<T, Out> store(given_, kernels_, operands);
+    const int along = layout_.check_along;
+    const Problem problem = turned(problem_, along);
+    const FftCheck<T> check(problem, along, kernels_, weights_, along == 2 ? operands : given);
     FftRun<T> run(problem_, !is_float(given_.compute), layout_, weights_, kernels_,
-                  twiddles_.data(), operands, store, scratch, scratch_bytes(), interrupt);
+                  twiddles_.data(), operands, store, check, scratch, scratch_bytes(), interrupt);
     parallel_for(tasks(), workers,
                  [&run](std::int64_t index, int worker) noexcept { run.task(index, worker); });
   }

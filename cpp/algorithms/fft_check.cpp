@@ -120,6 +120,7 @@ template <class T>
 void FftCheck<T>::add_magnitudes(const Tile& rows, std::int64_t channel, std::int64_t first,
                                  const Pad& pad) const {
   const auto& axis = problem_.axis;
+  const auto order = turned(std::array<int, 3>{0, 1, 2}, along_);
   const FftWeights::Large* const large = weights_.large(packed_, channel);
   double weight[kTaps] = {};
   for (std::int64_t t = 0; t < kTaps; ++t) {
@@ -127,7 +128,8 @@ void FftCheck<T>::add_magnitudes(const Tile& rows, std::int64_t channel, std::in
     if (first + t == index) weight[t] = large[index].magnitude;
     std::int64_t term = large[index].term;
     Lattice lattice;
-    for (int a = 2; a >= 0; --a) {
+    for (int i = 2; i >= 0; --i) {
+      const int a = order[static_cast<std::size_t>(i)];
       lattice.first[a] = rows.origin[a] * axis[a].stride + term % axis[a].kernel * axis[a].dilation;
       lattice.step[a] = axis[a].stride;
       lattice.count[a] = rows.size[a];

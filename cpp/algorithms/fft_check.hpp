@@ -18,9 +18,12 @@ namespace fastconv {
 template <class T>
 class FftCheck {
  public:
-  FftCheck(const Problem& problem, const KernelTable& table, const FftWeights& weights,
+  // Of a layer as its rows are to be read, and of weights that are packed for transforms along that
+  // axis of it.
+  FftCheck(const Problem& problem, int along, const KernelTable& table, const FftWeights& weights,
            const Operands& operands)
       : problem_(problem),
+        along_(along),
         table_(table),
         weights_(weights),
         operands_(operands),
@@ -44,6 +47,7 @@ class FftCheck {
   T sum_in_order(const Tile& one, std::int64_t channel, const Pad& pad, std::int64_t& budget) const;
 
   const Problem& problem_;
+  const int along_;
   const KernelTable& table_;
   const FftWeights& weights_;
   const Operands& operands_;

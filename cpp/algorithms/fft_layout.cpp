@@ -14,9 +14,10 @@ namespace {
 
 constexpr int kLeastLog2 = 6, kMostLog2 = 13;
 // Of a worker, and of that what is neither spectra nor rows on their way (FftCheck, offsets).
-constexpr std::int64_t kScratch = 8'000'000, kBeside = 430'000;
+constexpr std::int64_t kScratch = 8'000'000, kBeside = 550'000;
 constexpr double kMostPacked = 128 << 20;
 constexpr double kNear = 1 << 20;  // of L2
+constexpr std::int64_t kMostBlocks = FftLayout::kMostBlocks;
 // Below so many positions along a row nothing is won.
 constexpr std::int64_t kLeastReach = 12;
 
@@ -35,7 +36,7 @@ struct Costs {
     const double points = static_cast<double>(std::int64_t{1} << log2);
     const double stage = (log2 <= 12 ? 10.5 : 12.0) * points;
     transform = stage * static_cast<double>(log2 / 2);
-    input = output = (along == 2 ? 8 : 16) * points;  // elements far apart
+    input = output = (along == 2 ? 8 : 20) * points;  // elements far apart
     product = 4.8 * points;
   }
 };
@@ -81,9 +82,14 @@ class Builder {
           for (const std::int64_t d : heights(axis_[0])) {
             l.tile = {d, h, across * l.outputs};
             for (int a = 0; a < 3; ++a) l.tiles[a] = divide_up(axis_[a].out, l.tile[a]);
-            if (!cut_terms(l) || !is_accurate(l)) continue;
-            const double cost = cost_of(l);
-            if (cost < best.cost) best = {cost, l};
+            for (const bool lanes_are_blocks : {false, true}) {
+              l.lanes_are_blocks = lanes_are_blocks;
+              if (lanes_are_blocks && (l.parts == 1 || across > 1)) continue;
+              l.check_along = rows_of_check(l);
+              if (!cut_terms(l) || !is_accurate(l)) continue;
+              const double cost = cost_of(l);
+              if (cost < best.cost) best = {cost, l};
+            }
           }
         }
       }
@@ -108,6 +114,8 @@ class Builder {
             make_tables(l, chunk);
             terms += chunk.terms();
             l.most_staged = std::max(l.most_staged, chunk.staged());
+            l.most_lines = std::max(l.most_lines, chunk.rows[0] * chunk.rows[1]);
+            l.most_of_channel = std::max(l.most_of_channel, chunk.staged() / chunk.channels);
             l.chunks.push_back(std::move(chunk));
           }
         }
@@ -155,12 +163,16 @@ class Builder {
       const std::int64_t height = divide_up(axis.out, n);
       if (result.empty() || result.back() != height) result.push_back(height);
     }
+    if (result.back() > 1) result.push_back(1);  // which fits where anything does
     return result;
   }
 
+  // Of whole vectors.
   std::int64_t staged_rows(const FftLayout& l) const {
+    const std::int64_t blocks =
+        l.lanes_are_blocks ? divide_up(lanes_ + l.taps[2] - 1, lanes_) : l.blocks + l.taps[2] - 1;
     return positions(axis_[0], l.tile[0], l.taps[0]) * positions(axis_[1], l.tile[1], l.taps[1]) *
-           (l.blocks + l.taps[2] - 1);
+           blocks;
   }
 
   // Beside what is not spectra, and the line more from one point to the next (FftRun::Sizes).
@@ -168,9 +180,16 @@ class Builder {
     const std::int64_t work = l.points() * 2 * lanes_ * std::int64_t{sizeof(double)};
     const std::int64_t rows =
         (2 * lanes_ + 1) * l.points() * (problem_.compute == Compute::f32 ? 4 : 8);
-    const std::int64_t kernel_rows = axis_[0].kernel * axis_[1].kernel;
+    const std::int64_t kernel_rows =
+        problem_.taps() / axis_[static_cast<std::size_t>(along_)].kernel;  // as the caller has them
     return kScratch - kBeside - kernel_rows * std::int64_t{sizeof(std::int64_t)} - work - rows -
            2 * l.points() * 8 * std::int64_t{sizeof(double)};
+  }
+
+  int rows_of_check(const FftLayout& l) const {
+    constexpr std::int64_t kThinTile = 8, kThinKernel = 4;
+    const std::size_t row = static_cast<std::size_t>(along_);
+    return l.tile[row] < kThinTile || axis_[row].kernel < kThinKernel ? 2 : along_;
   }
 
   // Chunks of which the spectra fit.
@@ -182,6 +201,7 @@ class Builder {
     l.filters = std::clamp<std::int64_t>(all / 4 / sums, 1, problem_.out_channels);
     const std::int64_t room = (all - l.filters * sums) / row;
     l.taps = kernel_of(l);
+    if (l.lanes_are_blocks) l.taps[2] = std::min(l.taps[2], kMostBlocks - 2 * lanes_);
     l.channels = 1;
     for (const int a : {0, 1, 2})
       while (staged_rows(l) > room && l.taps[a] > 1) l.taps[a] = divide_up(l.taps[a], 2);
@@ -196,8 +216,8 @@ class Builder {
   void cut_sums(FftLayout& l) const {
     const std::int64_t of_chunk = l.channels * l.taps[0] * l.taps[1] * l.taps[2];
     const double terms = terms_ * static_cast<double>(l.parts);
-    const bool is_long = problem_.compute == Compute::f32 || terms > 256;
-    l.run = std::min<std::int64_t>(of_chunk, is_long ? 32 : terms > 48 ? 8 : 4);
+    const bool is_long = problem_.compute == Compute::f32 || terms > 800;
+    l.run = std::min<std::int64_t>(of_chunk, is_long ? 32 : terms > 200 ? 16 : terms > 48 ? 8 : 4);
     l.runs = divide_up(of_chunk, l.run) * chunks(l);
   }
 
@@ -213,8 +233,8 @@ class Builder {
   double least_products(const FftLayout& l) const {
     constexpr double kMeanMagnitudes = 2 / std::numbers::pi;
     const double terms = static_cast<double>(problem_.terms());
-    const double elements = 2 * static_cast<double>(problem_.in_channels) *
-                            static_cast<double>(staged_rows(l) * l.points());
+    const double elements =
+        2 * terms_ * static_cast<double>(l.parts) * static_cast<double>(l.points());
     return fft_error_units(l) * std::sqrt(elements / terms) / kMeanMagnitudes;
   }
 
@@ -222,12 +242,27 @@ class Builder {
   // is computed twice.
   bool is_accurate(const FftLayout& l) const {
     if (problem_.compute != Compute::f64 || problem_.algorithm == Algorithm::fft) return true;
-    return static_cast<double>(problem_.terms()) >= (problem_.padded() ? 8 : 4) * least_products(l);
+    return seen_terms() >= 4 * least_products(l);
   }
 
-  // Of a vector of outputs. The largest weights are twice the others.
+  // Products of outputs at borders of zeros: of half of the kernel at each. Squared, as there are
+  // outputs with fewer.
+  double seen_terms() const {
+    double seen = 1;
+    for (const Axis& axis : axis_)
+      seen *= 1 - 0.5 * std::min(1.0, static_cast<double>(axis.lo + axis.hi) /
+                                          static_cast<double>(axis.out));
+    return seen * seen * static_cast<double>(problem_.terms());
+  }
+
+  // Of a vector of outputs. The largest weights are twice the others; each row costs for itself.
   double cost_of_check(const FftLayout& l) const {
-    return (12 + 0.7 * least_products(l)) * (problem_.padded() ? 4 : 2.5);
+    const std::size_t row = static_cast<std::size_t>(l.check_along);
+    const bool is_strided = axis_[row].stride > 1 || (along_ != 2 && row == 2);
+    const double width = static_cast<double>(std::min(l.tile[row], axis_[row].out));
+    const double a_row = 35 * static_cast<double>(lanes_) / std::max(width, 1.0);
+    const double a_tap = (is_strided ? 30 : 0.7) + a_row;
+    return (12 + a_tap * least_products(l)) * (problem_.padded() ? 2.4 : 1.4);
   }
 
   double cost_of(const FftLayout& l) const {
@@ -235,21 +270,22 @@ class Builder {
     const std::int64_t chunks = this->chunks(l);
     double inputs = static_cast<double>(chunks) * static_cast<double>(l.channels) *
                     static_cast<double>(staged_rows(l));
-    if (l.taps[2] == 1)  // most blocks are kept
+    if (l.keeps_blocks())  // most blocks are kept
       inputs *=
           static_cast<double>(l.blocks + l.parts - 1) / static_cast<double>(l.blocks * l.parts);
     if (chunks > 1) inputs *= static_cast<double>(divide_up(problem_.out_channels, l.filters));
     const double outputs = static_cast<double>(l.rows()) * filters_;
     const double terms = terms_ * static_cast<double>(l.parts);
     // Sums of one row wait for each other.
-    const double waits = l.rows() < 4 && problem_.out_channels < 4 ? 2 : 1;
+    const double waits = l.rows() < 4 && problem_.out_channels < 4 ? 1.2 : 1;
+    const double crossings = l.lanes_are_blocks ? 1.3 : 1;  // of cache lines
     double task = inputs * (c.transform + c.input) + outputs * (c.transform + c.output) +
-                  outputs * terms * c.product * waits;
+                  outputs * terms * c.product * waits * crossings;
     // Sums of all points leave the cache for each chunk of parts.
     if (l.taps[2] < l.parts)
       task +=
           8 * outputs * static_cast<double>(l.points()) * terms / static_cast<double>(l.taps[2]);
-    std::int64_t tasks = divide_up(l.pairs(), lanes_);
+    std::int64_t tasks = l.tasks(1, lanes_);
     // So that threads find work; results may not depend on how many there are.
     if (task * static_cast<double>(tasks) > 2e6) tasks = round_up(tasks, 2);
     double cost = task * static_cast<double>(tasks);
@@ -257,11 +293,11 @@ class Builder {
     const double bytes = 2 * sizeof(double) * terms * filters_ * static_cast<double>(l.points());
     const bool far = bytes > kNear;
     if (far) cost += 0.3 * bytes * static_cast<double>(tasks);
-    if (!is_float(problem_.compute)) cost *= 1.5;  // converted element by element
+    if (!is_float(problem_.compute)) cost *= 1.25;  // converted element by element
     if (problem_.compute == Compute::f64)
       cost += cost_of_check(l) * 2 * outputs * static_cast<double>(l.outputs * tasks);
     if (!problem_.keeps_weights)
-      cost += 1.5 * terms * filters_ / static_cast<double>(lanes_) * (c.transform + c.input) +
+      cost += 2.5 * terms * filters_ / static_cast<double>(lanes_) * (c.transform + c.input) +
               (far ? 0.6 : 0.15) * bytes;
     return cost;
   }
@@ -269,16 +305,20 @@ class Builder {
   void make_tables(const FftLayout& l, FftChunk& chunk) const {
     chunk.rows = {positions(axis_[0], l.tile[0], chunk.count[0]),
                   positions(axis_[1], l.tile[1], chunk.count[1]), l.blocks + chunk.count[2] - 1};
-    if (l.taps[2] == 1 && chunk.first[2] > 0) chunk.kept = l.blocks - 1;
+    if (l.lanes_are_blocks) {
+      chunk.rows[2] = round_up(lanes_ + chunk.count[2] - 1, lanes_);
+    } else if (l.taps[2] == 1 && chunk.first[2] > 0) {
+      chunk.kept = l.blocks - 1;
+    }
     const auto at = [&](std::int64_t d, std::int64_t h, std::int64_t block) {
-      return static_cast<std::int32_t>(((d * chunk.rows[1] + h) * chunk.rows[2] + block) * 2 *
-                                       lanes_);
+      const std::int64_t line = (d * chunk.rows[1] + h) * chunk.rows[2] * l.staged_pitch(lanes_);
+      return static_cast<std::int32_t>(line + block * (l.lanes_are_blocks ? 1 : 2 * lanes_));
     };
     for (std::int64_t d = 0; d < l.tile[0]; ++d)
       for (std::int64_t h = 0; h < l.tile[1]; ++h)
         for (std::int64_t b = 0; b < l.blocks; ++b)
-          chunk.row.push_back(
-              at(d * axis_[0].stride, h * axis_[1].stride, l.taps[2] == 1 ? chunk.block_at(b) : b));
+          chunk.row.push_back(at(d * axis_[0].stride, h * axis_[1].stride,
+                                 l.keeps_blocks() ? chunk.block_at(b) : b));
     for (std::int64_t c = 0; c < chunk.channels; ++c)
       for (std::int64_t d = 0; d < chunk.count[0]; ++d)
         for (std::int64_t h = 0; h < chunk.count[1]; ++h)
@@ -317,6 +357,8 @@ Builder::Choice best_of(const Problem& problem, std::int64_t lanes, bool with_ta
   Builder::Choice best;
   const int longest = longest_axis(problem);
   for (const int along : {2, longest}) {
+    if (problem.algorithm == Algorithm::automatic && reach_of(problem.axis[along]) < kLeastReach)
+      continue;
     const Problem rows = turned(problem, along);
     const Builder builder(rows, along, lanes);
     Builder::Choice choice = builder.best();

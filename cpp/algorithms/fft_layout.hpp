@@ -9,6 +9,11 @@
 //   output       block 0 = part 0 on 0 + part 1 on 1 + part 2 on 2
 //                block 1 = part 0 on 1 + part 1 on 2 + part 2 on 3
 //
+// Where a row has blocks enough, lanes take neighbouring blocks of it instead of tiles of their
+// own, which would share none of the blocks that their parts read:
+//
+//   X  at a point: blocks 0 to 23 of a row      part p of outputs 0 to 7 is what lies at p to p + 7
+//
 // A block's spectrum serves all parts, all rows of the kernel and all output channels. So along
 // width nothing is summed but in spectra, and along height, depth, channels and parts a product of
 // spectra runs through a table of taps as any kernel does.
@@ -21,6 +26,7 @@
 
 #include "algorithms/tiling.hpp"
 #include "core/problem.hpp"
+#include "core/rounding.hpp"
 
 namespace fastconv {
 
@@ -31,7 +37,7 @@ struct FftChunk {
   std::int64_t channels = 0;
   Index3 first = {};  // slice, row, part of the kernel
   Index3 count = {};
-  Index3 rows = {};  // staged: slices, rows, blocks
+  Index3 rows = {};  // staged: slices, rows, blocks (whole vectors of them, where lanes are blocks)
   // Blocks that the chunk before has staged already, where a chunk is one part: they lie in a ring.
   std::int64_t kept = 0;
   std::vector<std::int32_t> row;  // of each output row, in staged rows
@@ -44,27 +50,44 @@ struct FftChunk {
 };
 
 struct FftLayout {
+  static constexpr std::int64_t kMostBlocks = 512;  // of a row, where they are lanes
+
   int along = 2;             // the axis of the transforms; all else is of the problem turned so
   int log2 = 0;              // of the points of a transform
   std::int64_t pitch = 0;    // positions from one block to the next
   std::int64_t outputs = 0;  // of a block: one in `stride` positions
   std::int64_t parts = 1;
-  std::int64_t reach = 0;     // positions from the first tap of a part to the last, at most
-  Index3 tile = {};           // outputs
-  Index3 tiles = {};          // of an image and group
-  std::int64_t blocks = 1;    // of a tile, along its width
+  std::int64_t reach = 0;   // positions from the first tap of a part to the last, at most
+  Index3 tile = {};         // outputs
+  Index3 tiles = {};        // of an image and group
+  std::int64_t blocks = 1;  // of a tile, along its width
+  bool lanes_are_blocks = false;
+  // The axis that FftCheck takes for the rows, of the problem as it is: those of the caller, but of
+  // thin kernels and tiles.
+  int check_along = 2;
   std::int64_t filters = 1;   // output channels whose spectra are summed at once
   std::int64_t channels = 1;  // of a chunk, at most; and slices, rows, parts of the kernel
   Index3 taps = {1, 1, 1};
   std::int64_t run = 1;  // terms that are summed before their sum is added to the others
   std::int64_t runs = 1;
   std::vector<FftChunk> chunks;
-  std::int64_t most_staged = 0;
+  std::int64_t most_staged = 0;  // rows of a chunk, and of a channel of one: slices times rows
+  std::int64_t most_lines = 0;
+  std::int64_t most_of_channel = 0;  // rows
 
   std::int64_t points() const { return std::int64_t{1} << log2; }
   std::int64_t tile_count() const { return tiles[0] * tiles[1] * tiles[2]; }
   // Two tiles share a lane. An image has pairs of its own: what shares a lane shares rounding.
   std::int64_t pairs() const { return (tile_count() + 1) / 2; }
+  // Of a group, each of so many tiles as fill the lanes of a vector twice.
+  std::int64_t tasks(std::int64_t batch, std::int64_t lanes) const {
+    return lanes_are_blocks ? batch * tiles[0] * tiles[1] * divide_up(tiles[2], 2 * lanes)
+                            : divide_up(batch * pairs(), lanes);
+  }
+  // Of a chunk of one part of the kernel.
+  bool keeps_blocks() const { return taps[2] == 1 && !lanes_are_blocks; }
+  // Elements of a staged row at a point.
+  std::int64_t staged_pitch(std::int64_t lanes) const { return lanes_are_blocks ? 2 : 2 * lanes; }
   std::int64_t rows() const { return tile[0] * tile[1] * blocks; }  // of outputs, in a tile
 };
 

@@ -31,10 +31,10 @@ template <class V>
 struct FftPoint {
   V re, im;
 
-  // The imaginary parts lie so far behind the real ones.
-  static FASTCONV_INLINE FftPoint load(const double* p, std::int64_t imaginary = V::lanes) {
-    return {V::load(p), V::load(p + imaginary)};
+  static FASTCONV_INLINE FftPoint load(const double* p) {
+    return {V::load(p), V::load(p + V::lanes)};
   }
+  // The imaginary part so far behind the real one.
   FASTCONV_INLINE void store(double* p, std::int64_t imaginary = V::lanes) const {
     re.store(p);
     im.store(p + imaginary);
@@ -71,21 +71,15 @@ FASTCONV_INLINE void fft_of_four(FftPoint<V>& a, FftPoint<V>& b, FftPoint<V>& c,
   d = Inverse ? p : q;
 }
 
-// Points that lie so many elements apart.
-template <class Element>
-struct FftPoints {
-  Element* at;
-  std::int64_t pitch, imaginary;
-};
-
 // Eight points, whose order is that of stages of two and four: sums and differences of points four
 // apart, the differences times powers of exp(-i pi / 4), and a transform of four of each.
 template <bool Inverse, class V>
-FASTCONV_INLINE void fft_of_eight(FftPoints<const double> from, FftPoints<double> to) {
+FASTCONV_INLINE void fft_of_eight(const double* from, std::int64_t from_pitch, double* to,
+                                  std::int64_t to_pitch, std::int64_t to_imaginary) {
   const V half = V::broadcast(0.70710678118654752440);
   FftPoint<V> p[8];
   FASTCONV_UNROLL
-  for (int i = 0; i < 8; ++i) p[i] = FftPoint<V>::load(from.at + i * from.pitch, from.imaginary);
+  for (int i = 0; i < 8; ++i) p[i] = FftPoint<V>::load(from + i * from_pitch);
   // (re, im) times exp(-+ i pi / 4) and its cube.
   const auto eighth = [&](FftPoint<V> a) FASTCONV_INLINE_LAMBDA {
     const V sum = V::mul(V::add(a.re, a.im), half), difference = V::mul(V::sub(a.im, a.re), half);
@@ -120,7 +114,7 @@ FASTCONV_INLINE void fft_of_eight(FftPoints<const double> from, FftPoints<double
     }
   }
   FASTCONV_UNROLL
-  for (int i = 0; i < 8; ++i) p[i].store(to.at + i * to.pitch, to.imaginary);
+  for (int i = 0; i < 8; ++i) p[i].store(to + i * to_pitch, to_imaginary);
 }
 
 // One stage: blocks of `size` points. Its twiddles are [size / 4][three of them].
@@ -163,34 +157,34 @@ constexpr std::int64_t fft_last(int log2) {
   return log2 % 2 == 0 ? 4 : kFftEights<V> ? 8 : 2;
 }
 
-// The stage without twiddles, from one place to another.
+// The stage without twiddles, from memory of one pitch to memory of another.
 template <bool Inverse, class V>
-FASTCONV_INLINE void fft_ends(FftPoints<const double> from, FftPoints<double> to, int log2) {
-  const auto load = [&](int i) FASTCONV_INLINE_LAMBDA {
-    return FftPoint<V>::load(from.at + i * from.pitch, from.imaginary);
-  };
-  const auto store = [&](FftPoint<V> point, int i) FASTCONV_INLINE_LAMBDA {
-    point.store(to.at + i * to.pitch, to.imaginary);
-  };
-  const std::int64_t last = fft_last<V>(log2);
-  FASTCONV_NO_UNROLL
-  for (std::int64_t n = std::int64_t{1} << log2; n > 0; n -= last) {
-    if (log2 % 2 == 0) {
-      auto a = load(0), b = load(1), c = load(2), d = load(3);
+FASTCONV_INLINE void fft_ends(const double* from, std::int64_t from_pitch, double* to,
+                              std::int64_t to_pitch, std::int64_t to_imaginary, int log2) {
+  const double* const end = from + (std::int64_t{1} << log2) * from_pitch;
+  if (log2 % 2 == 0) {
+    FASTCONV_NO_UNROLL
+    for (; from < end; from += 4 * from_pitch, to += 4 * to_pitch) {
+      auto a = FftPoint<V>::load(from), b = FftPoint<V>::load(from + from_pitch),
+           c = FftPoint<V>::load(from + 2 * from_pitch),
+           d = FftPoint<V>::load(from + 3 * from_pitch);
       fft_of_four<Inverse>(a, b, c, d);
-      store(a, 0);
-      store(b, 1);
-      store(c, 2);
-      store(d, 3);
-    } else if constexpr (kFftEights<V>) {
-      fft_of_eight<Inverse, V>(from, to);
-    } else {
-      const auto a = load(0), b = load(1);
-      store(plus(a, b), 0);
-      store(minus(a, b), 1);
+      a.store(to, to_imaginary);
+      b.store(to + to_pitch, to_imaginary);
+      c.store(to + 2 * to_pitch, to_imaginary);
+      d.store(to + 3 * to_pitch, to_imaginary);
     }
-    from.at += last * from.pitch;
-    to.at += last * to.pitch;
+  } else if constexpr (kFftEights<V>) {
+    FASTCONV_NO_UNROLL
+    for (; from < end; from += 8 * from_pitch, to += 8 * to_pitch)
+      fft_of_eight<Inverse, V>(from, from_pitch, to, to_pitch, to_imaginary);
+  } else {
+    FASTCONV_NO_UNROLL
+    for (; from < end; from += 2 * from_pitch, to += 2 * to_pitch) {
+      const auto a = FftPoint<V>::load(from), b = FftPoint<V>::load(from + from_pitch);
+      plus(a, b).store(to, to_imaginary);
+      minus(a, b).store(to + to_pitch, to_imaginary);
+    }
   }
 }
 
@@ -203,7 +197,7 @@ void fft_forward(const FftArgs& a) {
     fft_stage<false, V>(a.work, points, size, twiddle);
     twiddle += size / 4 * 9;
   }
-  fft_ends<false, V>({a.work, 2 * V::lanes, V::lanes}, {a.spectrum, a.pitch, a.imaginary}, a.log2);
+  fft_ends<false, V>(a.work, 2 * V::lanes, a.spectrum, a.pitch, a.imaginary, a.log2);
 }
 
 template <class V>
@@ -212,19 +206,21 @@ void fft_inverse(const FftArgs& a) {
   const std::int64_t last = fft_last<V>(a.log2);
   const double* twiddle = a.twiddle;
   for (std::int64_t size = points; size > last; size /= 4) twiddle += size / 4 * 9;
-  fft_ends<true, V>({a.spectrum, a.pitch, a.imaginary}, {a.work, 2 * V::lanes, V::lanes}, a.log2);
+  fft_ends<true, V>(a.spectrum, a.pitch, a.work, 2 * V::lanes, V::lanes, a.log2);
   for (std::int64_t size = 4 * last; size <= points; size *= 4) {
     twiddle -= size / 4 * 9;
     fft_stage<true, V>(a.work, points, size, twiddle);
   }
 }
 
-// Terms [begin, end) of a point of a tile: the first are stored, or all are added to `y`.
-template <class V, int Rows, int Filters>
+// Terms [begin, end) of a tile of rows and filters: the first are stored, or all are added to `y`.
+// Of a point, or, so that single rows do not wait for each other, of one row at some points.
+template <class V, int Rows, int Filters, bool Points>
 FASTCONV_INLINE void fft_product_run(const FftProductArgs& a, const double* const* from,
                                      const double* w, std::int64_t begin, std::int64_t end,
                                      bool accumulate, double* y) {
-  constexpr std::int64_t kPoint = 2 * V::lanes;
+  static_assert(!Points || Filters == 1);
+  const std::int64_t y_row = Points ? a.y_pitch : 2 * V::lanes;
   V re[Filters][Rows], im[Filters][Rows];
   FASTCONV_UNROLL
   for (int f = 0; f < Filters; ++f) {
@@ -234,7 +230,19 @@ FASTCONV_INLINE void fft_product_run(const FftProductArgs& a, const double* cons
   FASTCONV_NO_UNROLL
   for (std::int64_t t = begin; t < end; ++t) {
     const std::int64_t tap = a.tap[t];
-    if constexpr (Filters == 1) {
+    if constexpr (Points) {
+      FASTCONV_UNROLL
+      for (int r = 0; r < Rows; ++r) {
+        const double* const at = w + r * a.w_pitch + 2 * t;
+        const V w_re = V::load_broadcast(at), w_im = V::load_broadcast(at + 1);
+        const V x_re = V::load(from[r] + tap), x_im = V::load(from[r] + tap + a.x_imaginary);
+        const V minus_x_im = V::sub(V::zero(), x_im);
+        re[0][r] = V::fma(x_re, w_re, re[0][r]);
+        im[0][r] = V::fma(x_im, w_re, im[0][r]);
+        re[0][r] = V::fma(minus_x_im, w_im, re[0][r]);
+        im[0][r] = V::fma(x_re, w_im, im[0][r]);
+      }
+    } else if constexpr (Filters == 1) {
       const V w_re = V::load_broadcast(w + 2 * t), w_im = V::load_broadcast(w + 2 * t + 1);
       const V minus_w_im = V::sub(V::zero(), w_im);
       FASTCONV_UNROLL
@@ -266,7 +274,7 @@ FASTCONV_INLINE void fft_product_run(const FftProductArgs& a, const double* cons
   for (int f = 0; f < Filters; ++f) {
     FASTCONV_UNROLL
     for (int r = 0; r < Rows; ++r) {
-      double* const at = y + (f * a.rows + r) * kPoint;
+      double* const at = y + f * a.rows * 2 * V::lanes + r * y_row;
       if (accumulate) {
         re[f][r] = V::add(re[f][r], V::load(at));
         im[f][r] = V::add(im[f][r], V::load(at + V::lanes));
@@ -279,21 +287,22 @@ FASTCONV_INLINE void fft_product_run(const FftProductArgs& a, const double* cons
 
 // Some points of a tile of rows and filters: first row `row` (of FftProductArgs::row), first
 // filter `filter`.
-template <class V, int Rows, int Filters>
+template <class V, int Rows, int Filters, bool Points = false>
 FASTCONV_NOINLINE void fft_product_tile(const FftProductArgs& a, std::int64_t row,
                                         std::int64_t filter, std::int64_t first,
                                         std::int64_t last) {
   static_assert(2 * Rows * Filters + 2 * Rows + 3 <= V::registers + 6);
-  for (std::int64_t p = first; p < last; ++p) {
+  for (std::int64_t p = first; p < last; p += Points ? Rows : 1) {
     const double* const x = a.x + p * a.x_pitch;
     const double* const w = a.w + p * a.w_pitch + filter * a.w_filter;
     double* const y = a.y + p * a.y_pitch + (filter * a.rows + row) * 2 * V::lanes;
     const double* from[Rows];
     FASTCONV_UNROLL
-    for (int r = 0; r < Rows; ++r) from[r] = x + a.row[row + r];
+    for (int r = 0; r < Rows; ++r)
+      from[r] = Points ? x + r * a.x_pitch + a.row[row] : x + a.row[row + r];
     for (std::int64_t t = 0; t < a.terms; t += a.run) {
       const std::int64_t end = t + a.run < a.terms ? t + a.run : a.terms;
-      fft_product_run<V, Rows, Filters>(a, from, w, t, end, a.accumulate || t > 0, y);
+      fft_product_run<V, Rows, Filters, Points>(a, from, w, t, end, a.accumulate || t > 0, y);
     }
   }
 }
@@ -302,7 +311,8 @@ FASTCONV_NOINLINE void fft_product_tile(const FftProductArgs& a, std::int64_t ro
 template <class V>
 void fft_product(const FftProductArgs& a) {
   constexpr std::int64_t kAtOnce = 1024;  // elements of x
-  const std::int64_t step = a.x_pitch < kAtOnce ? kAtOnce / a.x_pitch : 1;
+  constexpr int kPoints = 4;
+  const std::int64_t step = a.x_pitch < kAtOnce / kPoints ? kAtOnce / a.x_pitch : kPoints;
   for (std::int64_t first = 0; first < a.points; first += step) {
     const std::int64_t last = first + step < a.points ? first + step : a.points;
     std::int64_t f = 0;
@@ -313,7 +323,11 @@ void fft_product(const FftProductArgs& a) {
     for (; f < a.filters; ++f) {
       std::int64_t r = 0;
       for (; r + 4 <= a.rows; r += 4) fft_product_tile<V, 4, 1>(a, r, f, first, last);
-      for (; r < a.rows; ++r) fft_product_tile<V, 1, 1>(a, r, f, first, last);
+      for (; r < a.rows; ++r) {
+        const std::int64_t whole = first + (last - first) / kPoints * kPoints;
+        fft_product_tile<V, kPoints, 1, true>(a, r, f, first, whole);
+        fft_product_tile<V, 1, 1>(a, r, f, whole, last);
+      }
     }
   }
 }
