@@ -365,17 +365,26 @@ class FftRun {
     }
     const std::int64_t taps = chunk.count[0] * chunk.count[1] * chunk.count[2];
     double sums[2 * kMostLanes] = {};
-    for (std::int64_t row = 0; row < layout_.rows(); ++row) {
-      for (std::int64_t tap = 0; tap < taps; ++tap) {
-        const std::int64_t at =
-            chunk.row[static_cast<std::size_t>(row)] + chunk.tap[static_cast<std::size_t>(tap)];
-        for (std::int64_t l = 0; l < lanes_; ++l) {
-          const double* const squares = pad.squares + square_at(chunk, at, l);
-          pad.norms[row * lanes_ + l] += squares[0] + squares[lanes_];
-          sums[2 * l] += squares[0];
-          sums[2 * l + 1] += squares[lanes_];
-        }
+    const auto add = [&](std::int64_t row, std::int64_t at) {
+      for (std::int64_t l = 0; l < lanes_; ++l) {
+        const double* const squares = pad.squares + square_at(chunk, at, l);
+        pad.norms[row * lanes_ + l] += squares[0] + squares[lanes_];
+        sums[2 * l] += squares[0];
+        sums[2 * l + 1] += squares[lanes_];
       }
+    };
+    if (problem_.compute == Compute::f32 && !layout_.lanes_are_blocks) {
+      // It has digits to spare: all rows together.
+      const std::int64_t pitch = layout_.staged_pitch(lanes_);
+      for (std::int64_t line = 0; line < chunk.rows[0] * chunk.rows[1]; ++line)
+        for (std::int64_t block = chunk.kept; block < chunk.rows[2]; ++block)
+          add(0, (line * chunk.rows[2] + (layout_.keeps_blocks() ? chunk.block_at(block) : block)) *
+                     pitch);
+    } else {
+      for (std::int64_t row = 0; row < layout_.rows(); ++row)
+        for (std::int64_t tap = 0; tap < taps; ++tap)
+          add(row,
+              chunk.row[static_cast<std::size_t>(row)] + chunk.tap[static_cast<std::size_t>(tap)]);
     }
     for (std::int64_t t = 0; t < tiles_at_once_; ++t) {
       const std::int64_t others = layout_.lanes_are_blocks ? chunk.count[2] : 1;

@@ -65,10 +65,18 @@ bool FftCheck<T>::vouch(const Tile& tile, std::int64_t channel, double least, ch
   const Pad pad(problem_, scratch);
   const Index3 end = {tile.origin[0] + tile.size[0], tile.origin[1] + tile.size[1],
                       tile.origin[2] + tile.size[2]};
+  // Outputs of a row that see no border.
+  const Axis& axis = problem_.axis[2];
+  const std::int64_t reach = (axis.kernel - 1) * axis.dilation + 1;
+  const std::int64_t inside[] = {divide_up(axis.lo, axis.stride),
+                                 (std::max(axis.in + axis.lo, reach) - reach) / axis.stride + 1};
   Tile rows = tile;
   rows.size[0] = 1;
   for (rows.origin[2] = tile.origin[2]; rows.origin[2] < end[2]; rows.origin[2] += rows.size[2]) {
     rows.size[2] = std::min(kAtOnce, end[2] - rows.origin[2]);
+    // What sees the border is copied: apart from what does not.
+    for (const std::int64_t border : {inside[0], inside[1]})
+      if (border > rows.origin[2]) rows.size[2] = std::min(rows.size[2], border - rows.origin[2]);
     const std::int64_t high = std::max<std::int64_t>(kAtOnce / rows.size[2], 1);
     for (rows.origin[0] = tile.origin[0]; rows.origin[0] < end[0]; ++rows.origin[0]) {
       for (rows.origin[1] = tile.origin[1]; rows.origin[1] < end[1];

@@ -216,8 +216,12 @@ class Builder {
   void cut_sums(FftLayout& l) const {
     const std::int64_t of_chunk = l.channels * l.taps[0] * l.taps[1] * l.taps[2];
     const double terms = terms_ * static_cast<double>(l.parts);
-    const bool is_long = problem_.compute == Compute::f32 || terms > 800;
-    l.run = std::min<std::int64_t>(of_chunk, is_long ? 32 : terms > 200 ? 16 : terms > 48 ? 8 : 4);
+    const std::int64_t longest = problem_.compute == Compute::f32 ? 128
+                                 : terms > 800                    ? 32
+                                 : terms > 200                    ? 16
+                                 : terms > 48                     ? 8
+                                                                  : 4;
+    l.run = std::min(of_chunk, longest);
     l.runs = divide_up(of_chunk, l.run) * chunks(l);
   }
 
