@@ -403,7 +403,7 @@ void transform(benchmark::State& state, const FftKernels& fft, int log2, bool fo
   const std::vector<double> twiddles = fft_twiddles(log2);
   const std::vector<double> given = small_integers<double>(elements);
   std::vector<double> work = given, spectrum(given.size());
-  const FftArgs args{work.data(), spectrum.data(), 2 * fft.lanes, twiddles.data(), log2};
+  const FftArgs args{work.data(), spectrum.data(), 2 * fft.lanes, fft.lanes, twiddles.data(), log2};
   fft.forward(args);
   fft.inverse(args);
   bool right = true;
@@ -427,9 +427,20 @@ void spectra(benchmark::State& state, const FftKernels& fft, double peak) {
   const std::vector<double> x = small_integers<double>(kPoints * pitch);
   const std::vector<double> w = small_integers<double>(kPoints * kTerms * 2);
   std::vector<double> y(static_cast<std::size_t>(kPoints * kRows * row));
-  const FftProductArgs args{x.data(),    pitch,    rows.data(), kRows,      taps.data(),
-                            kTerms,      w.data(), kTerms * 2,  kTerms * 2, y.data(),
-                            kRows * row, 1,        kPoints,     false};
+  FftProductArgs args{};
+  args.x = x.data();
+  args.x_pitch = pitch;
+  args.x_imaginary = fft.lanes;
+  args.row = rows.data();
+  args.rows = kRows;
+  args.tap = taps.data();
+  args.terms = args.run = kTerms;
+  args.w = w.data();
+  args.w_filter = args.w_pitch = kTerms * 2;
+  args.y = y.data();
+  args.y_pitch = kRows * row;
+  args.filters = 1;
+  args.points = kPoints;
   fft.product(args);
   double re = 0, im = 0;  // of the last point, row and lane
   for (std::int64_t t = 0; t < kTerms; ++t) {
