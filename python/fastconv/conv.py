@@ -169,12 +169,9 @@ def conv2d(
 "reference"}
         An algorithm that cannot run the call raises a ValueError that says why. ``"amx_split"``
         makes float32 products of bfloat16 parts; without the instructions it is slow. ``"fft"``
-<<<<<<< HEAD
-        transforms rows, for kernels whose rows are long. ``"separable"`` sums along one axis after
-        the other, for kernels of single channels that are outer products, such as Gaussians.
-=======
-        is for kernels that are long along an axis, and transforms along that.
->>>>>>> e4e0d11 (Transforms: lanes are blocks, norms of rows, and estimates of both)
+        is for kernels that are long along an axis, and transforms along that. ``"separable"`` sums
+        along one axis after the other, for kernels of single channels that are outer products,
+        such as Gaussians.
     dtype : dtype_like, optional
         Type of the result, by default ``np.result_type(x, w)``. Integers wrap as NumPy's do;
         a wider `dtype` avoids that.

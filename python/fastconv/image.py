@@ -78,8 +78,8 @@ def filter2d(
     As in OpenCV, sums are held in float64 where the picture or the result is float64, and else in
     float32, to which the kernel is then converted.
 
-    Kernels that are outer products, as those of `fastconv.filters.gaussian` and `box` are, are found
-    to be so and cost as many products as they have rows and columns.
+    A kernel that is an outer product, as those of `fastconv.filters.gaussian` and `box` are, is
+    found to be one, and costs as many products as it has rows and columns.
 
     Examples
     --------
