@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::int64_t kMostTaps = 256;     // of one pass: a chain
 constexpr std::int64_t kMostBorder = 4096;  // rows or columns, each of which is looked at
+constexpr std::int64_t kMostReach = 512;    // of a dilated kernel: parts that see a border differ
 constexpr std::int64_t kMostOut = 1 << 20;  // of an axis: parts are listed
 constexpr std::int64_t kMostStride = 16;
 constexpr std::int64_t kLeastRing = 128 << 10;  // bytes
@@ -101,54 +102,69 @@ class Search {
   }
 
   SeparableLayout find() {
-    const std::int64_t unit = std::lcm(width_.interleave, std::int64_t{machine_.lanes});
-    // 30 vectors are tiles of ten and of three.
-    std::int64_t columns = 480 * machine_.lanes;
-    const std::int64_t least = 15 * machine_.lanes / 2;
-    while (columns / 2 >= width_.out && columns > least) columns /= 2;
-    for (; columns >= least; columns /= 2) {
-      const std::int64_t w = std::min(round_up(columns, unit), width_.out);
-      if (!can_cut(problem_, width_, w)) {
-        try_width(width_.out);
-        break;
+    const std::vector<std::int64_t> widths = widths_to_try(), parts = parts_to_try();
+    for (const std::int64_t rows : {32, 16, 8, 4}) {
+      const std::int64_t chunk = std::min(rows, last_axis_.in);
+      const std::int64_t step =
+          std::min(round_up(divide_up(chunk, last_axis_.stride), 4), last_axis_.out);
+      const std::int64_t kept =
+          std::min(round_up(most_seen(step) + chunk - 1, chunk), round_up(last_axis_.in, chunk));
+      for (const std::int64_t columns : widths) {
+        for (const std::int64_t n : parts) {
+          take_cut(chunk, step, kept, n, columns, false);
+          if (other_axis_.kernel > 1 && width_.kernel > 1)
+            take_cut(chunk, step, kept, n, columns, true);
+        }
       }
-      try_width(w);
     }
     cut_in_bands();
     return best_;
   }
 
  private:
-  void try_width(std::int64_t columns) {
-    std::int64_t n = other_axis_.kernel == 1 ? 1 : 128;
-    for (; n == 1 || n >= 4; n /= 2) {
-      const std::int64_t parts =
-          can_cut(problem_, other_axis_, n) ? std::min(n, other_axis_.out) : other_axis_.out;
-      for (const std::int64_t chunk : {32, 16, 8, 4}) {
-        try_chunk(chunk, parts, columns, false);
-        if (other_axis_.kernel > 1 && width_.kernel > 1) try_chunk(chunk, parts, columns, true);
-      }
+  // Multiples of 30 vectors are tiles of ten, and of three.
+  std::vector<std::int64_t> widths_to_try() const {
+    const std::int64_t unit = std::lcm(width_.interleave, std::int64_t{machine_.lanes});
+    const std::int64_t least = 15 * machine_.lanes / 2;
+    std::int64_t columns = 480 * machine_.lanes;
+    while (columns / 2 >= width_.out && columns > least) columns /= 2;
+    std::vector<std::int64_t> widths;
+    for (; columns >= least; columns /= 2) {
+      const std::int64_t w = std::min(round_up(columns, unit), width_.out);
+      const bool cuts = can_cut(problem_, width_, w);
+      widths.push_back(cuts ? w : width_.out);
+      if (!cuts) break;
     }
+    return widths;
   }
 
-  void try_chunk(std::int64_t chunk, std::int64_t parts, std::int64_t columns, bool nested) {
+  std::vector<std::int64_t> parts_to_try() const {
+    if (other_axis_.kernel == 1) return {can_cut(problem_, other_axis_, 1) ? 1 : other_axis_.out};
+    std::vector<std::int64_t> parts;
+    for (const std::int64_t n : {128, 64, 32, 16, 8, 4})
+      parts.push_back(can_cut(problem_, other_axis_, n) ? std::min(n, other_axis_.out)
+                                                        : other_axis_.out);
+    return parts;
+  }
+
+  void take_cut(std::int64_t chunk, std::int64_t step, std::int64_t kept, std::int64_t parts,
+                std::int64_t columns, bool nested) {
     SeparableLayout l;
     l.last = last_;
     l.nested = nested;
+    l.band = last_axis_.out;
+    l.step = step;
     l.columns = columns;
     l.parts = parts;
-    l.chunk = std::min(chunk, last_axis_.in);
-    l.step = std::min(round_up(divide_up(l.chunk, last_axis_.stride), 4), last_axis_.out);
-    l.band = last_axis_.out;
+    l.chunk = chunk;
+    l.kept = kept;
     // Rows an odd number of lines apart fall on all sets of a cache.
     const std::int64_t line = 64 / machine_.element;
     l.pitch = (divide_up(columns, line) | 1) * line;
-    l.kept = round_up(most_seen(l.step) + l.chunk - 1, l.chunk);
-    l.kept = std::min(l.kept, round_up(last_axis_.in, l.chunk));
     const std::int64_t bytes = l.ring() * machine_.element;
     const std::int64_t most = std::clamp(machine_.l2 * 5 / 8, kLeastRing, kMostRing);
-    l.work =
-        bytes <= most || (bytes <= kMostWhole && l.kept >= last_axis_.in) ? work_of(l) : kInfinite;
+    const bool fits = bytes <= most || (bytes <= kMostWhole && kept >= last_axis_.in);
+    l.work = fits ? work_of(l) : kInfinite;
     if (l.work < best_.work || best_.kept == 0) best_ = l;
   }
 
@@ -173,8 +189,10 @@ class Search {
     else if (other_axis_.kernel > 1)
       first = kPlaneTap * height * kernel + kPass;
     const std::int64_t row_vectors = l.parts * divide_up(l.columns, machine_.lanes);
+    // Half a vector takes half the time.
+    const double halves = machine_.lanes * machine_.element < 64 ? 2 : 1;
     first = first * ratio(last_axis_.in, last_axis_.out) +
-            kChunk / static_cast<double>(row_vectors * l.chunk);
+            halves * kChunk / static_cast<double>(row_vectors * l.chunk);
     const std::int64_t in = last_axis_.in * other_axis_.in * width_.in;
     const std::int64_t bytes =
         in * size_of(problem_.x_type) + problem_.out_pixels() * size_of(problem_.y_type);
@@ -182,7 +200,7 @@ class Search {
     const double copy = kCopy + (cut ? kPages : 0) + (bytes > kFarBytes * machine_.l2 ? kFar : 0);
     const double narrow = 1 + kEndColumns / static_cast<double>(l.columns);
     return copy + narrow * (first + kColumnTap * static_cast<double>(last_axis_.kernel) + kPass) +
-           (kTask + kLayer / static_cast<double>(problem_.groups)) /
+           halves * (kTask + kLayer / static_cast<double>(problem_.groups)) /
                static_cast<double>(row_vectors * l.band);
   }
 
@@ -235,7 +253,7 @@ CutAxis::CutAxis(const Axis& whole, std::int64_t part) : size(part) {
     const Axis axis = part_of(whole, part, i).axis;
     const auto like = [&](const Axis& known) { return is_same(known, axis); };
     const auto found = std::find_if(kinds.begin(), kinds.end(), like);
-    kind.push_back(static_cast<std::uint8_t>(found - kinds.begin()));
+    kind.push_back(static_cast<std::uint16_t>(found - kinds.begin()));
     if (found == kinds.end()) kinds.push_back(axis);
   }
 }
@@ -273,6 +291,7 @@ const char* separable_accepts(const Problem& problem) {
     return "a kernel along one axis alone";
   for (const Axis& axis : problem.axis) {
     if (axis.kernel > kMostTaps) return "a sum along one axis is too long for one chain";
+    if (reach_of(axis) > kMostReach) return "the dilated kernel is too long";
     if (axis.lo > kMostBorder || axis.hi > kMostBorder) return "the border is too wide";
     if (axis.out > kMostOut) return "an axis is too long";
     if (axis.stride > kMostStride) return "the stride is too long";
