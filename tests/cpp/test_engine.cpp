@@ -363,7 +363,7 @@ void multiply_factors(Case& c) {
 }
 
 void test_outer_products() {
-  for (std::int64_t i = 0; i < problems / 2; ++i) {
+  for (std::int64_t i = 0; i < problems / 5; ++i) {
     const bool fractions = chance(25);
     Case c = random_case(400'000, fractions, random_planes);
     c.problem.outer_product = true;
