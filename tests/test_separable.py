@@ -260,6 +260,18 @@ def test_threads_and_batch_do_not_matter(shape, sizes):
     np.testing.assert_array_equal(layer(x[..., :-1]), convolved(x[..., :-1], w, **options))
 
 
+@pytest.mark.parametrize(("dtype", "strip"), [(np.float32, 960), (np.float64, 480)])
+def test_what_scratch_held_before_does_not_matter(dtype, strip):
+    """A last strip that is narrower than a vector, after one that held a NaN."""
+    x, w = normal(1, 1, 400, 2 * strip + 3, dtype=dtype), gaussian(127, 127, dtype=dtype)
+    options = {"padding": 63, "algorithm": "separable"}
+    with fc.num_threads(1):
+        expected = fc.conv2d(x, w, **options)
+        x[..., strip + 5] = np.nan
+        got = fc.conv2d(x, w, **options)
+    np.testing.assert_array_equal(got[..., -3:], expected[..., -3:])
+
+
 def test_a_border_of_what_lies_far_away():
     """Wrapped: the first rows see the last."""
     for shape, padding in (((1, 1, 300, 60), 4), ((1, 1, 5, 6), 40), ((1, 1, 60, 2000), 9)):

@@ -273,7 +273,8 @@ class SeparableExecution final : public Execution {
     const T* const record = static_cast<const T*>(operands.packed) + task.group * record_elements();
     std::fill_n(reinterpret_cast<T*>(pad.filled), layout_.pitch, record[last_.kernel]);
     // What lies beside rows that are shorter than a vector is summed, and looked at, as well.
-    if (layout_.columns < lanes_) std::fill_n(reinterpret_cast<T*>(pad.ring), layout_.ring(), T(0));
+    if (task.width_part.axis.out < lanes_)
+      std::fill_n(reinterpret_cast<T*>(pad.ring), layout_.ring(), T(0));
     const std::int64_t chunks_kept = layout_.kept / layout_.chunk;
     std::int64_t begin = 0, end = 0;  // chunks [begin, end) are in the ring
     for (std::int64_t step = task.first_step; step < task.end_step; ++step) {
