@@ -231,6 +231,20 @@ def test_sums_along_rows_that_overflow():
     assert_accurate(got, x, w)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_borders_that_overflow(stride):
+    x, w = normal(1, 1, 40, 50), outer([1.0, 4.0, 1.0, 0.25, 2.0**-10], np.ones(6))
+    w = w.astype(np.float32)[None, None]
+    options = {"padding": ((0, 1), (0, 0)), "fill_value": 3e38, "stride": stride}
+    expected = fc.conv2d(x, w, algorithm="direct", **options)
+    assert np.isfinite(expected).all()
+    got = fc.conv2d(x, w, algorithm="separable", **options)
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
+    infinite = {**options, "fill_value": np.inf, "padding": 2, "algorithm": "separable"}
+    expected = fc.conv2d(x, w, **{**infinite, "algorithm": "reference"})
+    np.testing.assert_allclose(fc.conv2d(x, w, **infinite), expected, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("scale", [1e-44, 1e-36, 1e30])
 def test_extremes(scale):
     x = normal(1, 1, 40, 40) * np.float32(scale)

@@ -271,7 +271,9 @@ class SeparableExecution final : public Execution {
   void run_task(const Operands& operands, const Task& task, const Pad& pad, int worker,
                 Interrupt& interrupt) const {
     const T* const record = static_cast<const T*>(operands.packed) + task.group * record_elements();
-    std::fill_n(reinterpret_cast<T*>(pad.filled), layout_.pitch, record[last_.kernel]);
+    const T filled = record[last_.kernel];
+    std::fill_n(reinterpret_cast<T*>(pad.filled), layout_.pitch, filled);
+    const bool may_fill = column_kernel<T>() != nullptr || are_finite(&filled, 1);
     // What lies beside rows that are shorter than a vector is summed, and looked at, as well.
     if (task.width_part.axis.out < lanes_)
       std::fill_n(reinterpret_cast<T*>(pad.ring), layout_.ring(), T(0));
@@ -284,8 +286,8 @@ class SeparableExecution final : public Execution {
       const std::int64_t first = step * layout_.step;
       const std::int64_t outputs = std::min(layout_.step, last_.out - first);
       const SeenRows seen = seen_rows(problem_, layout_.last, first, outputs);
-      bool finite = true;
-      if (seen.first <= seen.last) {
+      bool finite = may_fill;
+      if (finite && seen.first <= seen.last) {
         const std::int64_t from = seen.first / layout_.chunk, to = seen.last / layout_.chunk;
         if (from < begin || from > end) begin = end = from;
         for (; end <= to; ++end) {
