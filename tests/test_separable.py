@@ -168,6 +168,10 @@ def test_whole_numbers_whose_factors_are_no_divisors():
         kernel = w * np.float32(scale)
         got = fc.conv2d(x, kernel, algorithm="separable")
         np.testing.assert_array_equal(got, conv(x, kernel))
+    binomial = [1.0, 8.0, 28.0, 56.0, 70.0, 56.0, 28.0, 8.0, 1.0]
+    kernel = outer(binomial, binomial).astype(np.float32)[None, None]  # up to 4900
+    got = fc.conv2d(x, kernel, algorithm="separable")
+    np.testing.assert_array_equal(got, conv(x, kernel))
     thirds = (w / 3).astype(np.float32)
     assert_accurate(fc.conv2d(x, thirds, algorithm="separable"), x, thirds)
 

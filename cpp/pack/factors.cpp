@@ -9,8 +9,10 @@
 namespace fastconv {
 namespace {
 
-// Largest integers that count as such: kernels that someone wrote down.
-constexpr double kMostInteger = 1 << 12;
+// Largest integers that count as such, of which sums may be exact. Mantissas have more bits, nearly
+// all; products of two integers fit into 64.
+template <class T>
+constexpr T kMostInteger = std::is_same_v<T, float> ? T(1 << 20) : T(1 << 30);
 constexpr std::int64_t kMostWeight = 1 << 30;  // of integers: products of two fit
 
 struct Pivot {
@@ -29,9 +31,9 @@ Pivot largest(const T* m, std::int64_t rows, std::int64_t columns) {
 // else 0.
 template <class T>
 T quantum_of(const T* m, std::int64_t count, T most) {
-  if (most < 2 * T(kMostInteger) * std::numeric_limits<T>::min()) return T(0);
+  if (most < 2 * kMostInteger<T> * std::numeric_limits<T>::min()) return T(0);
   T quantum = std::exp2(static_cast<T>(std::ilogb(most)));
-  const T least = most / T(kMostInteger);
+  const T least = most / kMostInteger<T>;
   for (std::int64_t i = 0; i < count; ++i) {
     while (m[i] != std::trunc(m[i] / quantum) * quantum) {
       quantum /= 2;

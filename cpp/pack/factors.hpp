@@ -12,10 +12,10 @@ namespace fastconv {
 // Splits m, a matrix of rows by columns, into m[i][j] = u[i] * v[j]. False where it has another
 // rank or elements that are not finite.
 //
-// What is a multiple of one number by integers of up to 12 bits is split into such integers, so
-// that sums which are exact stay exact. Elements with long mantissas have been rounded: of these
-// each product may be up to kFactorUnits units of roundoff away, if the two sums after each other
-// are still within the error of one sum in order.
+// What is a multiple of one number by integers of up to 20 bits (of doubles 30) is split into such
+// integers, so that sums which are exact stay exact. Others have been rounded: of these each
+// product may be up to kFactorUnits units of roundoff away, if the two sums after each other are
+// still within the error of one sum in order.
 template <class T>
 bool split_outer_product(const T* m, std::int64_t rows, std::int64_t columns, T* u, T* v);
 
