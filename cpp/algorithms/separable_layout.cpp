@@ -79,11 +79,6 @@ bool wraps_far(const Problem& problem) {
   return bytes > kMostWhole;
 }
 
-DType storage_of(Compute compute) {
-  constexpr DType kStorage[] = {DType::f32, DType::f64, DType::i32, DType::i64};
-  return kStorage[static_cast<int>(compute)];
-}
-
 double ratio(std::int64_t a, std::int64_t b) {
   return static_cast<double>(a) / static_cast<double>(b);
 }
@@ -248,7 +243,7 @@ AxisPart part_of(const Axis& axis, std::int64_t size, std::int64_t index) {
   return part;
 }
 
-CutAxis::CutAxis(const Axis& whole, std::int64_t part) : size(part) {
+CutAxis::CutAxis(const Axis& whole, std::int64_t part) {
   for (std::int64_t i = 0; i < divide_up(whole.out, part); ++i) {
     const Axis axis = part_of(whole, part, i).axis;
     const auto like = [&](const Axis& known) { return is_same(known, axis); };

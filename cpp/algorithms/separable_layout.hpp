@@ -19,9 +19,9 @@ struct AxisPart {
 };
 AxisPart part_of(const Axis& axis, std::int64_t size, std::int64_t index);
 
-// An axis in parts of `size` outputs. Most are alike but for where they lie: `kinds` has each once.
+// An axis in parts of as many outputs. Most are alike but for where they lie: `kinds` has each
+// once.
 struct CutAxis {
-  std::int64_t size = 1;
   std::vector<std::uint16_t> kind;  // of each part
   std::vector<Axis> kinds;
 

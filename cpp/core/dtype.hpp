@@ -49,6 +49,20 @@ constexpr bool same_storage(DType stored, Compute compute) {
   }
 }
 
+// What holds its values as they are.
+constexpr DType storage_of(Compute compute) {
+  switch (compute) {
+    case Compute::f32:
+      return DType::f32;
+    case Compute::f64:
+      return DType::f64;
+    case Compute::i32:
+      return DType::i32;
+    default:
+      return DType::i64;
+  }
+}
+
 constexpr const char* name_of(Compute type) {
   switch (type) {
     case Compute::f32:

@@ -14,8 +14,6 @@ constexpr double kMostSeen = 0.3;
 constexpr double kMostSeenOfCall = 0.06;
 constexpr std::int64_t kFewFilters = 8;
 
-DType storage_of(Compute compute) { return compute == Compute::f32 ? DType::f32 : DType::f64; }
-
 struct Seen {
   std::int64_t tap = 0;    // the first that is kept
   std::int64_t input = 0;  // and the first element
