@@ -36,5 +36,9 @@ if root in found.parents:
     sys.exit(f"the tests would run on the source tree: {found}")
 print(f"testing fastconv {fastconv.__version__} from {found.parent}")
 PY
-"$python" -m pytest -c "$root/pyproject.toml" --rootdir "$root" \
+workers=(-n auto --maxprocesses 8 --dist worksteal)
+for argument; do
+  [ "$argument" != --slow ] || workers=() # some take gigabytes
+done
+"$python" -m pytest -c "$root/pyproject.toml" --rootdir "$root" ${workers[@]+"${workers[@]}"} \
   --doctest-modules --pyargs fastconv "$root/tests" "$@"
