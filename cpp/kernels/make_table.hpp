@@ -84,7 +84,7 @@ constexpr KernelSet<typename V::value_type> make_set() {
   set.row_stencil[2] = &row_stencil<V, 3>;
   set.row_stencil[3] = &row_stencil<V, 4>;
   set_plane<V, PlaneKernel::any>(set);
-  if constexpr (!kLeanPlanes<V>) {
+  if constexpr (!kLeanest<V>) {
     set_plane<V, PlaneKernel::square3>(set);
     set_plane<V, PlaneKernel::square3_by2>(set);
   }

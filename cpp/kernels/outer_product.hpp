@@ -244,16 +244,18 @@ void outer_product(const OuterArgs<typename V::value_type>& a) {
   // for 2.05; two slices of them, a plan: 5.65 for 5.94). Of integers GCC would spill sums instead.
   std::conditional_t<kLean<V>, Prefetcher<kStreams<V>>&, Prefetcher<kStreams<V>>> own = prefetcher;
   while (p < a.pixels) {
-    const std::int64_t left = a.pixels - p, taken = left > 5 ? (left + 1) / 2 : left;
+    constexpr std::int64_t kMost = kLeanest<V> ? 2 : 5;
+    const std::int64_t left = a.pixels - p, half = (left + 1) / 2;
+    const std::int64_t taken = left <= kMost ? left : half < kMost ? half : kMost;
     switch (taken) {
       case 5:
-        outer_rest<V, 5, OutVecs>(a, p, own);
+        if constexpr (kMost == 5) outer_rest<V, 5, OutVecs>(a, p, own);
         break;
       case 4:
-        outer_rest<V, 4, OutVecs>(a, p, own);
+        if constexpr (kMost == 5) outer_rest<V, 4, OutVecs>(a, p, own);
         break;
       case 3:
-        outer_rest<V, 3, OutVecs>(a, p, own);
+        if constexpr (kMost == 5) outer_rest<V, 3, OutVecs>(a, p, own);
         break;
       case 2:
         outer_rest<V, 2, OutVecs>(a, p, own);

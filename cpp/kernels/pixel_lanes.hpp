@@ -195,9 +195,9 @@ void pixel_lanes(const LanesArgs<typename V::value_type>& a) {
     }
   }
   for (; i + kVecs <= a.vectors; i += kVecs) lanes_tile<V, Rows, kVecs>(a, i);
-  if constexpr (kVecs > 8)
+  if constexpr (kVecs > 8 && !kLeanest<V>)
     for (; i + 8 <= a.vectors; i += 8) lanes_tile<V, Rows, 8>(a, i);
-  if constexpr (kVecs > 4)
+  if constexpr (kVecs > 4 && !kLeanest<V>)
     for (; i + 4 <= a.vectors; i += 4) lanes_tile<V, Rows, 4>(a, i);
   for (; i + 2 <= a.vectors; i += 2) lanes_tile<V, Rows, 2>(a, i);
   for (; i < a.vectors; ++i) lanes_tile<V, Rows, 1>(a, i);

@@ -332,7 +332,7 @@ inline constexpr int kPlaneVecs =
 
 // One row at a time shares no loads; ten sums hide the latency of each other.
 template <class V>
-inline constexpr bool kTenSums = kIsFloat<V> || !kLeanPlanes<V>;
+inline constexpr bool kTenSums = kIsFloat<V> || !kLeanest<V>;
 inline constexpr std::int64_t kTenVecs = 10;
 
 // Kernels that gain more from ten sums, and no jump for each input row, than from rows that four
@@ -348,7 +348,8 @@ template <class V, int Rows, PlaneKernel Kernel>
 FASTCONV_INLINE void plane_rows(const PlaneArgs<typename V::value_type>& a) {
   constexpr int kVecs = kPlaneVecs<V, Rows, Kernel>;
   constexpr bool kOne = Rows == 1 && kTenSums<V>;
-  constexpr int kWide = kOne ? kTenVecs : kVecs, kMiddle = kOne ? 5 : kVecs;
+  constexpr int kWide = kOne ? kTenVecs : kVecs;
+  constexpr int kMiddle = kOne && !kLeanest<V> ? 5 : kOne ? 2 : kVecs;
   std::int64_t left = (a.pixels + V::lanes - 1) / V::lanes;
   if (a.pixels < V::lanes) {
     plane_tile<V, Rows, 1, Kernel>(a, 0, 0);
@@ -412,7 +413,7 @@ FASTCONV_INLINE void plane_scale(const PlaneArgs<typename V::value_type>& a) {
 
 template <class V>
 inline constexpr bool kHasBands =
-    !kLeanPlanes<V> && (kIsFloat<V> || sizeof(typename V::value_type) == 4);
+    !kLeanest<V> && (kIsFloat<V> || sizeof(typename V::value_type) == 4);
 
 // The output rows in fours, then two or one. Fewer than four of a large kernel go without code of
 // their own, to the same bits, as do those of integers, for whose last rows a four is done again.

@@ -19,9 +19,10 @@ inline constexpr bool kIsFloat = static_cast<typename V::value_type>(0.5) != 0;
 // sums wait for is an addition of one cycle, and the product decides.
 template <class V>
 inline constexpr bool kLean = !kIsFloat<V> || !V::fused;
-// Pictures of integers are common, and those of NumPy have 64 bits.
+// Those processors alone: what integers keep all the same, for pictures of them are common, and
+// those of NumPy have 64 bits; and widths of tiles, whose sums are the same in narrower ones.
 template <class V>
-inline constexpr bool kLeanPlanes = !V::fused;
+inline constexpr bool kLeanest = !V::fused;
 
 // Long ones are called: inlined wherever rows are stored, they would be most of this code.
 template <class V>
