@@ -184,7 +184,7 @@ class PlaneRows {
     const std::int64_t s = problem_.axis[2].stride;
     const char* from = plane + first * x_.axis[1];
     const std::int64_t from_pitch = step * x_.axis[1], to_pitch = step * span.pitch;
-    if (plain_input_ && s > 2 && std::has_single_bit(span.phases)) {
+    if (plain_input_ && s > 4 && std::has_single_bit(span.phases)) {
       copy_phase(span, from + span.source * x_.axis[2], from_pitch, count, to, to_pitch);
     } else if (plain_input_ && span.columns > 0) {
       kernels_.plane_stage({reinterpret_cast<const T*>(from + span.source * x_.axis[2]),

@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "kernels/args.hpp"
+#include "simd/deal.hpp"
 #include "simd/inline.hpp"
 
 namespace fastconv::FASTCONV_ISA_NAMESPACE {
@@ -80,38 +81,86 @@ FASTCONV_INLINE void plane_stage_rows(const PlaneStageArgs<typename V::value_typ
   }
 }
 
-// Groups of Stride elements, dealt out to as many rows. Compilers make shuffles of it.
-template <int Stride, class T>
-FASTCONV_NOINLINE void plane_deal(const T* __restrict from, std::int64_t groups, T* __restrict to,
-                                  std::int64_t pitch) {
-  for (std::int64_t i = 0; i < groups; ++i) {
-    FASTCONV_UNROLL
-    for (int p = 0; p < Stride; ++p) to[p * pitch + i] = from[i * Stride + p];
-  }
+// Vectors of residues 0, 1, ... of as many vectors of columns.
+template <class V>
+FASTCONV_INLINE void plane_deal_vectors(V (&x)[4]) {
+  V::unzip(x[0], x[1]);
+  V::unzip(x[2], x[3]);
+  V::unzip(x[0], x[2]);
+  V::unzip(x[1], x[3]);
+}
+template <class V>
+FASTCONV_INLINE void plane_deal_vectors(V (&x)[3]) {
+#ifdef FASTCONV_HAS_SHUFFLE
+  const V y[3] = {every_third<0>(x), every_third<1>(x), every_third<2>(x)};
+  FASTCONV_UNROLL
+  for (int r = 0; r < 3; ++r) x[r] = y[r];
+#endif
 }
 
-template <int Stride, class T>
-void plane_stage_groups(const PlaneStageArgs<T>& a) {
-  const std::int64_t lead = (Stride - a.position % Stride) % Stride;
-  const std::int64_t first = lead < a.columns ? lead : a.columns;
-  const std::int64_t groups = (a.columns - first) / Stride;
-  const std::int64_t first_group = (a.position + first) / Stride;
-  // What lies before the first group and behind the last: divisions but once.
-  std::int64_t column[2 * Stride], offset[2 * Stride];
-  int ends = 0;
-  const auto note = [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t c = begin; c < end; ++c, ++ends) {
-      column[ends] = c;
-      offset[ends] = a.template offset<Stride>(c);
-    }
-  };
-  note(0, first);
-  note(first + groups * Stride, a.columns);
+// Where a row has no vector for each residue, and stores of parts take long, single elements.
+template <class V, int Stride>
+inline constexpr bool kDealsVectors = sizeof(V) >= 32;
+#ifndef FASTCONV_HAS_SHUFFLE
+template <class V>
+inline constexpr bool kDealsVectors<V, 3> = false;
+#endif
+
+// Columns c, c + Stride, ... of a row go to to[residue of c], without those of residues that no tap
+// sees, which are null.
+template <class V, int Stride>
+FASTCONV_NOINLINE void plane_stage_groups(const PlaneStageArgs<typename V::value_type>& a) {
+  using T = typename V::value_type;
+  constexpr bool kParts = requires { requires V::quick_masked_stores; };
+  T* to[Stride];
+  FASTCONV_UNROLL
+  for (int r = 0; r < Stride; ++r) {
+    const bool seen = (a.phases >> (a.position + r) % Stride & 1) != 0;
+    to[r] = seen ? a.to + a.template offset<Stride>(r) : nullptr;
+  }
+  const std::int64_t columns = a.columns, groups = columns / Stride;
+  [[maybe_unused]] const bool by_vectors = groups >= V::lanes;
   const T* from = a.from;
-  T* to = a.to;
-  for (std::int64_t r = 0; r < a.rows; ++r, from += a.from_pitch, to += a.to_pitch) {
-    plane_deal<Stride>(from + first, groups, to + first_group, a.phase_pitch);
-    for (int i = 0; i < ends; ++i) to[offset[i]] = from[column[i]];
+  for (std::int64_t row = 0; row < a.rows; ++row, from += a.from_pitch) {
+    const std::int64_t down = row * a.to_pitch;
+    std::int64_t c = 0;
+    if constexpr (kDealsVectors<V, Stride>) {
+      // The last vectors overlap those before them.
+      for (std::int64_t i = 0; by_vectors && i < groups; i += V::lanes) {
+        const std::int64_t at = i + V::lanes <= groups ? i : groups - V::lanes;
+        V x[Stride];
+        FASTCONV_UNROLL
+        for (int r = 0; r < Stride; ++r) x[r] = V::load(from + at * Stride + r * V::lanes);
+        plane_deal_vectors(x);
+        FASTCONV_UNROLL
+        for (int r = 0; r < Stride; ++r)
+          if (to[r] != nullptr) x[r].store(to[r] + down + at);
+        c = groups * Stride;
+      }
+      if (kParts && !by_vectors) {
+        V x[Stride];
+        FASTCONV_UNROLL
+        for (int r = 0; r < Stride; ++r) {
+          const std::int64_t left = columns - r * V::lanes;
+          x[r] = left >= V::lanes ? V::load(from + r * V::lanes)
+                 : left > 0       ? V::load(from + r * V::lanes, static_cast<int>(left))
+                                  : V::zero();
+        }
+        plane_deal_vectors(x);
+        FASTCONV_UNROLL
+        for (int r = 0; r < Stride; ++r) {
+          const int n = static_cast<int>(groups + (r < columns - groups * Stride ? 1 : 0));
+          if (to[r] != nullptr) x[r].store(to[r] + down, n);
+        }
+        c = columns;
+      }
+    }
+    FASTCONV_NO_UNROLL
+    for (std::int64_t i = c / Stride; c < columns; ++i) {
+      FASTCONV_UNROLL
+      for (int r = 0; r < Stride; ++r, ++c)
+        if (to[r] != nullptr && c < columns) to[r][down + i] = from[c];
+    }
   }
 }
 
@@ -142,9 +191,9 @@ void plane_stage(const PlaneStageArgs<typename V::value_type>& a) {
     case 2:
       return plane_stage_rows<V, 2>(a);
     case 3:
-      return plane_stage_groups<3>(a);
+      return plane_stage_groups<V, 3>(a);
     case 4:
-      return plane_stage_groups<4>(a);
+      return plane_stage_groups<V, 4>(a);
     default:
       return plane_stage_any(a);
   }
