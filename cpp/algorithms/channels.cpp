@@ -83,7 +83,8 @@ class ChannelRun {
       if (turns_) args.out_pixel = width;
       const std::int64_t first = std::min(c, problem_.groups - width);
       kernels_.pack({w_.row(first), w_.pitch, width, problem_.terms(), pad.weights, width});
-      const bool leaves_out = leaves_out_ && are_finite(pad.weights, problem_.terms() * width);
+      const bool leaves_out =
+          leaves_out_ && kernels_.are_finite(pad.weights, problem_.terms() * width);
       args.seen = width_.lo;
       args.seen_end = leaves_out ? width_.lo + width_.in : kAllColumns;
       if (operands_.bias != nullptr) args.bias = static_cast<const T*>(operands_.bias) + first;

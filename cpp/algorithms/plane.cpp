@@ -253,7 +253,7 @@ class PlaneRun {
   std::uint32_t finite_filters(std::int64_t group) const {
     std::uint32_t finite = 0;
     for (std::int64_t k = 0; leaves_out_ && k < problem_.out_channels; ++k)
-      if (are_finite(w_.row(group * problem_.out_channels + k), problem_.terms()))
+      if (kernels_.are_finite(w_.row(group * problem_.out_channels + k), problem_.terms()))
         finite |= std::uint32_t{1} << k;
     return finite;
   }

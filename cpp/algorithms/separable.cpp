@@ -273,7 +273,7 @@ class SeparableExecution final : public Execution {
     const T* const record = static_cast<const T*>(operands.packed) + task.group * record_elements();
     const T filled = record[last_.kernel];
     std::fill_n(reinterpret_cast<T*>(pad.filled), layout_.pitch, filled);
-    const bool may_fill = column_kernel<T>() != nullptr || are_finite(&filled, 1);
+    const bool may_fill = column_kernel<T>() != nullptr || kernels_.set<T>().are_finite(&filled, 1);
     // What lies beside rows that are shorter than a vector is summed, and looked at, as well.
     if (task.width_part.axis.out < lanes_)
       std::fill_n(reinterpret_cast<T*>(pad.ring), layout_.ring(), T(0));
@@ -345,7 +345,8 @@ class SeparableExecution final : public Execution {
     const bool looks = column_kernel<T>() == nullptr;
     for (std::int64_t i = 0; i < task.other_part.axis.out && finite && looks; ++i)
       for (std::int64_t r = 0; r < pass.problem.axis[layout_.last].out && finite; ++r)
-        finite = are_finite(reinterpret_cast<const T*>(ring_row(pad, i, first + r)), columns);
+        finite = kernels_.set<T>().are_finite(
+            reinterpret_cast<const T*>(ring_row(pad, i, first + r)), columns);
     pad.finite[chunk % (layout_.kept / layout_.chunk)] = finite ? 1 : 0;
   }
 

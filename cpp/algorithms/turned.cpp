@@ -116,7 +116,7 @@ class TurnedRun {
         if (filters > 1 || block != packed) {
           kernels_.pack({w_.row(first * filters + k), filters * w_.pitch, channels_,
                          problem_.terms(), pad.weights, width_});
-          leaves_out = leaves_out_ && are_finite(pad.weights, problem_.terms() * width_);
+          leaves_out = leaves_out_ && kernels_.are_finite(pad.weights, problem_.terms() * width_);
           packed = block;
         }
         args.seen_end = leaves_out ? args.seen + problem_.axis[2].in : kAllColumns;

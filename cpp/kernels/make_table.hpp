@@ -105,6 +105,7 @@ constexpr KernelSet<typename V::value_type> make_set() {
   set.pack = &pack_rows<V>;
   set.spread = &spread_rows<V, kOuterPixels>;
   set.every_second = &every_second<V>;
+  set.are_finite = &are_finite<V>;
   set_narrow_rows(set);
   if constexpr (kIsFloat<V>) {
     set_winograd<V, WinogradTile::f23_f23, F23, F23>(set);

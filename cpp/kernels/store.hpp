@@ -260,6 +260,38 @@ void spread_rows(const SpreadArgs<typename V::value_type>& args) {
   }
 }
 
+// Whether none is infinite or not a number: its product with a zero of the border is not zero.
+template <class V>
+bool are_finite([[maybe_unused]] const typename V::value_type* x,
+                [[maybe_unused]] std::int64_t count) {
+  if constexpr (kIsFloat<V>) {
+    constexpr int kSums = 4;
+    constexpr std::int64_t kAhead = 32 * V::lanes;
+    const V zero = V::zero();
+    V sum[kSums] = {zero, zero, zero, zero};
+    std::int64_t i = 0;
+    FASTCONV_NO_UNROLL
+    for (; i + kSums * V::lanes <= count; i += kSums * V::lanes) {
+      FASTCONV_UNROLL
+      for (int j = 0; j < kSums; ++j) {
+        FASTCONV_PREFETCH(x + i + j * V::lanes + kAhead);
+        sum[j] = V::fma(V::load(x + i + j * V::lanes), zero, sum[j]);
+      }
+    }
+    FASTCONV_NO_UNROLL
+    for (; i < count; i += V::lanes) {
+      const std::int64_t left = count - i;
+      sum[0] = V::fma(left >= V::lanes ? V::load(x + i) : V::load(x + i, static_cast<int>(left)),
+                      zero, sum[0]);
+    }
+    typename V::value_type sums[V::lanes], all = 0;
+    V::add(V::add(sum[0], sum[1]), V::add(sum[2], sum[3])).store(sums);
+    for (int l = 0; l < V::lanes; ++l) all += sums[l];
+    return all == 0;
+  }
+  return true;
+}
+
 // Reads nothing behind the last element: the last vector is the odd elements from one before it.
 template <class V>
 void every_second(const typename V::value_type* from, typename V::value_type* to,

@@ -88,6 +88,7 @@ struct KernelSet {
   void (*pack)(const PackArgs<T>&);
   void (*spread)(const SpreadArgs<T>&);                            // into groups of `pixels`
   void (*every_second)(const T* from, T* to, std::int64_t count);  // to[i] = from[2 * i]
+  bool (*are_finite)(const T* x, std::int64_t count);              // integers are
   // Dense rows of int8, uint8, int16 and uint16 (kernels/narrow_rows.hpp); null where a plain loop
   // does as well.
   void (*widen[kNarrowTypes])(const void* from, T* to, std::int64_t n);

@@ -173,6 +173,56 @@ void stage_channels_first(const KernelTable& kernels, const Problem& problem, co
   copy_rows();
 }
 
+// Patches of a few positions a channel, as of tiny pictures, one by one: what rows and phases there
+// are would cost more than to copy them, and is the same for all channels. False where the problem
+// is another one.
+template <class T>
+bool stage_tiny(const Problem& problem, const Tensor& x, const Patch& patch, const Tile& tile,
+                T* to) {
+  constexpr std::int64_t kMostPositions = 256, kFewPositions = 64, kOfPlane = 16;
+  constexpr std::int64_t kFewChannels = 4, kElement = sizeof(T);
+  const PatchLayout& layout = patch.layout;
+  const std::int64_t columns = patch.axis[2].length(tile.size[2]);
+  std::int64_t positions = columns * layout.length[0] * layout.length[1];
+  for (const PatchAxis& axis : patch.axis) positions *= axis.phases;
+  const std::int64_t planes = patch.axis[0].phases * patch.axis[1].phases * layout.length[0];
+  if (positions > std::min(std::max(kFewPositions, kOfPlane * planes), kMostPositions) ||
+      patch.channels < kFewChannels || problem.complex || !holds_staged<T>(problem) ||
+      x.channel == kElement)
+    return false;
+  struct Position {
+    std::int64_t to;
+    const char* from;  // of the first channel; null: the fill value
+  };
+  std::array<Position, kMostPositions> list;
+  std::size_t inside = 0, end = kMostPositions;
+  const std::int64_t first = tile.group * problem.in_channels + patch.first_channel;
+  const Axis& width = problem.axis[2];
+  for_each_row(problem, x, patch, tile,
+               [&](std::int64_t offset, const char* row, std::int64_t column) {
+                 for (std::int64_t i = 0; i < columns; ++i) {
+                   const std::int64_t source =
+                       row == nullptr ? -1
+                                      : source_index(problem.border, width,
+                                                     column + i * patch.axis[2].stride - width.lo);
+                   const std::int64_t at = offset + i * layout.axis[2];
+                   if (source < 0) {
+                     list[--end] = {at, nullptr};
+                   } else {
+                     list[inside++] = {at, row + source * x.axis[2]};
+                   }
+                 }
+               });
+  const T fill = fill_of<T>(problem.fill[0]);
+  for (std::int64_t c = 0; c < patch.channels; ++c, to += layout.channel) {
+    const std::int64_t channel = x.channel_offset(first + c);
+    for (std::size_t i = 0; i < inside; ++i)
+      std::memcpy(to + list[i].to, list[i].from + channel, sizeof(T));
+    for (std::size_t i = end; i < list.size(); ++i) to[list[i].to] = fill;
+  }
+  return true;
+}
+
 // The channels of one position are a dense run in the source, too.
 template <class T>
 void stage_channels_last(const KernelTable& kernels, const Problem& problem, const Tensor& x,
@@ -234,6 +284,7 @@ template <class T>
 void stage_patch(const KernelTable& kernels, const Problem& problem, const Tensor& x,
                  const Patch& patch, const Tile& tile, T* to) {
   if (patch.layout.channel == 1) return stage_channels_last(kernels, problem, x, patch, tile, to);
+  if (stage_tiny(problem, x, patch, tile, to)) return;
   if constexpr (!kIsNarrow<T>)
     if (stage_planes<T>(kernels, problem, x, patch, tile, to)) return;
   stage_channels_first(kernels, problem, x, patch, tile, to);

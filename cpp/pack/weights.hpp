@@ -41,28 +41,6 @@ inline std::int64_t packed_elements(const Problem& problem, const PanelShape& sh
 // is a transposition and nothing else.
 bool is_dense(const Problem& problem, const Weights& w);
 
-// False where a weight is infinite or not a number: its product with a zero of the border is not
-// zero.
-template <class T>
-bool are_finite(const T* w, std::int64_t count) {
-  if constexpr (std::is_floating_point_v<T>) {
-    // As fast as they can be read: 70 GB/s from L3, element by element 25.
-    constexpr int kSums = 32;
-    constexpr std::int64_t kAhead = 512;
-    T sum[kSums] = {};
-    std::int64_t i = 0;
-    for (; i + kSums <= count; i += kSums) {
-      FASTCONV_PREFETCH(w + i + kAhead);
-      FASTCONV_PREFETCH(w + i + kAhead + kSums / 2);
-      for (int j = 0; j < kSums; ++j) sum[j] += w[i + j] * T(0);
-    }
-    for (; i < count; ++i) sum[0] += w[i] * T(0);
-    for (int j = 1; j < kSums; ++j) sum[0] += sum[j];
-    return sum[0] == T(0);
-  }
-  return true;
-}
-
 // True where they do in whatever type.
 bool terms_are_runs(const Problem& problem, const Weights& w);
 

@@ -1,5 +1,6 @@
 #include "plan/seen_kernel.hpp"
 
+#include <algorithm>
 #include <vector>
 
 #include "algorithms/tap_layout.hpp"
@@ -12,6 +13,10 @@ namespace {
 // one by one; tap_product leaves out as much while it packs, but for few filters it is not there.
 constexpr double kMostSeen = 0.3;
 constexpr double kMostSeenOfCall = 0.06;
+// Of one pixel column_product would read all weights as they lie: again for each image, but no
+// slower than they are looked at, which counts where L1 is too small for them.
+constexpr double kMostSeenOfPixel = 0.07, kMostSeenOfFew = 0.13;
+constexpr std::int64_t kFewWeights = 64 << 10;
 constexpr std::int64_t kFewFilters = 8;
 
 struct Seen {
@@ -35,10 +40,14 @@ Seen leave_out(Axis& axis) {
     axis.in += axis.lo;
     axis.lo = 0;
   }
+  // Nor what no output sees behind the last.
+  const std::int64_t reach = (axis.out - 1) * axis.stride + (axis.kernel - 1) * axis.dilation + 1;
+  axis.hi = std::min(axis.hi, reach - axis.lo - axis.in);
   if (axis.hi < 0) {
     axis.in += axis.hi;
     axis.hi = 0;
   }
+  if (axis.out == 1) axis.stride = 1;
   return seen;
 }
 
@@ -56,18 +65,27 @@ bool gather_as(const KernelTable& kernels, const Problem& whole, const SeenKerne
       for (std::int64_t v = 0; v < kept[2].kernel; ++v)
         tap.push_back(((seen.first[0] + i) * axis[1].kernel + seen.first[1] + j) * axis[2].kernel +
                       seen.first[2] + v);
-  bool finite = true;
-  for (std::int64_t k = 0; k < whole.groups * whole.out_channels && finite; ++k) {
+  const auto are_finite = kernels.set<T>().are_finite;
+  const std::int64_t many = static_cast<std::int64_t>(tap.size());
+  const std::int64_t filters = whole.groups * whole.out_channels;
+  // So many rows are looked at together, and then read from L1.
+  constexpr std::int64_t kLooked = 4096;
+  const bool follow = dense && w.out == terms * std::int64_t{sizeof(T)};
+  const std::int64_t most = follow ? std::max<std::int64_t>(kLooked / terms, 1) : 1;
+  for (std::int64_t k = 0; k < filters; ++k) {
     const T* row = reinterpret_cast<const T*>(w.data + k * w.out);
     if (!dense) {
       gather_weights(kernels, whole, w, k, 0, terms, copy.data());
       row = copy.data();
     }
-    finite = are_finite(row, terms);
-    for (std::int64_t c = 0; c < whole.in_channels; ++c, row += taps)
-      for (const std::int64_t t : tap) *to++ = row[t];
+    if (k % most == 0 && !are_finite(row, std::min(most, filters - k) * terms)) return false;
+    for (const std::int64_t t : tap) {
+      for (std::int64_t c = 0; c < whole.in_channels; ++c) to[c * many] = row[c * taps + t];
+      ++to;
+    }
+    to += (whole.in_channels - 1) * many;
   }
-  return finite;
+  return true;
 }
 
 }  // namespace
@@ -125,7 +143,11 @@ std::optional<SeenKernel> seen_kernel(const Problem& problem) {
     seen.first_input[a] = first.input;
   }
   const bool copies = !problem.keeps_weights && problem.out_channels >= kFewFilters;
-  const double most = copies ? kMostSeenOfCall : kMostSeen;
+  double most = copies ? kMostSeenOfCall : kMostSeen;
+  if (copies && problem.out_pixels() == 1) {
+    const std::int64_t weights = problem.groups * problem.out_channels * problem.terms();
+    most = weights > kFewWeights ? kMostSeenOfPixel : kMostSeenOfFew;
+  }
   if (static_cast<double>(seen.problem.taps()) > most * static_cast<double>(problem.taps()))
     return std::nullopt;
   // No other than direct kernels: these suit any weights and images.
