@@ -27,6 +27,11 @@ constexpr std::int64_t kMaxProductBytes = std::int64_t{5} << 19;
 constexpr std::int64_t kMostTaps = 64;  // of an axis: blocks share their input with many tiles
 constexpr std::int64_t kMostPhases = KernelSet<float>::kMaxPhases;  // that a row is split into
 
+// Of so few some filter has a tap whose weights are small in all of them, as random ones are: such
+// weights do not suit the algorithm (WinogradPanel::sees_all_taps), which a call finds out for the
+// time that it takes to pack them (3 -> 35, 8x8x8 on 8x8x8: 1380 us, 880 of them for the products).
+constexpr std::int64_t kFewestChannels = 4;
+
 constexpr double kNever = std::numeric_limits<double>::infinity();
 
 const WinogradShape& shape_of(WinogradTile tile) { return kWinogradShapes[static_cast<int>(tile)]; }
@@ -88,6 +93,17 @@ double reach(const Machine& machine) {
   return machine.lanes * machine.element == 64 && !machine.halved ? 1.2 : 1.0;
 }
 
+// Tiles of a plane of which vectors transform the input: whole ones, and of large kernels those
+// that the last outputs see (6 -> 11 channels, 8x8 on 34x34: 23 us of 120, without 6).
+double transformed(const Problem& problem, const Machine& machine, const WinogradShape& shape,
+                   const WinogradAxis& rows, const WinogradAxis& columns) {
+  const std::int64_t down = divide_up(phase_outputs(problem.axis[1], 0), shape.rows.outputs);
+  const std::int64_t across = divide_up(phase_outputs(problem.axis[2], 0), shape.columns.outputs);
+  return static_cast<double>((down + rows.most_shift) *
+                             round_up(across + columns.most_shift, machine.lanes)) /
+         static_cast<double>(down * across);
+}
+
 // Planes whose rows have fewer tiles than a vector has lanes are turned as they are staged, so that
 // lanes are channels (128 channels of 7 x 7: 93 GFLOP/s by planes, 160 turned).
 bool is_turned(const Problem& problem, const Machine& machine, const WinogradShape& shape) {
@@ -130,6 +146,7 @@ double cost_of(const Problem& problem, const Machine& machine, WinogradTile tile
   const double staged =
       (close && !planes ? 14.0 : 3.0) * static_cast<double>(rows.step() * columns.step());
   const double input = (staged + inputs * (fine ? 5.0 : 3.0)) / (taps * area) / machine.lanes *
+                       (planes ? transformed(problem, machine, shape, rows, columns) : 1.0) *
                        (axis[0].kernel > 1 ? 1.0 / 2 : 1.0);
   const double output = points * 2.5 * vectors / (taps * area * terms);
   // Of one image: what is chosen must not depend on the batch.
@@ -500,6 +517,7 @@ const char* winograd_accepts(const Problem& problem) {
 }
 
 double winograd_cost(const Problem& problem, const Machine& machine) {
+  if (problem.in_channels < kFewestChannels) return kNever;
   return cost_of(problem, machine, best_tile(problem, machine));
 }
 
