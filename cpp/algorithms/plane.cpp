@@ -16,6 +16,7 @@
 #include "algorithms/plane_layout.hpp"
 #include "algorithms/plane_rows.hpp"
 #include "algorithms/rolling.hpp"
+#include "algorithms/sampled.hpp"
 #include "algorithms/tap_layout.hpp"
 #include "algorithms/turned.hpp"
 #include "core/rounding.hpp"
@@ -100,6 +101,10 @@ Tiling tile(const Problem& problem, const Tensor& x, const Machine& machine) {
   plane.channels = channel_tiling(problem, x, machine);
   if (plane.channels.tasks > 0)
     scratch = std::max(scratch, channel_scratch_bytes(problem, machine));
+  if (can_sample(problem) && sampling_pays(problem, machine))
+    plane.sampled = sampled_tiling(problem, x, machine);
+  if (plane.sampled.tasks > 0)
+    scratch = std::max(scratch, sampled_scratch_bytes(problem, plane.sampled, machine));
   if (can_turn(problem) && turning_pays(problem, roll.planes > 0, machine))
     plane.turned = turned_tiling(problem, x, machine);
   if (plane.turned.tasks > 0)
@@ -404,6 +409,9 @@ void run_as(const Problem& problem, const Tiling& tiling, const KernelTable& ker
       takes_channels(problem, operands.y, kernels.set<T>().lanes))
     return run_channels<T>(problem, tiling.plane.channels, kernels, operands, scratch, scratch_each,
                            workers, interrupt);
+  if (tiling.plane.sampled.tasks > 0 && takes_sampled(problem, operands.y))
+    return run_sampled<T>(problem, tiling.plane.sampled, kernels, operands, scratch, scratch_each,
+                          workers, interrupt);
   if (tiling.plane.turned.tasks > 0 && takes_turned(problem, operands.y))
     return run_turned<T>(problem, tiling.plane.turned, kernels, operands, scratch, scratch_each,
                          workers, interrupt);

@@ -71,13 +71,22 @@ struct TurnedTiling {
   std::int64_t tasks = 0;  // 0: another way is faster
 };
 
+// Pointwise layers with a stride (sampled.hpp).
+struct SampledTiling {
+  std::int64_t rows = 1;   // output rows of a task
+  std::int64_t tasks = 0;  // 0: the input does not lie so
+};
+
 struct PlaneTiling {
   // Where they have tasks, instead of all that follows; channels first, if the output suits.
   ChannelTiling channels;
+  SampledTiling sampled;
   TurnedTiling turned;
   RollTiling roll;
 
-  std::int64_t most_tasks() const { return std::max({tasks, channels.tasks, turned.tasks}); }
+  std::int64_t most_tasks() const {
+    return std::max({tasks, channels.tasks, sampled.tasks, turned.tasks});
+  }
 
   std::vector<PlaneSpan> spans;
   std::vector<std::int64_t> blocks;  // of columns: the first span of each, and the end

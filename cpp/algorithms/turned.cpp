@@ -278,6 +278,11 @@ class GroupCycles {
     return slices_ * (100 + 135 * filters_) + staged_rows_ * (16 + 0.42 * dealt_) +
            product_ * seen_rows_ * vectors_;
   }
+  // sampled.hpp
+  double sampled() const {
+    return 100 + 17 * rows_ / filters_ + 0.25 * in_ * outputs_ / filters_ + 60 * filters_ +
+           1.5 * in_ * outputs_ / lanes_;
+  }
   double rolling() const { return 136 * slices_ * filters_ + 7 * staged_rows_ + 1.6 * vectors_; }
   double otherwise() const {
     return 373 + (strided_ ? 2.3 : 1.7) * inputs_ + 0.28 * outputs_ +
@@ -292,14 +297,18 @@ class GroupCycles {
   bool strided_;
 };
 
+// The last block overlaps the one before it.
+double waste_of(const Problem& problem, const Machine& machine) {
+  return static_cast<double>(round_up(problem.groups, machine.lanes)) /
+         static_cast<double>(problem.groups);
+}
+
 }  // namespace
 
 bool turning_pays(const Problem& problem, bool rolling, const Machine& machine) {
   const std::int64_t pixels = problem.in_channels * turned_pixels(problem) + problem.out_pixels();
   if (4 * pixels * machine.lanes * machine.element > 3 * machine.l2) return false;
-  // The last block overlaps the one before it.
-  const double waste = static_cast<double>(round_up(problem.groups, machine.lanes)) /
-                       static_cast<double>(problem.groups);
+  const double waste = waste_of(problem, machine);
   const auto& [depth, height, width] = problem.axis;
   if (rolling && depth.kernel == 1) return height.out * width.out <= kMostRolled && waste < 1.3;
   const GroupCycles cycles(problem, machine);
@@ -309,6 +318,12 @@ bool turning_pays(const Problem& problem, bool rolling, const Machine& machine) 
   if (!rolling && problem.out_channels > 1 && problem.out_channels <= kMostFilters)
     best = 0.5 * (std::min(best, cycles.by_planes()) + cycles.by_planes());
   return waste * cycles.turned() < 0.95 * best;
+}
+
+bool sampling_pays(const Problem& problem, const Machine& machine) {
+  if (!can_turn(problem)) return true;
+  const GroupCycles cycles(problem, machine);
+  return cycles.sampled() < waste_of(problem, machine) * cycles.turned();
 }
 
 bool can_turn(const Problem& problem) {

@@ -27,6 +27,8 @@ namespace fastconv {
 bool can_turn(const Problem& problem);
 // whether this is faster than plane by plane, `rolling` (rolling.hpp) or not.
 bool turning_pays(const Problem& problem, bool rolling, const Machine& machine);
+// Of those that can be sampled (sampled.hpp): whether that is faster.
+bool sampling_pays(const Problem& problem, const Machine& machine);
 // tasks == 0: x does not lie so.
 TurnedTiling turned_tiling(const Problem& problem, const Tensor& x, const Machine& machine);
 std::int64_t turned_scratch_bytes(const Problem& problem, const TurnedTiling& tiling,
