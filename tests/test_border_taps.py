@@ -38,6 +38,13 @@ CALLS = {
     "pairs": ((2, 36, 4, 4), (18, 2, 4, 4), {"padding": 2, "groups": 18}),
     "one pixel": ((2, 12, 1, 1), (9, 12, 7, 7), {"padding": 3}),
     "few seen": ((1, 20, 2, 3), (30, 20, 5, 5), {"padding": 6, "dilation": 3}),
+    "one pixel, small weights": ((4, 24, 1, 1), (33, 24, 3, 3), {"padding": 1}),
+    "one output": (
+        (2, 20, 4, 4),
+        (20, 1, 4, 4),
+        {"padding": 4, "stride": 3, "dilation": 3, "groups": 20},
+    ),
+    "tiny patches": ((2, 26, 4, 4, 4), (3, 26, 4, 4, 4), {"padding": 1, "stride": 3}),
     "inputs unseen": ((2, 6, 3, 3, 3), (5, 6, 4, 4, 4), {"padding": 4, "stride": 2, "dilation": 3}),
 }
 LAYOUTS = ("channels_first", "channels_last")

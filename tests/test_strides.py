@@ -60,3 +60,56 @@ def test_more_slices_than_are_found_at_once(isa, size):
     for filters in (2, 18):
         y = fc.conv3d(x, w[:filters], stride=3)
         np.testing.assert_array_equal(y, conv(x, w[:filters], stride=3))
+
+
+# Of single pixels: rows of a few and of many vectors, slices, groups of several channels and
+# filters, more filters than planes take one by one.
+POINTWISE = {
+    "depthwise": ((2, 20, 30, 29), 20, 20),
+    "depthwise, few pixels": ((1, 40, 9, 8), 40, 40),
+    "wide": ((1, 6, 5, 333), 6, 6),
+    "grouped": ((2, 12, 17, 20), 6, 3),
+    "multiplied": ((1, 8, 14, 14), 40, 8),
+    "volume": ((2, 14, 8, 9, 10), 7, 7),
+    "one row": ((2, 32, 300), 32, 32),
+}
+
+
+@pytest.mark.parametrize("shape", POINTWISE)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "int64", "float16"])
+def test_pointwise(isa, shape, dtype):
+    """Pixels that are picked into long rows, if x and y lie so."""
+    size, filters, groups = POINTWISE[shape]
+    rank = len(size) - 2
+    x, bias = integers(size, dtype), integers((filters,), dtype)
+    w = integers((filters, size[1] // groups, *(1,) * rank), dtype)
+    function = getattr(fc, f"conv{rank}d")
+    spread = np.zeros((*size[:-1], 2 * size[-1]), dtype)[..., ::2]
+    spread[...] = x
+    backwards = np.ascontiguousarray(x[..., ::-1, :])[..., ::-1, :]
+    for stride in (2, 3, 4, 5, (*(1,) * (rank - 1), 3), (3, *(1,) * (rank - 1))):
+        options = {"stride": stride, "groups": groups}
+        expected = conv(x.astype("float64"), w.astype("float64"), **options)
+        expected += bias.astype("float64").reshape(-1, *(1,) * rank)
+        for given in (x, spread, backwards):
+            y = function(given, w, bias, **options)
+            np.testing.assert_array_equal(y.astype("float64"), expected)
+        out = np.zeros((*expected.shape[:-1], 2 * expected.shape[-1]), dtype)[..., ::2]
+        function(x, w, bias, out=out, **options)
+        np.testing.assert_array_equal(out.astype("float64"), expected)
+        if dtype != "float16":
+            y = function(x, w, bias, activation="relu", **options)
+            np.testing.assert_array_equal(y.astype("float64"), np.maximum(expected, 0))
+
+
+@pytest.mark.parametrize("mode", ["constant", "edge"])
+def test_columns_by_vectors(isa, mode):
+    """Rows of a part of a vector, of some, and of a last one that overlaps; border columns stay."""
+    for width in (1, 5, 17, 24, 47, 48, 49, 52, 63, 96, 100, 145):
+        x = integers((1, 4, 7, width), "float32")
+        for stride, kernel in itertools.product((3, 4), (2, 3, 5)):
+            w = integers((4, 1, kernel, kernel), "float32")
+            options = {"stride": stride, "groups": 4, "padding": 3, "padding_mode": mode}
+            if mode == "constant":
+                options["fill_value"] = 3
+            np.testing.assert_array_equal(fc.conv2d(x, w, **options), conv(x, w, **options))

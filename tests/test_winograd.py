@@ -370,3 +370,9 @@ def test_errors_beside_silence(isa, layout):
         y = fc.conv2d(given, w, precision=precision, **options)
         y = y if layout == "NCHW" else np.moveaxis(y, -1, 1)
         assert (np.abs(y - exact) <= bound).all()
+
+
+def test_weights_of_few_channels_do_not_suit():
+    """Of random ones some are small in all channels: packing them would be for nothing."""
+    x, w = normal(1, 3, 15, 15), normal(49, 3, 13, 13)
+    assert fc.explain(x, w, padding=6).algorithm != "winograd"

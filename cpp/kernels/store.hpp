@@ -284,10 +284,15 @@ bool are_finite([[maybe_unused]] const typename V::value_type* x,
       sum[0] = V::fma(left >= V::lanes ? V::load(x + i) : V::load(x + i, static_cast<int>(left)),
                       zero, sum[0]);
     }
-    typename V::value_type sums[V::lanes], all = 0;
+    typename V::value_type sums[V::lanes];
     V::add(V::add(sum[0], sum[1]), V::add(sum[2], sum[3])).store(sums);
-    for (int l = 0; l < V::lanes; ++l) all += sums[l];
-    return all == 0;
+    // Halves, as one addition would wait for the other.
+    FASTCONV_UNROLL
+    for (int n = V::lanes / 2; n > 0; n /= 2) {
+      FASTCONV_UNROLL
+      for (int l = 0; l < n; ++l) sums[l] += sums[l + n];
+    }
+    return sums[0] == 0;
   }
   return true;
 }

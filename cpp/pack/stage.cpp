@@ -180,15 +180,15 @@ template <class T>
 bool stage_tiny(const Problem& problem, const Tensor& x, const Patch& patch, const Tile& tile,
                 T* to) {
   constexpr std::int64_t kMostPositions = 256, kFewPositions = 64, kOfPlane = 16;
-  constexpr std::int64_t kFewChannels = 4, kElement = sizeof(T);
+  constexpr std::int64_t kFewChannels = 4, kFewColumns = 12, kElement = sizeof(T);
   const PatchLayout& layout = patch.layout;
   const std::int64_t columns = patch.axis[2].length(tile.size[2]);
   std::int64_t positions = columns * layout.length[0] * layout.length[1];
   for (const PatchAxis& axis : patch.axis) positions *= axis.phases;
   const std::int64_t planes = patch.axis[0].phases * patch.axis[1].phases * layout.length[0];
   if (positions > std::min(std::max(kFewPositions, kOfPlane * planes), kMostPositions) ||
-      patch.channels < kFewChannels || problem.complex || !holds_staged<T>(problem) ||
-      x.channel == kElement)
+      columns > kFewColumns || patch.channels < kFewChannels || problem.complex ||
+      !holds_staged<T>(problem) || x.channel == kElement)
     return false;
   struct Position {
     std::int64_t to;

@@ -16,7 +16,7 @@ constexpr double kMostSeenOfCall = 0.06;
 // Of one pixel column_product would read all weights as they lie: again for each image, but no
 // slower than they are looked at, which counts where L1 is too small for them.
 constexpr double kMostSeenOfPixel = 0.07, kMostSeenOfFew = 0.13;
-constexpr std::int64_t kFewWeights = 64 << 10;
+constexpr std::int64_t kFewWeights = 64 << 10, kLeastWeights = 1 << 10;
 constexpr std::int64_t kFewFilters = 8;
 
 struct Seen {
@@ -146,7 +146,9 @@ std::optional<SeenKernel> seen_kernel(const Problem& problem) {
   double most = copies ? kMostSeenOfCall : kMostSeen;
   if (copies && problem.out_pixels() == 1) {
     const std::int64_t weights = problem.groups * problem.out_channels * problem.terms();
-    most = weights > kFewWeights ? kMostSeenOfPixel : kMostSeenOfFew;
+    most = weights > kFewWeights      ? kMostSeenOfPixel
+           : weights >= kLeastWeights ? kMostSeenOfFew
+                                      : kMostSeenOfCall;
   }
   if (static_cast<double>(seen.problem.taps()) > most * static_cast<double>(problem.taps()))
     return std::nullopt;
