@@ -114,7 +114,40 @@ def test_what_takes_such_layers():
         pytest.skip("no kernel for them")
     x, w = layer(32, 4, 4, (14, 14), (3, 3))
     assert fc.explain(x, w, groups=32, layout="NHWC").kernel == "group_lanes"
-    x, w = layer(15, 1, 1, (14, 14), (3, 3))
-    assert fc.explain(x, w, groups=15, layout="NHWC").kernel == "group_lanes"
+    for dtype, channels, filters in (("float32", 1, 1), ("float64", 1, 2), ("float64", 2, 1)):
+        x, w = layer(7, channels, filters, (14, 14), (3, 3), dtype)
+        assert fc.explain(x, w, groups=7, layout="NHWC").kernel == "flat_lanes"
+    x, w = layer(64, 1, 1, (14, 14), (3, 3))
+    assert fc.explain(x, w, groups=64, layout="NHWC").kernel == "plane"
     x, w = layer(32, 4, 4, (14, 14), (3, 3), "int32")
     assert fc.explain(x, w, groups=32, layout="NHWC").kernel != "group_lanes"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize(
+    ("channels", "filters"), [(1, 1), (1, 3), (1, 21), (2, 1), (3, 1), (11, 1)]
+)
+def test_bands_of_rows_and_blocks_of_columns(isa, dtype, channels, filters):
+    """More than is staged at once: of many rows, of long ones, and of a row alone."""
+    for size, kernel in (((150, 170), (3, 2)), ((5, 3000), (5, 3)), ((21, 30, 31), (2, 3, 3))):
+        x, w = layer(3, channels, filters, size, kernel, dtype)
+        check(x, w, 3, padding=1)
+        check(x, w, 3, stride=2, padding=(1,) * len(size))
+    x, w = layer(3, channels, filters, (40_000,), (1,), dtype)
+    check(x, w, 3, small_integers(3 * filters, dtype, 7), activation="relu")
+
+
+@pytest.mark.parametrize("kernel", [(3, 3), (4, 2), (5, 1), (2, 7, 2), (3, 3, 3)])
+def test_rows_are_the_same_bits_in_every_band(isa, kernel):
+    """Where kernel rows are taken by threes the last rows of a band overlap those before them."""
+    rng = np.random.default_rng(3)
+    size = (7, 6, 11)[: len(kernel)] if len(kernel) == 3 else (23, 40)
+    x = rng.standard_normal((1, *size, 5), np.float32)
+    w = rng.standard_normal((5, 1, *kernel), np.float32)
+    options = {"groups": 5, "layout": "NHWC", "padding": 1}
+    run = RUN[len(kernel)]
+    whole = run(x, w, **options)
+    # The same rows in a picture of others, which are cut into bands elsewhere.
+    tall = np.concatenate([x] * 40, 1)
+    inner = slice(2, size[0] - 3)
+    np.testing.assert_array_equal(run(tall, w, **options)[:, inner], whole[:, inner])

@@ -78,6 +78,7 @@ extern const Candidate columns;
 extern const Candidate direct;
 extern const Candidate tap_product;
 extern const Candidate plane;
+extern const Candidate flat;
 extern const Candidate groups;
 extern const Candidate pointwise;
 extern const Candidate pixel_dots;

@@ -173,8 +173,11 @@ double cost_of_channels(const Problem& problem, const Machine& machine) {
   const auto& [depth, height, width] = problem.axis;
   // Of more channels, more lines.
   const double each = 1.2 + 0.3 * static_cast<double>(problem.groups * problem.in_channels);
-  return std::min(each, 6.0) * static_cast<double>(depth.in * height.in * width.in) /
-         static_cast<double>(problem.taps() * problem.out_pixels());
+  const double inputs = static_cast<double>(depth.in * height.in * width.in) /
+                        static_cast<double>(problem.out_pixels());
+  // Outputs are dealt out among those of other channels.
+  const double outputs = static_cast<double>(problem.out_channels);
+  return (std::min(each, 6.0) * inputs + 3 * outputs) / static_cast<double>(problem.taps());
 }
 
 bool rows_share_loads(const Problem& problem) {

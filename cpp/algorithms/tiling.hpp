@@ -41,6 +41,7 @@ struct Machine {
   bool halves = false;                     // outer: there is a tile of half a vector
   int channel_vecs = 1;                    // plane: of a block with channels last, at most
   bool routes = false;                     // groups of few channels: KernelSet::group_lanes
+  bool flat = false;                       // KernelSet::flat_lanes
   double tile_rate[kTileProducts] = {};    // TileKernels
   int tile_scattered[kTileProducts] = {};  // TileForm, of rows
 };

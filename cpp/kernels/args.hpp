@@ -244,6 +244,27 @@ struct GroupArgs {
   const T* low;  // [2][lanes]: of outputs the least, and the most
 };
 
+// Rows of output as they lie with channels last (kernels/flat_lanes.hpp), kFlatRows at a time.
+inline constexpr int kFlatRows = 4;
+inline constexpr int kFlatShared = 3;  // kernel rows that are taken at once
+template <class T>
+struct FlatArgs {
+  const T* const* row;  // [rows][kFlatRows]: what an output row sees through a kernel row
+  std::int64_t rows;    // of the kernel, in all channels of a group
+  // The first so many of them by threes, each of which the output row after sees in the place of
+  // the one before.
+  std::int64_t shared;
+  const T* const* w;  // [rows]: [columns][w_pitch], the channels over and over
+  std::int64_t w_pitch;
+  const std::int64_t* column;  // [columns]: offset of a kernel column
+  std::int64_t columns;
+  std::int64_t period;  // output channels
+  const T* bias;        // as one column of weights
+  T low, high;          // of outputs the least, and the most
+  T* const* out;        // [kFlatRows]
+  std::int64_t count;   // elements of a row
+};
+
 // Bias, activation, and the way from the accumulators to the output (or to a row of scratch that is
 // converted next). Strides count elements.
 template <class T>

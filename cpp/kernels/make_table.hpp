@@ -5,6 +5,7 @@
 #include "kernels/channel_lanes.hpp"
 #include "kernels/column_product.hpp"
 #include "kernels/fft.hpp"
+#include "kernels/flat_lanes.hpp"
 #include "kernels/group_lanes.hpp"
 #include "kernels/narrow_rows.hpp"
 #include "kernels/outer_product.hpp"
@@ -117,6 +118,8 @@ constexpr KernelSet<typename V::value_type> make_set() {
     // Its chains are long (`chain`).
     if constexpr (V::fused) {
       set_plane_column<V>(set);
+      set.flat_lanes = &flat_lanes<V>;
+      set.flat_room = kFlatVecs<V> * V::lanes;
       set.column_product[0] = &column_product<V, kColumnVecs<V>[0]>;
       set.column_product[1] = &column_product<V, kColumnVecs<V>[1]>;
       set.dots = set.column_product[1];

@@ -84,6 +84,9 @@ struct KernelSet {
   void (*channel_lanes)(const ChannelArgs<T>&);
   void (*group_lanes)(
       const GroupArgs<T>&);  // null but for float32; where lanes are not routed, too
+  // Null where a multiply-add rounds twice, and for integers.
+  void (*flat_lanes)(const FlatArgs<T>&);
+  std::int64_t flat_room;  // elements that it may read behind a row of fewer than a vector
   void (*store)(const StoreArgs<T>&);
   void (*pack)(const PackArgs<T>&);
   void (*spread)(const SpreadArgs<T>&);                            // into groups of `pixels`

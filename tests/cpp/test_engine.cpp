@@ -172,9 +172,10 @@ void check_all(const Case& c) {
     compare(expected, run_plan(c, Algorithm::direct, table, threads), c, table, "direct");
     compare(expected, run_plan(c, Algorithm::im2col, table, threads), c, table, "im2col");
     compare(expected, run_plan(c, Algorithm::reference, table, threads), c, table, "reference");
-    for (const Candidate* candidate : {&tap_product, &columns, &direct, &groups, &plane, &pointwise,
-                                       &row_stencil, &stencil, &im2col_gemm}) {
+    for (const Candidate* candidate : {&tap_product, &columns, &direct, &flat, &groups, &plane,
+                                       &pointwise, &row_stencil, &stencil, &im2col_gemm}) {
       if (candidate->accepts(c.problem) != nullptr) continue;
+      if (candidate == &flat && table.f32.flat_lanes == nullptr) continue;
       if (candidate == &groups && table.f32.group_lanes == nullptr) continue;
       // Scalar kernels have none: its cost is infinite there.
       if (candidate == &columns && table.f32.column_vecs[0] == 0) continue;

@@ -1,0 +1,211 @@
+#include "algorithms/flat_layout.hpp"
+
+#include <algorithm>
+#include <limits>
+
+#include "algorithms/channels.hpp"
+#include "core/rounding.hpp"
+#include "kernels/args.hpp"
+
+namespace fastconv {
+namespace {
+
+constexpr std::int64_t kTaskMacs = 128 << 10;
+constexpr std::int64_t kMostOut = 4096;  // whose weights L2 holds
+constexpr std::int64_t kMostStride = 16;
+constexpr std::int64_t kMostChannels = 16;  // of a group
+constexpr std::int64_t kMostRepeated = 8;   // filters of a channel
+
+bool is_depthwise(const Problem& problem) {
+  return problem.in_channels == 1 && problem.out_channels == 1;
+}
+
+bool shares_rows(const Problem& problem) {
+  const Axis& height = problem.axis[1];
+  return height.kernel >= kFlatShared && height.stride == 1 && height.dilation == 1 &&
+         height.out >= kFlatRows;
+}
+
+}  // namespace
+
+FlatAxis::FlatAxis(const Axis& axis) {
+  for (std::int64_t k = 0; k < axis.kernel; ++k) {
+    const std::int64_t position = k * axis.dilation, residue = position % axis.stride;
+    const auto found = std::find_if(phases.begin(), phases.end(),
+                                    [&](const Phase& p) { return p.residue == residue; });
+    const std::int64_t index = found - phases.begin();
+    if (found == phases.end()) phases.push_back({residue});
+    phase.push_back(index);
+    shift.push_back(position / axis.stride);
+    Phase& own = phases[static_cast<std::size_t>(index)];
+    own.reach = std::max(own.reach, shift.back());
+  }
+}
+
+FlatLayout::FlatLayout(const Problem& problem, const Tensor& x, std::int64_t room,
+                       const Machine& machine)
+    : in(problem.groups * problem.in_channels),
+      out(problem.groups * problem.out_channels),
+      axis{FlatAxis(problem.axis[0]), FlatAxis(problem.axis[1]), FlatAxis(problem.axis[2])},
+      w_pitch(out + room) {
+  const auto& [depth, height, width] = problem.axis;
+  in_place = is_depthwise(problem) && width.stride == 1 && width.lo == 0 && width.hi == 0 &&
+             width.out * out >= room && channels_lie_side_by_side(problem, problem.x_type, x) &&
+             x.axis[2] == in * machine.element;
+  has_fill = problem.border == Border::constant &&
+             (depth.lo != 0 || depth.hi != 0 || height.lo != 0 || height.hi != 0);
+  const std::int64_t all_rows = depth.out * height.out;
+  columns = std::max<std::int64_t>(width.out, 1);
+  const auto staged_row = [&] {
+    return in_place ? 0 : round_up(axis[2].slots(columns) * out + 2 * room, 16);
+  };
+  const auto bytes_of = [&](std::int64_t rows_seen) {
+    const auto place = static_cast<std::int64_t>(sizeof(void*));
+    return rows_seen * (problem.in_channels * staged_row() * machine.element + place);
+  };
+  // Slices of volumes, which are staged whole then, had better fit.
+  shares = shares_rows(problem);
+  if (shares && depth.out > 1) {
+    shares = bytes_of(axis[0].slots(1) * axis[1].slots(height.out)) <= machine.l2;
+    if (shares) slice_rows = height.out;
+  }
+  const std::int64_t macs = out * problem.terms();  // of a pixel
+  // Enough for every thread, and not too much between two looks at the clock.
+  const std::int64_t enough =
+      machine.threads > 1 ? divide_up(4 * machine.threads, std::max<std::int64_t>(problem.batch, 1))
+                          : 1;
+  std::int64_t rows = std::max<std::int64_t>(all_rows, 1);
+  const auto halve = [](std::int64_t& n, std::int64_t unit) {
+    n = round_up(divide_up(n, 2), unit);
+  };
+  const auto too_few = [&] {
+    return rows * columns * macs > kTaskMacs &&
+           divide_up(all_rows, rows) * divide_up(width.out, columns) < enough;
+  };
+  const std::int64_t narrowest = std::max<std::int64_t>(divide_up(64 * room, out), 1);
+  const std::int64_t least = slice_rows > 1 ? slice_rows : kFlatRows;
+  const auto bytes = [&] {
+    bands = std::clamp<std::int64_t>(divide_up(all_rows, rows), 1,
+                                     std::max<std::int64_t>(all_rows / least, 1));
+    most_slots = 0;
+    for (std::int64_t band = 0; band < bands; ++band)
+      most_slots = std::max(most_slots, slots(box(problem, band, 0)));
+    row_pitch = staged_row();
+    return bytes_of(most_slots);
+  };
+  while (rows > kFlatRows && (too_few() || bytes() > machine.l2 / 2)) halve(rows, kFlatRows);
+  const auto is_long = [&] { return kFlatRows * columns * out * machine.element > machine.l2; };
+  while (columns > narrowest && (too_few() || is_long() || bytes() > machine.l2 / 2))
+    halve(columns, 1);
+  bytes();
+  blocks = divide_up(std::max<std::int64_t>(width.out, 1), columns);
+  columns = divide_up(std::max<std::int64_t>(width.out, 1), blocks);
+}
+
+FlatBox FlatLayout::box(const Problem& problem, std::int64_t band, std::int64_t block) const {
+  const auto& [depth, height, width] = problem.axis;
+  const std::int64_t begin = first_row(problem, band), end = first_row(problem, band + 1);
+  const std::int64_t d = begin / height.out, slices = (end - 1) / height.out + 1 - d;
+  const std::int64_t h = slices == 1 ? begin % height.out : 0, p = block * columns;
+  return {{d, h, p},
+          {slices, slices == 1 ? end - begin : height.out, std::min(columns, width.out - p)}};
+}
+
+bool flat_is_pointwise(const Problem& problem) {
+  return std::all_of(problem.axis.begin(), problem.axis.end(), [](const Axis& axis) {
+    return axis.kernel == 1 && axis.stride == 1 && axis.lo == 0 && axis.hi == 0;
+  });
+}
+
+bool flat_is_one_row(const Problem& problem, const Tensor& tensor, bool is_output) {
+  const std::int64_t of_group = is_output ? problem.out_channels : problem.in_channels;
+  std::int64_t pitch =
+      problem.groups * of_group * size_of(is_output ? problem.y_type : problem.x_type);
+  for (std::size_t a = 3; a-- > 0; pitch *= problem.axis[a].in)
+    if (problem.axis[a].in != 1 && tensor.axis[a] != pitch) return false;
+  return true;
+}
+
+Problem flat_as_one_row(const Problem& problem) {
+  Problem row = problem;
+  row.axis = {};
+  row.axis[2].in = row.axis[2].out = problem.out_pixels();
+  return row;
+}
+
+const char* flat_accepts(const Problem& problem) {
+  if (problem.complex) return "complex numbers";
+  if (!is_float(problem.compute)) return "not floating-point numbers";
+  if (problem.groups == 1) return "one group";
+  if (problem.terms() > kMostChannelChain) return "the sum is too long for one chain";
+  if (problem.groups * problem.out_channels > kMostOut) return "more than 4096 output channels";
+  if (problem.axis[2].interleave != 1) return "interleaved channels";
+  for (const Axis& axis : problem.axis)
+    if (axis.stride > kMostStride) return "the stride is too long";
+  return nullptr;
+}
+
+bool flat_suits(const Problem& problem, const Tensor& x) {
+  return x.part == 0 && x.channel == size_of(problem.x_type) &&
+         (!same_storage(problem.x_type, problem.compute) ||
+          channels_lie_side_by_side(problem, problem.x_type, x));
+}
+
+// Of layers that channel_lanes filters as well: where its vectors are cut by the end of a pixel,
+// and where memory is what counts, which is read and written in order here.
+bool beats_channel_lanes(const Problem& problem, const Machine& machine) {
+  const auto& [depth, height, width] = problem.axis;
+  if (std::max({depth.stride, height.stride, width.stride}) > 1) return false;
+  const std::int64_t pixels = depth.in * height.in * width.in + problem.out_pixels();
+  const std::int64_t image = pixels * problem.groups * machine.element;
+  const bool is_cut = problem.groups % machine.lanes != 0;
+  if (problem.taps() == 1)
+    return (is_cut && problem.groups < 8 * machine.lanes) || image > machine.l2;
+  if (depth.kernel > 1) return is_cut && problem.groups < 2 * machine.lanes;
+  return height.kernel <= 3 && width.kernel <= 3 && problem.batch * image > 12 * machine.l2;
+}
+
+double flat_cost(const Problem& problem, const Machine& machine) {
+  constexpr double kNever = std::numeric_limits<double>::infinity();
+  if (!machine.flat || !problem.channels_last) return kNever;
+  if (problem.in_channels > 1 && problem.out_channels > 1) return kNever;
+  if (problem.in_channels > kMostChannels) return kNever;
+  if (is_depthwise(problem) && problem.groups >= machine.lanes)
+    return beats_channel_lanes(problem, machine) ? 0.9 / machine.lanes : kNever;
+  // Without them there is but `plane`, whose estimate knows nothing of channels side by side, and
+  // others that are slower still.
+  if (!machine.routes) {
+    const bool strided = std::any_of(problem.axis.begin(), problem.axis.end(),
+                                     [](const Axis& axis) { return axis.stride > 1; });
+    const bool pays = problem.out_channels == 1 || problem.taps() == 1 || !strided;
+    return pays && problem.out_channels <= kMostRepeated
+               ? 0.9 * static_cast<double>(problem.out_channels) / machine.lanes
+               : kNever;
+  }
+  const auto& [depth, height, width] = problem.axis;
+  const double lanes = machine.lanes, pixels = static_cast<double>(problem.out_pixels());
+  const double in = static_cast<double>(problem.groups * problem.in_channels) / lanes;
+  const double out = static_cast<double>(problem.groups * problem.out_channels) / lanes;
+  const double terms = static_cast<double>(problem.terms());
+  const double rows = pixels / static_cast<double>(width.out);
+  const double kernel_rows = terms / static_cast<double>(width.kernel);
+  // Cycles: products, stores, tables and ends of rows.
+  const double shared =
+      shares_rows(problem)
+          ? static_cast<double>(height.kernel / kFlatShared * kFlatShared) / height.kernel
+          : 0;
+  double cycles = pixels * out * ((2.2 - shared) * terms + 5.5) + rows * (18 + 44 * kernel_rows);
+  if (!is_depthwise(problem) || width.stride > 1 || width.lo > 0 || width.hi > 0) {
+    double staged = 1;
+    for (const Axis& axis : problem.axis)
+      staged *= static_cast<double>(FlatAxis(axis).slots(axis.out));
+    double pixel = width.stride > 1 ? 1.7 + 7.7 * in : is_depthwise(problem) ? 7 * in : 0;
+    if (problem.in_channels > 1) pixel += 7.7 * in;
+    if (problem.out_channels > 1) pixel += 5.1 * out + 2 * in * lanes;
+    cycles += staged * pixel;
+  }
+  constexpr double kCyclesOfOne = 1.3;  // of estimates of other kernels
+  return cycles / (kCyclesOfOne * static_cast<double>(problem.groups) * terms * pixels);
+}
+
+}  // namespace fastconv

@@ -1,0 +1,141 @@
+// Depthwise layers with channels last, whatever their number: lanes are the elements of a row as
+// they lie, whole pixels of all channels one after the other, so that rows of three channels fill
+// vectors as well as those of sixteen.
+//
+//   3 channels        x    a0 b0 c0 a1 | b1 c1 a2 b2 | c2 a3 b3 c3 | ...
+//                     w    a  b  c  a  | b  c  a  b  | c  a  b  c  | ...
+//
+// Weights lie repeated, and a vector of them begins with the channel that the vector of x begins
+// with. What is loaded of them serves four rows of output. Most vectors of x lie across two lines:
+// three rows of a kernel are taken at once where each that is loaded serves several rows of output.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/args.hpp"
+#include "kernels/unroll.hpp"
+#include "simd/inline.hpp"
+
+namespace fastconv::FASTCONV_ISA_NAMESPACE {
+
+// Vectors of a tile.
+template <class V>
+inline constexpr int kFlatVecs = V::registers >= 32 ? 4 : 2;
+
+template <class V, int Vecs>
+FASTCONV_INLINE void flat_store(const FlatArgs<typename V::value_type>& a, std::int64_t first,
+                                std::int64_t channel, const V (&acc)[kFlatRows][Vecs]) {
+  using T = typename V::value_type;
+  const V low = V::broadcast(a.low), high = V::broadcast(a.high);
+  const std::int64_t left = a.count - first;
+  FASTCONV_UNROLL
+  for (int j = 0; j < Vecs; ++j) {
+    const V bias = V::load(a.bias + channel + j * V::lanes);
+    FASTCONV_UNROLL
+    for (int r = 0; r < kFlatRows; ++r) {
+      const V sum = V::at_most(V::at_least(V::add(acc[r][j], bias), low), high);
+      T* const out = a.out[r] + first + j * V::lanes;
+      if (Vecs > 1 || left >= V::lanes) {
+        sum.store(out);
+      } else {
+        sum.store(out, static_cast<int>(left));
+      }
+    }
+  }
+}
+
+template <class V, int Vecs>
+FASTCONV_NOINLINE void flat_tile(const FlatArgs<typename V::value_type>& a, std::int64_t first,
+                                 std::int64_t channel) {
+  using T = typename V::value_type;
+  static_assert((kFlatRows + kFlatShared) * Vecs < V::registers, "the tile spills");
+  constexpr int kRows = kFlatRows + kFlatShared - 1;
+  V acc[kFlatRows][Vecs];
+  FASTCONV_UNROLL
+  for (int r = 0; r < kFlatRows; ++r) {
+    FASTCONV_UNROLL
+    for (int j = 0; j < Vecs; ++j) acc[r][j] = V::zero();
+  }
+  for (std::int64_t three = 0; three < a.shared; three += kFlatShared) {
+    const T* const* const row = a.row + three * kFlatRows;
+    const T* const* const w = a.w + three;
+    std::int64_t at = channel;
+    FASTCONV_NO_UNROLL
+    for (std::int64_t v = 0; v < a.columns; ++v, at += a.w_pitch) {
+      const std::int64_t column = first + a.column[v];
+      V weight[kFlatShared][Vecs];
+      FASTCONV_UNROLL
+      for (int u = 0; u < kFlatShared; ++u) {
+        FASTCONV_UNROLL
+        for (int j = 0; j < Vecs; ++j) {
+          weight[u][j] = V::load(w[u] + at + j * V::lanes);
+          FASTCONV_IN_REGISTER(weight[u][j].v);
+        }
+      }
+      FASTCONV_UNROLL
+      for (int i = 0; i < kRows; ++i) {
+        // Of the first kernel row, or of the last output row.
+        const int r = i < kFlatRows ? i : kFlatRows - 1;
+        const T* const x = row[(i - r) * kFlatRows + r] + column;
+        FASTCONV_UNROLL
+        for (int j = 0; j < Vecs; ++j) {
+          V value = V::load(x + j * V::lanes);
+          FASTCONV_IN_REGISTER(value.v);
+          FASTCONV_UNROLL
+          for (int u = 0; u < kFlatShared; ++u) {
+            if (i - u >= 0 && i - u < kFlatRows)
+              acc[i - u][j] = V::fma(weight[u][j], value, acc[i - u][j]);
+          }
+        }
+      }
+    }
+  }
+  for (std::int64_t u = a.shared; u < a.rows; ++u) {
+    const T* const* const row = a.row + u * kFlatRows;
+    const T *const x0 = row[0] + first, *const x1 = row[1] + first, *const x2 = row[2] + first,
+                   *const x3 = row[3] + first;
+    const T* w = a.w[u] + channel;
+    FASTCONV_NO_UNROLL
+    for (std::int64_t v = 0; v < a.columns; ++v, w += a.w_pitch) {
+      const std::int64_t column = a.column[v];
+      V weight[Vecs];
+      FASTCONV_UNROLL
+      for (int j = 0; j < Vecs; ++j) {
+        weight[j] = V::load(w + j * V::lanes);
+        FASTCONV_IN_REGISTER(weight[j].v);
+      }
+      const auto add = [&](const T* x, V(&sum)[Vecs]) FASTCONV_INLINE_LAMBDA {
+        FASTCONV_UNROLL
+        for (int j = 0; j < Vecs; ++j)
+          sum[j] = V::fma(weight[j], V::load(x + column + j * V::lanes), sum[j]);
+      };
+      add(x0, acc[0]);
+      add(x1, acc[1]);
+      add(x2, acc[2]);
+      add(x3, acc[3]);
+    }
+  }
+  flat_store<V, Vecs>(a, first, channel, acc);
+}
+
+// Whole tiles, and the rest by vectors, the last of which may overlap.
+template <class V>
+void flat_lanes(const FlatArgs<typename V::value_type>& a) {
+  constexpr std::int64_t kTile = kFlatVecs<V> * V::lanes;
+  const std::int64_t step = kTile % a.period, single = V::lanes % a.period;
+  const auto wrapped = [&](std::int64_t channel) FASTCONV_INLINE_LAMBDA {
+    return channel < a.period ? channel : channel - a.period;
+  };
+  std::int64_t first = 0, channel = 0;
+  for (; first + kTile <= a.count; first += kTile, channel = wrapped(channel + step))
+    flat_tile<V, kFlatVecs<V>>(a, first, channel);
+  for (; first < a.count; first += V::lanes, channel = wrapped(channel + single)) {
+    if (first + V::lanes > a.count && a.count >= V::lanes) {
+      first = a.count - V::lanes;
+      channel = first % a.period;
+    }
+    flat_tile<V, 1>(a, first, channel);
+  }
+}
+
+}  // namespace fastconv::FASTCONV_ISA_NAMESPACE
