@@ -25,7 +25,10 @@ double cost(const Problem& problem, const Machine& machine) {
 
 // Copying pays where each element is used by several taps; a pointwise layer is read as it lies.
 Tiling tile(const Problem& problem, const Tensor& x, const Machine& machine) {
-  const bool channels_last = has_unit_channels(problem, x) && problem.in_channels > 1;
+  // One channel is first and last; pixels that are read in place need no copy.
+  const bool channels_last =
+      has_unit_channels(problem, x) &&
+      (problem.in_channels > 1 || (problem.channels_last && problem.taps() == 1));
   Staging staging = Staging::patch;
   if (problem.taps() == 1)
     staging = channels_last && can_read_in_place(problem, x) ? Staging::in_place : Staging::columns;

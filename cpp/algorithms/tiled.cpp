@@ -81,9 +81,12 @@ class TiledRun {
       if (tiling_.family == Family::lanes)
         make_vectors(tile, in_place ? pitch_in_place() : chunk.patch.layout.axis, pixels_out,
                      in_place, vectors);
-      for (std::int64_t panel = begin; panel < end; ++panel) {
+      // What the last one writes beyond its pixels the others overwrite.
+      const bool backwards = channels_out && pixels_overlap();
+      for (std::int64_t next = begin; next < end; ++next) {
+        const std::int64_t panel = backwards ? begin + end - 1 - next : next;
         const bool whole = shape_.channels(panel) == shape_.width(panel);
-        const bool direct = pixels_out || (channels_out && (whole || pixels_overlap()));
+        const bool direct = pixels_out || (channels_out && (whole || backwards));
         T* const acc = pad.acc + (one_chunk ? 0 : (panel - begin) * tiling_.panel_elements);
         multiply(chunk, tile, panel, x, in_place, vectors, acc, pad, worker, direct);
         if (interrupt_.stop_requested()) return;
@@ -180,7 +183,7 @@ class TiledRun {
           if (complete) args.finish = store_.finish(channel);
         }
         if (direct && shape_.channels(panel) < width)
-          multiply_overlapping(args, tile, channel, acc, pad.convert);
+          multiply_overlapping(args, tile, panel, acc, pad.convert);
         else
           outer_kernel(kernels_, width)(args);
       } else {
@@ -203,19 +206,20 @@ class TiledRun {
     }
   }
 
-  // One panel, not of whole vectors, in one call, and pixels side by side in the output: what a
-  // vector writes beyond its pixel are pixels to come.
+  // All panels, the last not of whole vectors, in one call each, and pixels side by side in the
+  // output: what a vector writes beyond its pixel are pixels to come.
   bool pixels_overlap() const {
-    return tiling_.panels == 1 && problem_.groups == 1 && tiling_.chunks.size() == 1 &&
+    return tiling_.panel_tasks == 1 && problem_.groups == 1 && tiling_.chunks.size() == 1 &&
            tiling_.chunks[0].terms <= tiling_.block &&
            store_.pixel_pitch() == problem_.out_channels;
   }
 
   // The last pixels, behind which there are not enough, go by way of `acc`.
-  void multiply_overlapping(OuterArgs<T> args, const Tile& tile, std::int64_t channel, T* acc,
+  void multiply_overlapping(OuterArgs<T> args, const Tile& tile, std::int64_t panel, T* acc,
                             T* convert) const {
-    const std::int64_t channels = problem_.out_channels, width = shape_.width(0);
-    const std::int64_t pixels = args.pixels, last = std::min((width - 1) / channels, pixels);
+    const std::int64_t channels = shape_.channels(panel), width = shape_.width(panel);
+    const std::int64_t channel = panel * shape_.panel, pixels = args.pixels;
+    const std::int64_t last = std::min(divide_up(width - channels, problem_.out_channels), pixels);
     T bias[kMostWidth] = {};
     if (args.finish.bias != nullptr) {
       std::copy_n(args.finish.bias, channels, bias);

@@ -28,6 +28,8 @@ int first_of_row(const Problem& problem, const Tensor& tensor, std::int64_t elem
 }  // namespace
 
 int first_of_row(const Problem& problem, const Tensor& x) {
+  // The output will have channels between its pixels.
+  if (problem.channels_last && problem.groups * problem.out_channels > 1) return 2;
   const int first = first_of_row(problem, x, element_of(problem, problem.x_type));
   return first < 2 ? first : 2;
 }
