@@ -43,6 +43,10 @@ double width_waste(const Problem& problem, const Machine& machine);
 // kernels that read elements from anywhere. Short rows cost most.
 double cost_of_dealing(const Problem& problem, const Machine& machine);
 double cost_of_whole_rows(const Problem& problem, const Machine& machine);
+// Taking the channels of pixels apart that have them side by side; whether most of it hides behind
+// the products of taps that share elements.
+double cost_of_turning(const Problem& problem, const Machine& machine);
+bool turning_hides(const Problem& problem);
 // Taking a channel from among those beside it, by what filters planes of groups that
 // `groups` filters side by side.
 double cost_of_channels(const Problem& problem, const Machine& machine);
@@ -82,6 +86,7 @@ extern const Candidate flat;
 extern const Candidate groups;
 extern const Candidate pointwise;
 extern const Candidate pixel_dots;
+extern const Candidate pixel_quads;
 extern const Candidate row_stencil;
 extern const Candidate stencil;
 extern const Candidate im2col_gemm;

@@ -47,21 +47,6 @@ bool suits(const Problem& problem, const Tensor& x) {
          is_even(x, size_of(problem.compute));
 }
 
-// Where pixels follow each other from one row and slice to the next.
-bool rows_follow(const Problem& problem, const Tensor& tensor) {
-  std::int64_t pitch = tensor.axis[2];
-  for (int a = 1; a >= 0; --a) {
-    pitch *= problem.axis[a + 1].out;
-    if (problem.axis[a].out > 1 && tensor.axis[a] != pitch) return false;
-  }
-  return true;
-}
-
-bool has_strides(const Problem& problem) {
-  return std::any_of(problem.axis.begin(), problem.axis.end(),
-                     [](const Axis& axis) { return axis.stride != 1; });
-}
-
 template <class T>
 class DotRun {
  public:

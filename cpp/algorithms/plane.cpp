@@ -56,6 +56,14 @@ const char* accepts(const Problem& problem) {
   return nullptr;
 }
 
+// Of planes whose channels lie side by side.
+double cost_of_planes(const Problem& problem, const Machine& machine) {
+  if (problem.groups != 1 || !problem.channels_last || turning_hides(problem)) return 0;
+  const double filters = static_cast<double>(problem.out_channels);
+  const double store = problem.out_channels == 1 ? 0 : 1.5 * filters * 16 / machine.lanes;
+  return cost_of_turning(problem, machine) + store / static_cast<double>(problem.terms());
+}
+
 double cost(const Problem& problem, const Machine& machine) {
   if (machine.chain < std::min(problem.terms(), kMostPlaneTerms))
     return std::numeric_limits<double>::infinity();
@@ -70,7 +78,7 @@ double cost(const Problem& problem, const Machine& machine) {
   // Output rows share loads, but filters do not.
   const double row = problem.out_channels > 1 ? 1.8 : rows_share_loads(problem) ? 1.1 : 1.65;
   return row * width_waste(problem, machine) * filters / machine.lanes +
-         cost_of_dealing(problem, machine);
+         cost_of_planes(problem, machine) + cost_of_dealing(problem, machine);
 }
 
 // Several planes, of which each is staged for itself, are better read otherwise where each element

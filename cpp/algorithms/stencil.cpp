@@ -35,18 +35,6 @@ double multiplications(const Problem& problem, const Machine& machine) {
   return static_cast<double>(full) * kRowCost[machine.rows] + kRowCost[tail];
 }
 
-// Channels last are taken apart: 3 -> 3, 3 x 3 on 256 x 256 takes 248 us, channels first 136, and a
-// third of the difference is the store.
-double cost_of_turning(const Problem& problem, const Machine& machine) {
-  if (!problem.channels_last || problem.in_channels == 1) return 0;
-  const auto& [depth, height, width] = problem.axis;
-  const double elements = static_cast<double>(problem.in_channels * depth.in) *
-                          static_cast<double>(height.in) * static_cast<double>(width.in);
-  const double outputs = static_cast<double>(problem.terms() * problem.out_pixels());
-  return (problem.in_channels % machine.lanes == 0 ? 0.5 : 1.5) * elements / outputs * 16 /
-         machine.lanes;
-}
-
 // What the lanes compute in vain: rows are rounded up to whole vectors and stored as they are
 // summed, or run through with the kernel's width between them and stored in a pass of its own
 // (Tiling::flat).
@@ -130,8 +118,7 @@ const char* accepts_rows(const Problem& problem) {
 // Each load feeds up to four output rows, where there are that many and the kernel is so high.
 double cost_rows(const Problem& problem, const Machine& machine) {
   if (machine.chain < problem.terms()) return std::numeric_limits<double>::infinity();
-  // Of several taps a part of it hides behind their products.
-  const double turning = problem.taps() == 1 ? cost_of_turning(problem, machine) : 0.0;
+  const double turning = turning_hides(problem) ? 0.0 : cost_of_turning(problem, machine);
   return (rows_share_loads(problem) ? 1.15 : 1.7) * width_waste(problem, machine) / machine.lanes +
          turning + cost_of_dealing(problem, machine) + cost_of_channels(problem, machine);
 }
@@ -146,6 +133,26 @@ double width_waste(const Problem& problem, const Machine& machine) {
   const std::int64_t out = problem.axis[2].out;
   return static_cast<double>((out + machine.lanes - 1) / machine.lanes * machine.lanes) /
          static_cast<double>(out);
+}
+
+// Channels last are taken apart: 3 -> 3, 3 x 3 on 256 x 256 takes 248 us, channels first 136, and a
+// third of the difference is the store.
+double cost_of_turning(const Problem& problem, const Machine& machine) {
+  if (!problem.channels_last || problem.in_channels == 1) return 0;
+  const auto& [depth, height, width] = problem.axis;
+  const double elements = static_cast<double>(problem.in_channels * depth.in) *
+                          static_cast<double>(height.in) * static_cast<double>(width.in);
+  const double outputs = static_cast<double>(problem.terms() * problem.out_pixels());
+  return (problem.in_channels % machine.lanes == 0 ? 0.5 : 1.5) * elements / outputs * 16 /
+         machine.lanes;
+}
+
+bool turning_hides(const Problem& problem) {
+  constexpr std::int64_t kManyUses = 4;
+  const auto& [depth, height, width] = problem.axis;
+  if (problem.taps() == 1) return false;
+  return problem.groups != 1 || width.stride == 1 ||
+         problem.taps() * problem.out_pixels() >= kManyUses * depth.in * height.in * width.in;
 }
 
 double cost_of_dealing(const Problem& problem, const Machine& machine) {

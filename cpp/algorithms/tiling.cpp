@@ -463,4 +463,18 @@ bool has_unit_channels(const Problem& problem, const Tensor& x) {
   return x.channel == element;
 }
 
+bool rows_follow(const Problem& problem, const Tensor& tensor) {
+  std::int64_t pitch = tensor.axis[2];
+  for (int a = 1; a >= 0; --a) {
+    pitch *= problem.axis[a + 1].out;
+    if (problem.axis[a].out > 1 && tensor.axis[a] != pitch) return false;
+  }
+  return true;
+}
+
+bool has_strides(const Problem& problem) {
+  return std::any_of(problem.axis.begin(), problem.axis.end(),
+                     [](const Axis& axis) { return axis.stride != 1; });
+}
+
 }  // namespace fastconv

@@ -42,6 +42,7 @@ struct Machine {
   int channel_vecs = 1;                    // plane: of a block with channels last, at most
   bool routes = false;                     // groups of few channels: KernelSet::group_lanes
   bool flat = false;                       // KernelSet::flat_lanes
+  bool quads = false;                      // few filters, channels last: KernelSet::pixel_quads
   double tile_rate[kTileProducts] = {};    // TileKernels
   int tile_scattered[kTileProducts] = {};  // TileForm, of rows
 };
@@ -144,5 +145,9 @@ bool can_read_in_place(const Problem& problem, const Tensor& x);
 
 // True where the channels of one position lie side by side.
 bool has_unit_channels(const Problem& problem, const Tensor& x);
+
+// Where pixels of the output's shape follow each other from one row and slice to the next.
+bool rows_follow(const Problem& problem, const Tensor& tensor);
+bool has_strides(const Problem& problem);
 
 }  // namespace fastconv

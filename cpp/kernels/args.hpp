@@ -281,6 +281,26 @@ struct StoreArgs {
   Activation activation;
 };
 
+// Layers of few filters, channels last (pixel_quads.hpp).
+inline constexpr int kQuad = 4;
+template <class T>
+struct QuadArgs {
+  const T* const* quad;     // the first of four pixels each, where a tap of offset 0 sees them
+  T* const* place;          // of their outputs
+  std::int64_t quads;       // as many as fill vectors: the last one may be there several times
+  std::int64_t pitch;       // from one pixel of a quad to the next
+  const std::int64_t* run;  // offsets of terms that lie side by side
+  std::int64_t runs;
+  std::int64_t terms;  // of a run; of fewer than four, the three elements behind them are read
+  const T* w;          // [term][filter], of one filter or four, of which the last may be unused
+  const T* bias;       // as many
+  T low, high;         // between which outputs are
+  std::int64_t filters;
+  std::int64_t out_pixel;  // the number of filters, where that is below four
+  std::int64_t ahead;      // elements further on, input is asked for
+  T* spare;                // four vectors
+};
+
 // Terms of a matrix of columns: to[p / group * pitch + t * group + p % group] =
 // from[t * from_pitch + p]. Whole vectors are written, over what follows in the group: terms go in
 // rising order, and behind the last one there is room for a vector.

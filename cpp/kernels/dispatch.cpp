@@ -35,6 +35,11 @@ template <class T>
 void add_dots(KernelSet<T>& wide, const KernelSet<T>& narrow) {
   wide.dots = narrow.dots;
 }
+
+// Half as long, sums of four filters are as fast, as what is stored are quarters of a vector.
+void add_quads(KernelSet<float>& wide, const KernelSet<float>& narrow) {
+  wide.pixel_quads[1] = narrow.pixel_quads[1];
+}
 #endif
 
 // What `from` has of its own.
@@ -94,6 +99,7 @@ const KernelTable& avx512_kernels() {
       add_halves(table.f64, table_avx2.f64);
       add_dots(table.f32, table_avx2.f32);
       add_dots(table.f64, table_avx2.f64);
+      add_quads(table.f32, table_avx2.f32);
     }
     if (cpu_supports(Isa::avx2) && halves_512_bit_vectors()) {
       halve(table.f32, table_avx2.f32);

@@ -10,6 +10,7 @@
 #include "kernels/narrow_rows.hpp"
 #include "kernels/outer_product.hpp"
 #include "kernels/pixel_lanes.hpp"
+#include "kernels/pixel_quads.hpp"
 #include "kernels/plane.hpp"
 #include "kernels/plane_column.hpp"
 #include "kernels/plane_stage.hpp"
@@ -102,6 +103,11 @@ constexpr KernelSet<typename V::value_type> make_set() {
   // Of float32 and AVX-512 alone, as they are much code.
   if constexpr (kStrips<V> && requires { V::routed(V::zero(), nullptr); })
     set.group_lanes = &group_lanes<V>;
+  if constexpr (kHasQuads<V>) {
+    set.pixel_quads[0] = &pixel_quads<V, 1>;
+    // With AVX-512, those of AVX2 (dispatch.cpp).
+    if constexpr (V::quads <= 2) set.pixel_quads[1] = &pixel_quads<V, kQuad>;
+  }
   set.store = &store_tile<V>;
   set.pack = &pack_rows<V>;
   set.spread = &spread_rows<V, kOuterPixels>;

@@ -87,6 +87,8 @@ struct KernelSet {
   // Null where a multiply-add rounds twice, and for integers.
   void (*flat_lanes)(const FlatArgs<T>&);
   std::int64_t flat_room;  // elements that it may read behind a row of fewer than a vector
+  // Of one filter, and of up to four; null but for float32 with AVX2 and AVX-512.
+  void (*pixel_quads[2])(const QuadArgs<T>&);
   void (*store)(const StoreArgs<T>&);
   void (*pack)(const PackArgs<T>&);
   void (*spread)(const SpreadArgs<T>&);                            // into groups of `pixels`

@@ -77,6 +77,15 @@ struct Patch {
     return {layout.axis[0] * axis[0].step, layout.axis[1] * axis[1].step,
             layout.axis[2] * axis[2].step};
   }
+
+  // Of tap (i, j, k) of a channel.
+  std::int64_t offset(std::int64_t channel, std::int64_t i, std::int64_t j, std::int64_t k) const {
+    const auto& [pd, ph, pw] = axis;
+    const std::int64_t phase =
+        (pd.phase_of(i) * ph.phases + ph.phase_of(j)) * pw.phases + pw.phase_of(k);
+    return channel * layout.channel + phase * layout.phase + pd.position_of(i) * layout.axis[0] +
+           ph.position_of(j) * layout.axis[1] + pw.position_of(k) * layout.axis[2];
+  }
 };
 
 // A box of outputs of one image and group.

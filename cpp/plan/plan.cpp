@@ -17,9 +17,9 @@ namespace {
 
 // In order of preference: the first of equal cost wins, and the last accepts everything.
 constexpr const Candidate* kCandidates[] = {
-    &amx_split,   &byte_dots, &short_dots,  &winograd, &tap_product, &columns,
-    &direct,      &flat,      &groups,      &plane,    &pointwise,   &pixel_dots,
-    &row_stencil, &stencil,   &im2col_gemm, &fft,      &separable,   &reference};
+    &amx_split, &byte_dots,   &short_dots, &winograd,  &tap_product, &columns,     &direct,
+    &flat,      &groups,      &plane,      &pointwise, &pixel_dots,  &pixel_quads, &row_stencil,
+    &stencil,   &im2col_gemm, &fft,        &separable, &reference};
 
 // Waking a worker costs microseconds; below this much work a call stays on its own thread.
 constexpr std::int64_t kInlineMacs = 500'000;
@@ -44,6 +44,7 @@ Machine describe(const KernelSet<T>& kernels, int threads) {
           kernels.channel_vecs,
           kernels.group_lanes != nullptr,
           kernels.flat_lanes != nullptr,
+          kernels.pixel_quads[1] != nullptr,
           {}};
 }
 
@@ -66,8 +67,9 @@ bool is_named(const Candidate& candidate, Algorithm algorithm) {
     case Algorithm::direct:
       return &candidate == &tap_product || &candidate == &columns || &candidate == &direct ||
              &candidate == &flat || &candidate == &groups || &candidate == &plane ||
-             &candidate == &pointwise || &candidate == &pixel_dots || &candidate == &row_stencil ||
-             &candidate == &stencil || &candidate == &byte_dots || &candidate == &short_dots;
+             &candidate == &pointwise || &candidate == &pixel_dots || &candidate == &pixel_quads ||
+             &candidate == &row_stencil || &candidate == &stencil || &candidate == &byte_dots ||
+             &candidate == &short_dots;
     case Algorithm::winograd:
       return &candidate == &winograd;
     case Algorithm::im2col:

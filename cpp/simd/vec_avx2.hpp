@@ -141,6 +141,34 @@ struct F32 {
   static FASTCONV_INLINE F32 exchange_quarters(F32 a) {
     return {_mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(a.v), 0xD8))};
   }
+  // Four elements each from two places, `offset` from where they say.
+  static constexpr int quads = 2;
+  static FASTCONV_INLINE F32 load_quads(const float* const (&from)[quads], std::int64_t offset) {
+    const __m256 low = _mm256_castps128_ps256(_mm_loadu_ps(from[0] + offset));
+    return {_mm256_insertf128_ps(low, _mm_loadu_ps(from[1] + offset), 1)};
+  }
+  FASTCONV_INLINE void store_quads(float* const (&to)[quads], std::int64_t offset) const {
+    _mm_storeu_ps(to[0] + offset, _mm256_castps256_ps128(v));
+    _mm_storeu_ps(to[1] + offset, _mm256_extractf128_ps(v, 1));
+  }
+  // Three of each four.
+  FASTCONV_INLINE void store_threes(float* const (&to)[quads], std::int64_t offset) const {
+    const auto store = [&](float* at, __m128 three) FASTCONV_INLINE_LAMBDA {
+      _mm_storel_pi(reinterpret_cast<__m64*>(at), three);
+      _mm_store_ss(at + 2, _mm_movehl_ps(three, three));
+    };
+    store(to[0] + offset, _mm256_castps256_ps128(v));
+    store(to[1] + offset, _mm256_extractf128_ps(v, 1));
+  }
+  static FASTCONV_INLINE void turn_quads(F32 (&r)[4]) {
+    transpose_blocks(r[0].v, r[1].v, r[2].v, r[3].v);
+  }
+  // Of each four elements of a and b: a0 b0 a1 b1, and a2 b2 a3 b3.
+  static FASTCONV_INLINE void zip_quads(F32& a, F32& b) {
+    const __m256 low = _mm256_unpacklo_ps(a.v, b.v);
+    b.v = _mm256_unpackhi_ps(a.v, b.v);
+    a.v = low;
+  }
   static FASTCONV_INLINE void transpose(F32 (&r)[lanes]) {
     transpose_blocks(r[0].v, r[1].v, r[2].v, r[3].v);
     transpose_blocks(r[4].v, r[5].v, r[6].v, r[7].v);

@@ -221,6 +221,24 @@ struct F32 {
   static FASTCONV_INLINE F32 routed(F32 a, const std::int32_t* lane) {
     return {_mm512_permutex2var_ps(a.v, _mm512_loadu_si512(lane), _mm512_setzero_ps())};
   }
+  // Four elements each from several places, `offset` from where they say.
+  static constexpr int quads = 4;
+  static FASTCONV_INLINE F32 load_quads(const float* const (&from)[quads], std::int64_t offset) {
+    const auto half = [&](int i) FASTCONV_INLINE_LAMBDA {
+      const __m256 low = _mm256_castps128_ps256(_mm_loadu_ps(from[i] + offset));
+      return _mm256_insertf128_ps(low, _mm_loadu_ps(from[i + 1] + offset), 1);
+    };
+    return {_mm512_insertf32x8(_mm512_castps256_ps512(half(0)), half(2), 1)};
+  }
+  FASTCONV_INLINE void store_quads(float* const (&to)[quads], std::int64_t offset) const {
+    _mm_storeu_ps(to[0] + offset, _mm512_castps512_ps128(v));
+    _mm_storeu_ps(to[1] + offset, _mm512_extractf32x4_ps(v, 1));
+    _mm_storeu_ps(to[2] + offset, _mm512_extractf32x4_ps(v, 2));
+    _mm_storeu_ps(to[3] + offset, _mm512_extractf32x4_ps(v, 3));
+  }
+  static FASTCONV_INLINE void turn_quads(F32 (&r)[4]) {
+    transpose_blocks(r[0].v, r[1].v, r[2].v, r[3].v);
+  }
   static FASTCONV_INLINE void transpose(F32 (&r)[lanes]) {
     transpose_blocks(r[0].v, r[1].v, r[2].v, r[3].v);
     transpose_blocks(r[4].v, r[5].v, r[6].v, r[7].v);

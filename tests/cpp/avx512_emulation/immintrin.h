@@ -262,6 +262,16 @@ inline __m256 _mm256_loadu_ps(const float* p) {
 inline void _mm256_storeu_ps(float* p, __m256 v) { __builtin_memcpy(p, &v, sizeof v); }
 inline __m512d _mm512_cvtps_pd(__m256 v) { return __builtin_convertvector(v, __m512d); }
 inline __m256 _mm512_cvtpd_ps(__m512d v) { return __builtin_convertvector(v, __m256); }
+inline __m128 _mm_loadu_ps(const float* p) {
+  __m128 v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+inline __m128 _mm512_castps512_ps128(__m512 v) { return _mm512_extractf32x4_ps(v, 0); }
+inline __m256 _mm256_castps128_ps256(__m128 v) { return __m256{v[0], v[1], v[2], v[3]}; }
+inline __m256 _mm256_insertf128_ps(__m256 v, __m128 part, int q) { for (int i = 0; i < 4; ++i) v[4 * q + i] = part[i]; return v; }
+inline __m512 _mm512_castps256_ps512(__m256 v) { return __m512{v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7]}; }
+inline __m512 _mm512_insertf32x8(__m512 v, __m256 part, int q) { for (int i = 0; i < 8; ++i) v[8 * q + i] = part[i]; return v; }
 inline void _mm_storeu_ps(float* p, __m128 v) { __builtin_memcpy(p, &v, sizeof v); }
 inline void _mm_storeu_si128(__m128i* p, __m128i v) { __builtin_memcpy(p, &v, sizeof v); }
 inline void _mm256_storeu_si256(__m256i* p, __m256i v) { __builtin_memcpy(p, &v, sizeof v); }

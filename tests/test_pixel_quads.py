@@ -1,0 +1,163 @@
+"""Layers of up to four filters, channels last: four terms of several pixels at a time."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import mmap
+import sys
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from reference import absolute
+
+RUN = {1: fc.conv1d, 2: fc.conv2d, 3: fc.conv3d}
+
+
+def small_integers(shape, dtype="float32", seed=0):
+    return np.random.default_rng(seed).integers(-4, 5, size=shape).astype(dtype)
+
+
+def check(x, w, bias=None, **options):
+    """Exact, and the same wherever input and output lie."""
+    run = RUN[x.ndim - 2]
+    options = {"layout": "NHWC", **options}
+    want = run(x, w, bias, algorithm="reference", **options)
+    np.testing.assert_array_equal(run(x, w, bias, **options), want)
+    apart = np.zeros((*want.shape[:-1], want.shape[-1] + 3), want.dtype)
+    run(x, w, bias, out=apart[..., :-3], **options)
+    np.testing.assert_array_equal(apart[..., :-3], want)
+    assert not apart[..., -3:].any()
+    planes = np.moveaxis(np.zeros_like(np.moveaxis(want, -1, 1)), 1, -1)
+    run(x, w, bias, out=planes, **options)
+    np.testing.assert_array_equal(planes, want)
+    wide = np.zeros((*x.shape[:-1], x.shape[-1] + 1), x.dtype)
+    wide[..., :-1] = x
+    np.testing.assert_array_equal(run(wide[..., :-1], w, bias, **options), want)
+    back = np.ascontiguousarray(x[:, ::-1])[:, ::-1]
+    np.testing.assert_array_equal(run(back, w, bias, **options), want)
+
+
+@pytest.mark.parametrize("filters", range(1, 6))
+def test_every_number_of_channels_and_filters(isa, filters):
+    for channels in (*range(1, 20), 33, 64):
+        for size in ((1, 4), (3, 7), (5, 18), (2, 700)):
+            x = small_integers((2, *size, channels), seed=channels)
+            w = small_integers((filters, channels, 1, 1), seed=filters)
+            check(x, w, small_integers(filters, seed=1) if size[1] % 2 else None)
+
+
+@pytest.mark.parametrize("filters", [1, 2, 3, 4])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_kernels_strides_dilations_and_borders(isa, filters, stride):
+    cases = itertools.product((1, 2, 3), (1, 2, 3, 9), (1, 2, 3), (1, 2), (0, 1, 2))
+    for rank, channels, size, dilation, padding in cases:
+        x = small_integers((2, *(13, 11, 17)[-rank:], channels), seed=rank + channels)
+        w = small_integers((filters, channels, *(size,) * rank), seed=size)
+        options = {"stride": stride, "dilation": dilation, "padding": padding}
+        check(x, w, small_integers(filters, seed=2) if padding else None, **options)
+
+
+@pytest.mark.parametrize("mode", ["constant", "reflect", "edge", "wrap"])
+def test_border_modes(isa, mode):
+    x = small_integers((1, 9, 23, 6))
+    w = small_integers((3, 6, 3, 4))
+    check(x, w, stride=3, padding=2, padding_mode=mode, fill_value=3 if mode == "constant" else 0)
+
+
+@pytest.mark.parametrize("activation", ["relu", "relu6", "sigmoid"])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_activations_and_conversions(isa, activation, dtype):
+    x = small_integers((2, 9, 150, 6), dtype)
+    for filters in (1, 2, 3, 4):
+        w = small_integers((filters, 6, 1, 1), dtype, 1)
+        for bias in (None, small_integers(filters, dtype, 2)):
+            options = {"layout": "NHWC", "activation": activation}
+            want = fc.conv2d(x, w, bias, algorithm="reference", **options)
+            got = fc.conv2d(x, w, bias, **options)
+            tolerance = 1e-3 if dtype == "float16" else 1e-5
+            np.testing.assert_allclose(got, want, rtol=tolerance, atol=1e-6)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_bits_do_not_depend_on_threads_or_batch(isa, threads):
+    generator = np.random.default_rng(0)
+    for channels, filters, size in ((3, 1, 1), (7, 4, 1), (10, 3, 3), (16, 2, 2)):
+        x = generator.standard_normal((3, 61, 367, channels), dtype=np.float32)
+        w = generator.standard_normal((filters, channels, size, size), dtype=np.float32)
+        options = {"layout": "NHWC", "stride": size, "padding": size // 2}
+        want = np.concatenate([fc.conv2d(image[None], w, **options) for image in x])
+        exact = fc.conv2d(x.astype(np.float64), w.astype(np.float64), **options)
+        planes = np.moveaxis(x, -1, 1)
+        magnitude = np.moveaxis(absolute(planes, w, stride=size, padding=size // 2), 1, -1)
+        bound = magnitude * channels * size * size * 2**-24
+        assert (abs(want - exact) <= bound).all()
+        with fc.num_threads(threads):
+            np.testing.assert_array_equal(fc.conv2d(x, w, **options), want)
+
+
+@pytest.mark.parametrize("special", [np.nan, np.inf])
+@pytest.mark.parametrize("filters", [1, 2, 3, 4])
+def test_a_special_value_stays_in_its_pixel(isa, special, filters):
+    for channels in (1, 2, 3, 5, 6, 7, 8):
+        x = small_integers((1, 8, 9, channels))
+        w = small_integers((filters, channels, 1, 1))
+        x[0, 3, 4, channels - 1] = special
+        w[:, channels - 1] = 1
+        y = fc.conv2d(x, w, layout="NHWC")
+        assert not np.isfinite(y[0, 3, 4]).any()
+        assert np.isfinite(y).sum() == y.size - filters
+
+
+def at_the_end_of_memory(shape):
+    """A float32 array behind which nothing may be read or written."""
+    page, size = mmap.PAGESIZE, int(np.prod(shape)) * 4
+    pages = -(-size // page)
+    memory = mmap.mmap(-1, (pages + 1) * page)
+    whole = np.frombuffer(memory, np.uint8)
+    libc = ctypes.CDLL(None, use_errno=True)
+    last = ctypes.c_void_p(whole.ctypes.data + pages * page)
+    assert libc.mprotect(last, ctypes.c_size_t(page), 0) == 0
+    return whole[pages * page - size : pages * page].view(np.float32).reshape(shape)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mprotect")
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_nothing_behind_input_and_output_is_touched(isa, stride):
+    for channels, filters in itertools.product((1, 2, 3, 4, 5, 7), (1, 2, 3, 4, 17, 40)):
+        x = at_the_end_of_memory((2, 5, 31, channels))
+        x[...] = small_integers(x.shape, seed=channels)
+        w = small_integers((filters, channels, 1, 1), seed=filters)
+        options = {"layout": "NHWC", "stride": stride}
+        want = fc.conv2d(x, w, algorithm="reference", **options)
+        y = at_the_end_of_memory(want.shape)
+        fc.conv2d(x, w, out=y, **options)
+        np.testing.assert_array_equal(y, want)
+        np.testing.assert_array_equal(fc.conv2d(x[:, ::-1], w, **options).shape, want.shape)
+        np.testing.assert_array_equal(fc.conv2d(x[:1], w, **options), want[:1])
+
+
+@pytest.mark.parametrize("filters", [17, 20, 45, 60, 70, 109])
+def test_the_last_panel_overlaps_the_pixels_to_come(isa, filters):
+    for channels, size in itertools.product((1, 5, 17), (1, 3)):
+        x = small_integers((2, 7, 19, channels), seed=channels)
+        w = small_integers((filters, channels, size, size), seed=filters)
+        for bias, activation in ((None, None), (small_integers(filters, seed=1), "relu")):
+            check(x, w, bias, activation=activation)
+
+
+def test_what_takes_such_layers():
+    if fc.get_isa() not in ("avx2", "avx512"):
+        pytest.skip("no kernel for them")
+    options = {"layout": "NHWC"}
+    for channels, filters in ((3, 1), (6, 1), (7, 4), (16, 1), (12, 3)):
+        x = small_integers((1, 20, 30, channels))
+        w = small_integers((filters, channels, 1, 1))
+        assert fc.explain(x, w, **options).kernel == "pixel_quads"
+    x, w = small_integers((1, 30, 30, 12)), small_integers((1, 12, 3, 3))
+    assert fc.explain(x, w, stride=3, padding=1, **options).kernel == "pixel_quads"
+    assert fc.explain(x, w, padding=1, **options).kernel != "pixel_quads"
+    w = small_integers((8, 12, 1, 1))
+    assert fc.explain(x, w, **options).kernel != "pixel_quads"
