@@ -13,8 +13,9 @@ namespace {
 constexpr std::int64_t kTaskMacs = 128 << 10;
 constexpr std::int64_t kMostOut = 4096;  // whose weights L2 holds
 constexpr std::int64_t kMostStride = 16;
-constexpr std::int64_t kMostChannels = 16;  // of a group
-constexpr std::int64_t kMostRepeated = 8;   // filters of a channel
+constexpr std::int64_t kMostChannels = 16;       // of a group
+constexpr std::int64_t kLeastBytes = 128 << 10;  // of which a call takes more than to be set up
+constexpr std::int64_t kMostRepeated = 8;        // filters of a channel
 
 bool is_depthwise(const Problem& problem) {
   return problem.in_channels == 1 && problem.out_channels == 1;
@@ -159,10 +160,13 @@ bool beats_channel_lanes(const Problem& problem, const Machine& machine) {
   const std::int64_t pixels = depth.in * height.in * width.in + problem.out_pixels();
   const std::int64_t image = pixels * problem.groups * machine.element;
   const bool is_cut = problem.groups % machine.lanes != 0;
+  if (problem.batch * image < kLeastBytes) return false;
   if (problem.taps() == 1)
     return (is_cut && problem.groups < 8 * machine.lanes) || image > machine.l2;
   if (depth.kernel > 1) return is_cut && problem.groups < 2 * machine.lanes;
-  return height.kernel <= 3 && width.kernel <= 3 && problem.batch * image > 12 * machine.l2;
+  if (problem.batch * image < 12 * machine.l2) return false;
+  return problem.taps() <= 4 ||
+         (is_cut && problem.taps() <= 9 && problem.batch * image > 16 * machine.l2);
 }
 
 double flat_cost(const Problem& problem, const Machine& machine) {
@@ -189,12 +193,14 @@ double flat_cost(const Problem& problem, const Machine& machine) {
   const double terms = static_cast<double>(problem.terms());
   const double rows = pixels / static_cast<double>(width.out);
   const double kernel_rows = terms / static_cast<double>(width.kernel);
-  // Cycles: products, stores, tables and ends of rows.
+  // Cycles: products, stores, tables and ends of rows, what a call is set up in.
+  constexpr double kCall = 1500;
   const double shared =
       shares_rows(problem)
           ? static_cast<double>(height.kernel / kFlatShared * kFlatShared) / height.kernel
           : 0;
-  double cycles = pixels * out * ((2.2 - shared) * terms + 5.5) + rows * (18 + 44 * kernel_rows);
+  double cycles = pixels * out * ((2.2 - shared) * terms + 5.5) + rows * (18 + 44 * kernel_rows) +
+                  kCall / static_cast<double>(std::max<std::int64_t>(problem.batch, 1));
   if (!is_depthwise(problem) || width.stride > 1 || width.lo > 0 || width.hi > 0) {
     double staged = 1;
     for (const Axis& axis : problem.axis)
