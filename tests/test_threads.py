@@ -82,6 +82,36 @@ def test_small_pictures_do_not_depend_on_the_batch(isa, dtype, layout):
             assert fc.conv2d(x[n], w, **options).tobytes() == whole[n].tobytes()
 
 
+def test_neither_batch_nor_threads_choose(isa):
+    """Two kernels may add up in another order, so that an image alone decides which one runs."""
+    rng = np.random.default_rng(5)
+    layouts = {1: ("NCW", "NWC"), 2: ("NCHW", "NHWC"), 3: ("NCDHW", "NDHWC")}
+    looked_at = 0
+    while looked_at < 3000:
+        rank = int(rng.integers(1, 4))
+        groups, channels, filters = (int(rng.choice([1, 1, 2, 3, 8, 30])) for _ in range(3))
+        size = int(rng.integers(3, {1: 400, 2: 40, 3: 12}[rank]))
+        layout = layouts[rank][rng.integers(2)]
+        shape = (size,) * rank
+        x = np.zeros(
+            (16, groups * channels, *shape) if "NC" in layout else (16, *shape, groups * channels),
+            rng.choice(["float32", "float64", "int32"]),
+        )
+        w = np.ones((groups * filters, channels, *(int(rng.integers(1, 4)),) * rank), x.dtype)
+        options = {"groups": groups, "layout": layout}
+        for name in ("stride", "dilation"):
+            options[name] = int(rng.integers(1, 3))
+        if size < options["dilation"] * (w.shape[-1] - 1) + 1:
+            continue
+        looked_at += 1
+        chosen = set()
+        for images, threads in ((16, 1), (1, 1), (16, 7)):
+            with fc.num_threads(threads):
+                told = fc.explain(x[:images], w, **options)
+            chosen.add((told.algorithm, told.kernel))
+        assert len(chosen) == 1, (x.shape, w.shape, options, chosen)
+
+
 def test_more_threads_really_run():
     """The thread count is not ignored: the pool grows, once, to what a large call may use."""
     function, x, w, options = problem("3x3")

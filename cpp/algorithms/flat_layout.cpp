@@ -153,20 +153,20 @@ bool flat_suits(const Problem& problem, const Tensor& x) {
 }
 
 // Of layers that channel_lanes filters as well: where its vectors are cut by the end of a pixel,
-// and where memory is what counts, which is read and written in order here.
+// and where memory is what counts, which is read and written in order here. As everywhere, one image
+// decides: the batch must not, for groups of several channels add up in another order elsewhere.
 bool beats_channel_lanes(const Problem& problem, const Machine& machine) {
   const auto& [depth, height, width] = problem.axis;
   if (std::max({depth.stride, height.stride, width.stride}) > 1) return false;
   const std::int64_t pixels = depth.in * height.in * width.in + problem.out_pixels();
   const std::int64_t image = pixels * problem.groups * machine.element;
   const bool is_cut = problem.groups % machine.lanes != 0;
-  if (problem.batch * image < kLeastBytes) return false;
+  if (image < kLeastBytes) return false;
   if (problem.taps() == 1)
     return (is_cut && problem.groups < 8 * machine.lanes) || image > machine.l2;
   if (depth.kernel > 1) return is_cut && problem.groups < 2 * machine.lanes;
-  if (problem.batch * image < 12 * machine.l2) return false;
-  return problem.taps() <= 4 ||
-         (is_cut && problem.taps() <= 9 && problem.batch * image > 16 * machine.l2);
+  if (image < 12 * machine.l2) return false;
+  return problem.taps() <= 4 || (is_cut && problem.taps() <= 9 && image > 16 * machine.l2);
 }
 
 double flat_cost(const Problem& problem, const Machine& machine) {
@@ -199,8 +199,8 @@ double flat_cost(const Problem& problem, const Machine& machine) {
       shares_rows(problem)
           ? static_cast<double>(height.kernel / kFlatShared * kFlatShared) / height.kernel
           : 0;
-  double cycles = pixels * out * ((2.2 - shared) * terms + 5.5) + rows * (18 + 44 * kernel_rows) +
-                  kCall / static_cast<double>(std::max<std::int64_t>(problem.batch, 1));
+  double cycles =
+      pixels * out * ((2.2 - shared) * terms + 5.5) + rows * (18 + 44 * kernel_rows) + kCall;
   if (!is_depthwise(problem) || width.stride > 1 || width.lo > 0 || width.hi > 0) {
     double staged = 1;
     for (const Axis& axis : problem.axis)
