@@ -104,14 +104,9 @@ void separate_channels(const KernelTable& kernels, const T* from, std::int64_t f
       return kernels.set<T>().store(
           {from, from_pitch, 1, pixels, channels, to, 1, to_pitch, nullptr, Activation::none});
   std::int64_t first = 0;
-  if (channels == kSquare || (channels > kSquare && !kIsNarrow<T>)) {
-    // The last square may overlap the one before it.
-    for (; first + kSquare <= pixels; first += kSquare) {
-      for (std::int64_t next = 0; next < channels; next += kSquare) {
-        const std::int64_t c = std::min(next, channels - kSquare);
-        turn_square(from + first * from_pitch + c, from_pitch, to + c * to_pitch + first, to_pitch);
-      }
-    }
+  if (channels == kSquare) {
+    for (; first + kSquare <= pixels; first += kSquare)
+      turn_square(from + first * from_pitch, from_pitch, to + first, to_pitch);
   }
   constexpr std::int64_t kBlock = 16;
   for (std::int64_t p = first; p < pixels; p += kBlock) {
