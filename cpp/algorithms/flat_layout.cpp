@@ -153,8 +153,9 @@ bool flat_suits(const Problem& problem, const Tensor& x) {
 }
 
 // Of layers that channel_lanes filters as well: where its vectors are cut by the end of a pixel,
-// and where memory is what counts, which is read and written in order here. As everywhere, one image
-// decides: the batch must not, for groups of several channels add up in another order elsewhere.
+// and where memory is what counts, which is read and written in order here. As everywhere, one
+// image decides: the batch must not, for groups of several channels add up in another order
+// elsewhere.
 bool beats_channel_lanes(const Problem& problem, const Machine& machine) {
   const auto& [depth, height, width] = problem.axis;
   if (std::max({depth.stride, height.stride, width.stride}) > 1) return false;
@@ -195,12 +196,13 @@ double flat_cost(const Problem& problem, const Machine& machine) {
   const double kernel_rows = terms / static_cast<double>(width.kernel);
   // Cycles: products, stores, tables and ends of rows, what a call is set up in.
   constexpr double kCall = 1500;
+  const double a_row = width.kernel > 3 ? 90 : 44;  // of the kernel; others keep wide ones longer
   const double shared =
       shares_rows(problem)
           ? static_cast<double>(height.kernel / kFlatShared * kFlatShared) / height.kernel
           : 0;
   double cycles =
-      pixels * out * ((2.2 - shared) * terms + 5.5) + rows * (18 + 44 * kernel_rows) + kCall;
+      pixels * out * ((2.2 - shared) * terms + 5.5) + rows * (18 + a_row * kernel_rows) + kCall;
   if (!is_depthwise(problem) || width.stride > 1 || width.lo > 0 || width.hi > 0) {
     double staged = 1;
     for (const Axis& axis : problem.axis)

@@ -179,12 +179,15 @@ double cost_of_channels(const Problem& problem, const Machine& machine) {
     return 0;
   const auto& [depth, height, width] = problem.axis;
   // Of more channels, more lines.
-  const double each = 1.2 + 0.3 * static_cast<double>(problem.groups * problem.in_channels);
+  const double side_by_side = 0.3 * static_cast<double>(problem.groups * problem.in_channels);
   const double inputs = static_cast<double>(depth.in * height.in * width.in) /
                         static_cast<double>(problem.out_pixels());
-  // Outputs are dealt out among those of other channels.
-  const double outputs = static_cast<double>(problem.out_channels);
-  return (std::min(each, 6.0) * inputs + 3 * outputs) / static_cast<double>(problem.taps());
+  // Outputs are dealt out among those of other channels; of one pixel a call of another kernel for
+  // each group costs more.
+  const double outputs = problem.out_pixels() == 1 ? 0 : static_cast<double>(problem.out_channels);
+  return (std::min(1.2 + side_by_side, 6.0) * inputs +
+          std::min(0.6 + side_by_side, 3.0) * outputs) /
+         static_cast<double>(problem.taps());
 }
 
 bool rows_share_loads(const Problem& problem) {

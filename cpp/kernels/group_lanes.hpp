@@ -124,6 +124,29 @@ FASTCONV_NOINLINE void group_tile(const GroupArgs<typename V::value_type>& g, st
   for (int p = 0; p < Pixels; ++p) group_store<V, Sums, Pixels>(g, first + p, acc, p);
 }
 
+// One filter of one channel, several kernel columns at a time.
+template <class V, bool Inside, int Pixels>
+FASTCONV_NOINLINE void group_strip(const GroupArgs<typename V::value_type>& g, std::int64_t first) {
+  V acc[Pixels][1];
+  channel_strip_sums<V, Inside, Pixels>(g.pixels, first, acc);
+  FASTCONV_UNROLL
+  for (int p = 0; p < Pixels; ++p) group_store<V, 1, Pixels>(g, first + p, acc, p);
+}
+
+// They are staged, so that none sees a border column.
+template <class V, int Pixels>
+FASTCONV_INLINE void group_strips(const GroupArgs<typename V::value_type>& g, std::int64_t first) {
+  const std::int64_t pixels = g.pixels.pixels;
+  for (; first + Pixels <= pixels; first += Pixels) group_strip<V, true, Pixels>(g, first);
+  if constexpr (Pixels > 1) {
+    constexpr int kNext = Pixels / 2;
+    if (first == pixels) return;
+    if (pixels - first > kNext && pixels >= Pixels)
+      return group_strip<V, true, Pixels>(g, pixels - Pixels);
+    group_strips<V, kNext>(g, first);
+  }
+}
+
 // Whole tiles, and what is left by narrower ones, the last of which may overlap.
 template <class V, int Pixels, int Sums>
 FASTCONV_INLINE void group_pixels(const GroupArgs<typename V::value_type>& g, std::int64_t first) {
@@ -140,6 +163,9 @@ FASTCONV_INLINE void group_pixels(const GroupArgs<typename V::value_type>& g, st
 
 template <class V>
 void group_lanes(const GroupArgs<typename V::value_type>& g) {
+  const ChannelArgs<typename V::value_type>& a = g.pixels;
+  if (g.sums == 1 && a.column_pitch > 0 && a.kernel_columns > 1 && a.dilation == 1 && a.stride == 1)
+    return group_strips<V, kStripPixels<V>>(g, 0);
   const auto run = [&]<int Sums>()
                        FASTCONV_INLINE_LAMBDA { group_pixels<V, kGroupPixels<Sums>, Sums>(g, 0); };
   switch (g.sums) {

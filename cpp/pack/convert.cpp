@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "core/no_fraction.hpp"
+#include "simd/inline.hpp"
 
 namespace fastconv {
 namespace {
@@ -19,6 +20,24 @@ constexpr std::int64_t kHalfBlock = 128;
 template <int Step, class T>
 void read_every(const T* __restrict from, T* __restrict to, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i) to[i] = from[i * Step];
+}
+
+// Elements that lie apart, four a turn: one takes one cycle or two, as the loop's code happens to
+// lie.
+template <class T>
+FASTCONV_NOINLINE void copy_apart(const char* from, std::int64_t from_step, char* to,
+                                  std::int64_t to_step, std::int64_t n) {
+  const auto at = [](const char* place) { return *reinterpret_cast<const T*>(place); };
+  const auto put = [](char* place, T value) { *reinterpret_cast<T*>(place) = value; };
+  for (; n >= 4; n -= 4, from += 4 * from_step, to += 4 * to_step) {
+    const T first = at(from), second = at(from + from_step);
+    const T third = at(from + 2 * from_step), fourth = at(from + 3 * from_step);
+    put(to, first);
+    put(to + to_step, second);
+    put(to + 2 * to_step, third);
+    put(to + 3 * to_step, fourth);
+  }
+  for (; n > 0; --n, from += from_step, to += to_step) put(to, at(from));
 }
 
 template <class From, class T>
@@ -48,6 +67,8 @@ void read_as(const char* from, std::int64_t stride, T* to, std::int64_t to_strid
         return read_every<2>(element, to, n);
       if (to_stride == 1 && stride == -std::int64_t{sizeof(T)})
         return read_every<-1>(element, to, n);
+      return copy_apart<T>(from, stride, reinterpret_cast<char*>(to),
+                           to_stride * std::int64_t{sizeof(T)}, n);
     }
     for (std::int64_t i = 0; i < n; ++i)
       to[i * to_stride] = convert(*reinterpret_cast<const From*>(from + i * stride));
@@ -152,6 +173,9 @@ void write_as(const T* from, char* to, std::int64_t stride, std::int64_t n, Acti
     To* dense = reinterpret_cast<To*>(to);
     for (std::int64_t i = 0; i < n; ++i) dense[i] = convert_out<To>(from[i], activation);
   } else {
+    if constexpr (std::is_same_v<To, T>)
+      if (std::is_floating_point_v<T> || activation == Activation::none)
+        return copy_apart<T>(reinterpret_cast<const char*>(from), sizeof(T), to, stride, n);
     for (std::int64_t i = 0; i < n; ++i)
       *reinterpret_cast<To*>(to + i * stride) = convert_out<To>(from[i], activation);
   }
