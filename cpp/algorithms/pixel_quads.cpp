@@ -427,7 +427,7 @@ double cost(const Problem& problem, const Machine& machine) {
   if (!problem.channels_last || !machine.quads) return std::numeric_limits<double>::infinity();
   constexpr double kTurn = 1.3, kAddOne = 0.065, kAdd = 0.3;
   constexpr double kStore[kMostFilters] = {1.6, 2.2, 3.3, 3.3};
-  constexpr double kCopy = 0.12, kShare = 0.72;
+  constexpr double kCopy = 0.12, kShare = 0.85;
   const auto& [depth, height, width] = problem.axis;
   const bool one = problem.out_channels == 1;
   const std::int64_t run = RunOfTerms(problem).terms;
