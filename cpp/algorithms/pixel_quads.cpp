@@ -427,7 +427,8 @@ double cost(const Problem& problem, const Machine& machine) {
   if (!problem.channels_last || !machine.quads) return std::numeric_limits<double>::infinity();
   constexpr double kTurn = 1.3, kAddOne = 0.065, kAdd = 0.3;
   constexpr double kStore[kMostFilters] = {1.6, 2.2, 3.3, 3.3};
-  constexpr double kCopy = 0.12, kShare = 0.85;
+  constexpr double kCopy = 0.12;
+  const double share = problem.taps() == 1 ? 0.72 : 0.85;
   const auto& [depth, height, width] = problem.axis;
   const bool one = problem.out_channels == 1;
   const std::int64_t run = RunOfTerms(problem).terms;
@@ -448,7 +449,7 @@ double cost(const Problem& problem, const Machine& machine) {
   const std::int64_t row = problem.in_channels * width.in * machine.element;
   const std::int64_t seen = depth.kernel * height.kernel * row;
   if (problem.taps() > kNearTaps && seen > machine.l1 / 2) pixel *= kFar;
-  return kShare * pixel / terms * 16 / machine.lanes;
+  return share * pixel / terms * 16 / machine.lanes;
 }
 
 std::unique_ptr<const Execution> execute(const Problem& problem, const Tensor& x,
