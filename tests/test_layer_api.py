@@ -329,6 +329,26 @@ def test_empty_batch_gives_an_empty_result(rank, layout):
     assert y.dtype == np.float32
 
 
+@pytest.mark.parametrize("algorithm", ["auto", "direct", "im2col", "fft"])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("groups", [1, 3, 6])
+def test_an_image_without_elements_has_a_border(isa, algorithm, layout, groups):
+    """Once a depthwise layer of it divided by its width, and the process died."""
+    w = np.ones((6, 6 // groups, 3, 3), np.float32)
+    options = {"padding": 2, "fill_value": 1, "groups": groups, "layout": layout}
+    for height, width in ((0, 5), (5, 0), (0, 0)):
+        shape = (2, 6, height, width) if layout == "NCHW" else (2, height, width, 6)
+        x = np.zeros(shape, np.float32)
+        for stride in (1, 2, 3):
+            assert fc.explain(x, w, stride=stride, **options).algorithm == "reference"
+            y = fc.conv2d(x, w, stride=stride, algorithm=algorithm, **options)
+            assert y.size > 0
+            inside = {"NCHW": y, "NHWC": np.moveaxis(y, -1, 1)}[layout]
+            np.testing.assert_array_equal(inside[:, :, 0, 0], 9 * 6 // groups)
+            if height == width == 0:
+                assert (y == 9 * 6 // groups).all()
+
+
 def test_lists_and_scalars_are_arrays_too():
     assert fc.conv1d([[1, 2, 3]], [[[1, 1]]]).tolist() == [[3, 5]]
     assert fc.conv1d([[1.0, 2, 3]], [[[1, 1]]], bias=[0.5]).tolist() == [[3.5, 5.5]]

@@ -87,6 +87,17 @@ bool is_named(const Candidate& candidate, Algorithm algorithm) {
   }
 }
 
+bool has_no_image(const Problem& problem) {
+  return std::any_of(problem.axis.begin(), problem.axis.end(),
+                     [](const Axis& axis) { return axis.in == 0; });
+}
+
+// Kernels expect an element of input at least: where there is but a border the plain loop runs.
+Problem with_plain_loop(Problem problem) {
+  if (has_no_image(problem)) problem.algorithm = Algorithm::reference;
+  return problem;
+}
+
 Problem as_outer_product(Problem problem) {
   problem.outer_product = true;
   return problem;
@@ -153,7 +164,8 @@ Problem with_named_form(const Problem& problem) {
 }  // namespace
 
 Plan::Plan(const Problem& problem, const Tensor& x, const KernelTable& kernels, int threads)
-    : Plan(with_named_form(problem), x, kernels, threads, seen_kernel(problem), true) {
+    : Plan(with_named_form(problem), x, kernels, threads,
+           has_no_image(problem) ? std::nullopt : seen_kernel(problem), true) {
   separated_ = make_separated();
 }
 
@@ -163,7 +175,7 @@ Plan::Plan(const Problem& problem, const Tensor& x, const KernelTable& kernels, 
       given_x_(x),
       seen_(std::move(seen)),
       row_(joins_axes ? first_of_row(seen_of_given(), x) : 2),
-      problem_(with_one_row(seen_of_given(), row_)),
+      problem_(with_plain_loop(with_one_row(seen_of_given(), row_))),
       x_(with_one_row(problem, x, problem.x_type, row_)),
       kernels_(&kernels),
       machine_(describe(kernels, problem.compute,
@@ -185,7 +197,7 @@ Plan::Plan(const Problem& problem, const Tensor& x, const KernelTable& kernels, 
 // Of the same layer, where its kernels may be outer products and that would be faster.
 std::shared_ptr<const Plan> Plan::make_separated() const {
   constexpr std::int64_t kLeastTaps = 16, kLine = 64;
-  if (given_.algorithm != Algorithm::automatic || seen_ || given_.outer_product ||
+  if (problem_.algorithm != Algorithm::automatic || seen_ || given_.outer_product ||
       given_.taps() < kLeastTaps)
     return nullptr;
   const Problem problem = as_outer_product(given_);
