@@ -77,6 +77,10 @@ CALLS = (
     ((3, 1), 2, 33, {"dilation": (1, 2), "padding": ((1, 1), (0, 0))}),
     ((2, 2, 2), 3, 4, {"padding": 1, "stride": (1, 1, 2)}),
     ((1, 1, 1), 6, 4, {"groups": 2}),
+    ((1,), 12, 4, {"groups": 4}),
+    ((3, 3), 12, 3, {"padding": 1, "groups": 3}),
+    ((2, 2), 5, 15, {"groups": 5}),
+    ((2, 2), 7, 3, {"stride": 3}),
 )
 DTYPES = ("float32", "float64", "int8", "uint16", "float16", "complex64", "int64")
 # Products of tiles: narrow integers alone, at every width.

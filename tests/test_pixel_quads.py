@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import itertools
-import mmap
 import sys
 
 import numpy as np
@@ -111,28 +109,18 @@ def test_a_special_value_stays_in_its_pixel(isa, special, filters):
         assert np.isfinite(y).sum() == y.size - filters
 
 
-def at_the_end_of_memory(shape):
-    """A float32 array behind which nothing may be read or written."""
-    page, size = mmap.PAGESIZE, int(np.prod(shape)) * 4
-    pages = -(-size // page)
-    memory = mmap.mmap(-1, (pages + 1) * page)
-    whole = np.frombuffer(memory, np.uint8)
-    libc = ctypes.CDLL(None, use_errno=True)
-    last = ctypes.c_void_p(whole.ctypes.data + pages * page)
-    assert libc.mprotect(last, ctypes.c_size_t(page), 0) == 0
-    return whole[pages * page - size : pages * page].view(np.float32).reshape(shape)
-
-
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mprotect")
 @pytest.mark.parametrize("stride", [1, 2, 3])
 def test_nothing_behind_input_and_output_is_touched(isa, stride):
+    from guarded import Arena
+
+    behind_x, behind_y = Arena(2**16), Arena(2**18)
     for channels, filters in itertools.product((1, 2, 3, 4, 5, 7), (1, 2, 3, 4, 17, 40)):
-        x = at_the_end_of_memory((2, 5, 31, channels))
-        x[...] = small_integers(x.shape, seed=channels)
+        x = behind_x.place(small_integers((2, 5, 31, channels), seed=channels), at_end=True)
         w = small_integers((filters, channels, 1, 1), seed=filters)
         options = {"layout": "NHWC", "stride": stride}
         want = fc.conv2d(x, w, algorithm="reference", **options)
-        y = at_the_end_of_memory(want.shape)
+        y = behind_y.place(np.full_like(want, 77), at_end=True)
         fc.conv2d(x, w, out=y, **options)
         np.testing.assert_array_equal(y, want)
         np.testing.assert_array_equal(fc.conv2d(x[:, ::-1], w, **options).shape, want.shape)

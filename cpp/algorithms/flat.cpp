@@ -76,7 +76,7 @@ struct FlatPad {
     const std::int64_t seen = ((layout.columns - 1) * width.stride) +
                               (width.kernel - 1) * width.dilation + 2 + 2 * width.stride;
     const bool spreads = problem.in_channels > 1 || problem.out_channels > 1;
-    take(converted, converts || spreads ? (std::min(seen, width.in) + 1) * layout.in : 0);
+    take(converted, converts || spreads ? (std::min(seen, width.in) + 1) * layout.in + room : 0);
     take(sums, kFlatRows * layout.columns * layout.out);
     take(convert, layout.columns * layout.out);
     take(staged, layout.in_place
@@ -267,8 +267,10 @@ class FlatRun {
       from = reinterpret_cast<const char*>(pad.converted);
     }
     const bool spreads = problem_.in_channels > 1 || problem_.out_channels > 1;
+    // KernelSet::store reads whole vectors, and behind x there may be nothing.
+    const bool reads_on = plain_ && problem_.in_channels > 2 && problem_.out_channels == 1;
     const std::int64_t bytes = in * kElement;
-    if (!spreads || (pitch != bytes && count > 1)) {
+    if (!spreads || reads_on || (pitch != bytes && count > 1)) {
       T* const dense = spreads ? pad.converted : to;
       copy_pixels(from, pitch, count, bytes, reinterpret_cast<char*>(dense));
       from = reinterpret_cast<const char*>(dense);
