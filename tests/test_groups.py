@@ -8,13 +8,9 @@ import numpy as np
 import pytest
 
 import fastconv as fc
+from channels_last import RUN, check_output, small_integers
 
 MODES = ("zeros", "reflect", "symmetric", "edge", "wrap")
-RUN = {1: fc.conv1d, 2: fc.conv2d, 3: fc.conv3d}
-
-
-def small_integers(shape, dtype, seed):
-    return np.random.default_rng(seed).integers(-4, 5, size=shape).astype(dtype)
 
 
 def layer(groups, channels, filters, size, kernel, dtype="float32"):
@@ -25,17 +21,7 @@ def layer(groups, channels, filters, size, kernel, dtype="float32"):
 
 def check(x, w, groups, bias=None, **options):
     """Exact, and the same wherever the output lies."""
-    run = RUN[x.ndim - 2]
-    options = {"groups": groups, "layout": "NHWC", **options}
-    want = run(x, w, bias, algorithm="reference", **options)
-    np.testing.assert_array_equal(run(x, w, bias, **options), want)
-    apart = np.zeros((*want.shape[:-1], want.shape[-1] + 3), want.dtype)
-    run(x, w, bias, out=apart[..., :-3], **options)
-    np.testing.assert_array_equal(apart[..., :-3], want)
-    assert not apart[..., -3:].any()
-    planes = np.moveaxis(np.zeros_like(np.moveaxis(want, -1, 1)), 1, -1)
-    run(x, w, bias, out=planes, **options)
-    np.testing.assert_array_equal(planes, want)
+    check_output(x, w, bias, groups=groups, **options)
 
 
 @pytest.mark.parametrize("channels", range(1, 9))

@@ -8,32 +8,16 @@ import numpy as np
 import pytest
 
 import fastconv as fc
+from channels_last import RUN, check_input, small_integers
 from reference import absolute
-
-RUN = {1: fc.conv1d, 2: fc.conv2d, 3: fc.conv3d}
-
-
-def small_integers(shape, dtype="float32", seed=0):
-    return np.random.default_rng(seed).integers(-4, 5, size=shape).astype(dtype)
 
 
 def check(x, w, bias=None, **options):
     """Exact, and the same wherever input and output lie."""
-    run = RUN[x.ndim - 2]
-    options = {"layout": "NHWC", **options}
-    want = run(x, w, bias, algorithm="reference", **options)
-    np.testing.assert_array_equal(run(x, w, bias, **options), want)
-    apart = np.zeros((*want.shape[:-1], want.shape[-1] + 3), want.dtype)
-    run(x, w, bias, out=apart[..., :-3], **options)
-    np.testing.assert_array_equal(apart[..., :-3], want)
-    assert not apart[..., -3:].any()
-    planes = np.moveaxis(np.zeros_like(np.moveaxis(want, -1, 1)), 1, -1)
-    run(x, w, bias, out=planes, **options)
-    np.testing.assert_array_equal(planes, want)
-    wide = np.zeros((*x.shape[:-1], x.shape[-1] + 1), x.dtype)
-    wide[..., :-1] = x
-    np.testing.assert_array_equal(run(wide[..., :-1], w, bias, **options), want)
-    np.testing.assert_array_equal(run(x[:, ::-1], w, bias, **options)[:, ::-1], want)
+    want = check_input(x, w, bias, **options)
+    np.testing.assert_array_equal(
+        RUN[x.ndim - 2](x[:, ::-1], w, bias, **{"layout": "NHWC", **options})[:, ::-1], want
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

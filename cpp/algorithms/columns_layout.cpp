@@ -276,18 +276,11 @@ class Builder {
 
   void make_taps() {
     const ColumnChunk& chunk = layout_.chunks.front();
-    const auto& [pd, ph, pw] = chunk.patch.axis;
-    const PatchLayout& l = chunk.patch.layout;
     for (std::int64_t c = 0; c < chunk.patch.channels; ++c)
       for (std::int64_t i = 0; i < problem_.axis[0].kernel; ++i)
         for (std::int64_t j = 0; j < problem_.axis[1].kernel; ++j)
-          for (std::int64_t k = 0; k < problem_.axis[2].kernel; ++k) {
-            const std::int64_t phase =
-                (pd.phase_of(i) * ph.phases + ph.phase_of(j)) * pw.phases + pw.phase_of(k);
-            layout_.tap.push_back(static_cast<std::int32_t>(
-                c * l.channel + phase * l.phase + pd.position_of(i) * l.axis[0] +
-                ph.position_of(j) * l.axis[1] + pw.position_of(k)));
-          }
+          for (std::int64_t k = 0; k < problem_.axis[2].kernel; ++k)
+            layout_.tap.push_back(static_cast<std::int32_t>(chunk.patch.offset(c, i, j, k)));
   }
 
   const Problem& problem_;
