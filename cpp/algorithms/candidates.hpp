@@ -11,8 +11,8 @@
 namespace fastconv {
 
 struct Candidate {
-  const char* name;    // as the caller names it
-  const char* kernel;  // what runs
+  Algorithm algorithm;  // that names it
+  const char* kernel;   // what runs
   const char* (*accepts)(const Problem& problem);
   double (*cost)(const Problem& problem, const Machine& machine);
   Tiling (*tile)(const Problem& problem, const Tensor& x, const Machine& machine);  // null: none

@@ -160,9 +160,7 @@ std::int64_t rows_of_run(const Problem& problem) {
   return divide_up(rows, divide_up(rows, most));
 }
 
-std::int64_t padded_columns(const Axis& width) {
-  return (width.out - 1) * width.stride + (width.kernel - 1) * width.dilation + 2;
-}
+std::int64_t padded_columns(const Axis& width) { return width.seen_by(width.out) + 1; }
 
 void list_columns(const Problem& problem, std::int64_t pitch, std::int64_t* column) {
   const Axis& width = problem.axis[2];

@@ -175,8 +175,7 @@ class ColumnRun {
     if (depth.in > 1 || x.axis[1] <= 0 || x.axis[1] > 4 * width.in * std::int64_t{sizeof(T)})
       return {};
     const std::int64_t top = task.tile.origin[1] * height.stride - height.lo;
-    const std::int64_t bottom =
-        top + (task.tile.size[1] - 1) * height.stride + (height.kernel - 1) * height.dilation + 1;
+    const std::int64_t bottom = top + height.seen_by(task.tile.size[1]);
     const std::int64_t from = std::clamp<std::int64_t>(top, 0, height.in);
     const std::int64_t bytes = (std::clamp<std::int64_t>(bottom, 0, height.in) - from) * x.axis[1];
     if (bytes <= 0) return {};
@@ -554,6 +553,7 @@ std::unique_ptr<const Execution> execute(const Problem& problem, const Tensor& x
 
 }  // namespace
 
-const Candidate columns = {"direct", "column_product", accepts, cost, nullptr, execute, suits};
+const Candidate columns = {Algorithm::direct, "column_product", accepts, cost,
+                           nullptr,           execute,          suits};
 
 }  // namespace fastconv

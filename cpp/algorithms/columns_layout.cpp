@@ -79,8 +79,7 @@ bool needs_column_patch(const Problem& problem) {
 std::int64_t column_patch_of_a_panel(const Problem& problem, const ColumnPanels& panels) {
   const auto& [depth, height, width] = problem.axis;
   const auto positions = [](const Axis& axis, std::int64_t out) {
-    return std::min(out, axis.out) * std::min(axis.stride, axis.kernel) +
-           (axis.kernel - 1) * axis.dilation;
+    return std::min(out, axis.out) * std::min(axis.stride, axis.kernel) + axis.span() - 1;
   };
   const std::int64_t channels = std::min(
       problem.in_channels, std::max<std::int64_t>(panels.chunk_terms() / problem.taps(), 1));

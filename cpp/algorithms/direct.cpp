@@ -52,6 +52,6 @@ OuterVectors outer_vectors(const Problem& problem, const Machine& machine) {
           static_cast<double>(vectors) + stored};
 }
 
-const Candidate direct = {"direct", "outer_product", accepts, cost, tile};
+const Candidate direct = {Algorithm::direct, "outer_product", accepts, cost, tile};
 
 }  // namespace fastconv

@@ -641,6 +641,6 @@ std::unique_ptr<const Execution> execute(const Problem& problem, const Tensor& /
 
 }  // namespace
 
-const Candidate fft = {"fft", "fft", fft_accepts, fft_cost, nullptr, execute};
+const Candidate fft = {Algorithm::fft, "fft", fft_accepts, fft_cost, nullptr, execute};
 
 }  // namespace fastconv

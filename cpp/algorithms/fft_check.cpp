@@ -67,7 +67,7 @@ bool FftCheck<T>::vouch(const Tile& tile, std::int64_t channel, double least, ch
                       tile.origin[2] + tile.size[2]};
   // Outputs of a row that see no border.
   const Axis& axis = problem_.axis[2];
-  const std::int64_t reach = (axis.kernel - 1) * axis.dilation + 1;
+  const std::int64_t reach = axis.span();
   const std::int64_t inside[] = {divide_up(axis.lo, axis.stride),
                                  (std::max(axis.in + axis.lo, reach) - reach) / axis.stride + 1};
   Tile rows = tile;

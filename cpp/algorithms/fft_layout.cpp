@@ -21,8 +21,6 @@ constexpr std::int64_t kMostBlocks = FftLayout::kMostBlocks;
 // Below so many positions along a row nothing is won.
 constexpr std::int64_t kLeastReach = 12;
 
-std::int64_t reach_of(const Axis& axis) { return (axis.kernel - 1) * axis.dilation + 1; }
-
 // Positions of an axis that so many outputs of a part of a kernel see.
 std::int64_t positions(const Axis& axis, std::int64_t outputs, std::int64_t kernel) {
   return (outputs - 1) * axis.stride + (kernel - 1) * axis.dilation + 1;
@@ -49,7 +47,7 @@ class Builder {
         along_(along),
         axis_(problem.axis),
         lanes_(lanes),
-        reach_(reach_of(axis_[2])),
+        reach_(axis_[2].span()),
         terms_(static_cast<double>(problem.terms()) / static_cast<double>(axis_[2].kernel)),
         filters_(static_cast<double>(problem.out_channels)) {}
 
@@ -346,7 +344,7 @@ std::int64_t lanes_of(const Problem& problem, const Machine& machine) {
 
 // Outputs that a transform of the reach of an axis would make.
 double length(const Axis& axis) {
-  return static_cast<double>(reach_of(axis)) / static_cast<double>(axis.stride);
+  return static_cast<double>(axis.span()) / static_cast<double>(axis.stride);
 }
 
 // The axis along which kernels are longest; of equal ones the last.
@@ -361,7 +359,7 @@ Builder::Choice best_of(const Problem& problem, std::int64_t lanes, bool with_ta
   Builder::Choice best;
   const int longest = longest_axis(problem);
   for (const int along : {2, longest}) {
-    if (problem.algorithm == Algorithm::automatic && reach_of(problem.axis[along]) < kLeastReach)
+    if (problem.algorithm == Algorithm::automatic && problem.axis[along].span() < kLeastReach)
       continue;
     const Problem rows = turned(problem, along);
     const Builder builder(rows, along, lanes);
@@ -379,7 +377,7 @@ Builder::Choice best_of(const Problem& problem, std::int64_t lanes, bool with_ta
 
 const char* fft_accepts(const Problem& problem) {
   const int along = longest_axis(problem);
-  if (problem.algorithm == Algorithm::automatic && reach_of(problem.axis[along]) < kLeastReach)
+  if (problem.algorithm == Algorithm::automatic && problem.axis[along].span() < kLeastReach)
     return "the rows of the kernel are short";
   // What fits with the longest vectors fits with others.
   constexpr std::int64_t kMostLanes = 8;

@@ -73,8 +73,7 @@ struct FlatPad {
     take(row, rows * kFlatRows);
     take(w, rows);
     take(column, width.kernel);
-    const std::int64_t seen = ((layout.columns - 1) * width.stride) +
-                              (width.kernel - 1) * width.dilation + 2 + 2 * width.stride;
+    const std::int64_t seen = width.seen_by(layout.columns + 2) + 1;
     const bool spreads = problem.in_channels > 1 || problem.out_channels > 1;
     take(converted, converts || spreads ? (std::min(seen, width.in) + 1) * layout.in + room : 0);
     take(sums, kFlatRows * layout.columns * layout.out);
@@ -451,7 +450,7 @@ std::unique_ptr<const Execution> execute(const Problem& problem, const Tensor& x
 
 }  // namespace
 
-const Candidate flat = {"direct", "flat_lanes", flat_accepts, flat_cost,
-                        nullptr,  execute,      flat_suits};
+const Candidate flat = {Algorithm::direct, "flat_lanes", flat_accepts, flat_cost,
+                        nullptr,           execute,      flat_suits};
 
 }  // namespace fastconv

@@ -294,7 +294,7 @@ std::unique_ptr<const Execution> execute(const Problem& problem, const Tensor& x
 
 }  // namespace
 
-const Candidate groups = {"direct", "group_lanes", groups_accepts, groups_cost,
-                          nullptr,  execute,       groups_suit};
+const Candidate groups = {Algorithm::direct, "group_lanes", groups_accepts, groups_cost,
+                          nullptr,           execute,       groups_suit};
 
 }  // namespace fastconv

@@ -33,7 +33,7 @@ InputRange seen_inputs(const Problem& problem, const Axis& axis, std::int64_t fi
 
 std::int64_t rows_in_cache(const Problem& problem, const GroupLayout& layout,
                            const Machine& machine) {
-  const std::int64_t kernel = (problem.axis[1].kernel - 1) * problem.axis[1].dilation + 1;
+  const std::int64_t kernel = problem.axis[1].span();
   const std::int64_t row = problem.axis[2].in * layout.in * machine.element;
   const std::int64_t most =
       machine.l2 / 3 / std::max<std::int64_t>(row * problem.axis[0].kernel, 1);

@@ -26,6 +26,6 @@ Tiling tile(const Problem& problem, const Tensor& x, const Machine& machine) {
 
 }  // namespace
 
-const Candidate im2col_gemm = {"im2col", "im2col_gemm", accepts, cost, tile};
+const Candidate im2col_gemm = {Algorithm::im2col, "im2col_gemm", accepts, cost, tile};
 
 }  // namespace fastconv

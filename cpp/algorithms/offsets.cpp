@@ -19,21 +19,6 @@ void for_each_term(std::int64_t channels, const std::array<PatchAxis, 3>& axis, 
         for (std::int64_t k = axis[2].k0; k < axis[2].k1; ++k) put(c, i, j, k);
 }
 
-// Offset of kernel row (i, j) of channel c in a patch.
-std::int64_t row_offset(const Patch& patch, std::int64_t c, std::int64_t i, std::int64_t j) {
-  const auto& [pd, ph, pw] = patch.axis;
-  const PatchLayout& layout = patch.layout;
-  const std::int64_t phase = (pd.phase_of(i) * ph.phases + ph.phase_of(j)) * pw.phases;
-  return c * layout.channel + phase * layout.phase + pd.position_of(i) * layout.axis[0] +
-         ph.position_of(j) * layout.axis[1];
-}
-
-// What kernel column k adds to it.
-std::int64_t column_offset(const Patch& patch, std::int64_t k) {
-  return patch.axis[2].phase_of(k) * patch.layout.phase +
-         patch.axis[2].position_of(k) * patch.layout.axis[2];
-}
-
 // Of a group's channels as they lie.
 void put_taps_in_place(const Problem& problem, const Tensor& x, int element,
                        std::vector<std::int32_t>& to) {
@@ -72,7 +57,7 @@ void make_taps(const Problem& problem, const Tensor& x, int element, Tiling& til
     } else if (tiling.staging == Staging::patch) {
       for_each_term(chunk.patch.channels, chunk.patch.axis,
                     [&](std::int64_t c, std::int64_t i, std::int64_t j, std::int64_t k) {
-                      put(row_offset(chunk.patch, c, i, j) + column_offset(chunk.patch, k));
+                      put(chunk.patch.offset(c, i, j, k));
                     });
     } else {
       put_taps_in_place(problem, x, element, tiling.tap);
@@ -90,7 +75,7 @@ void make_groups(const Problem& problem, Chunk& chunk, Tiling& tiling) {
   chunk.first_column = static_cast<std::int64_t>(tiling.column.size());
   chunk.first_run = static_cast<std::int64_t>(tiling.runs.size());
   for (std::int64_t k = pw.k0; k < pw.k1; ++k)
-    tiling.column.push_back(static_cast<std::int32_t>(column_offset(patch, k)));
+    tiling.column.push_back(static_cast<std::int32_t>(patch.column_offset(k)));
   const std::int64_t columns = pw.k1 - pw.k0;
   const std::int64_t most_rows = std::max<std::int64_t>(kRunTerms / columns, 4);
   std::int64_t run_terms = kRunTerms;  // so that the first group begins a run
@@ -103,7 +88,7 @@ void make_groups(const Problem& problem, Chunk& chunk, Tiling& tiling) {
         const std::int64_t w =
             ((patch.first_channel + c) * axis[0].kernel + i) * axis[1].kernel + j;
         StencilGroup group;
-        group.x = static_cast<std::int32_t>(row_offset(patch, c, i, j));
+        group.x = static_cast<std::int32_t>(patch.row_offset(c, i, j));
         group.w = static_cast<std::int32_t>(w * axis[2].kernel + pw.k0);
         group.w_pitch = static_cast<std::int32_t>(ph.phases * axis[2].kernel);
         group.rows = static_cast<std::int32_t>(rows);
@@ -122,10 +107,6 @@ void make_groups(const Problem& problem, Chunk& chunk, Tiling& tiling) {
 }
 
 }  // namespace
-
-std::int64_t tap_offset(const Patch& patch, std::int64_t i, std::int64_t j, std::int64_t k) {
-  return row_offset(patch, 0, i, j) + column_offset(patch, k);
-}
 
 void make_offsets(const Problem& problem, const Tensor& x, int element, Tiling& tiling) {
   if (tiling.family != Family::rows) return make_taps(problem, x, element, tiling);

@@ -225,6 +225,7 @@ std::unique_ptr<const Execution> execute(const Problem& problem, const Tensor&,
 
 }  // namespace
 
-const Candidate pixel_dots = {"direct", "pixel_dots", accepts, cost, nullptr, execute, suits};
+const Candidate pixel_dots = {Algorithm::direct, "pixel_dots", accepts, cost,
+                              nullptr,           execute,      suits};
 
 }  // namespace fastconv

@@ -459,6 +459,7 @@ std::unique_ptr<const Execution> execute(const Problem& problem, const Tensor& x
 
 }  // namespace
 
-const Candidate pixel_quads = {"direct", "pixel_quads", accepts, cost, nullptr, execute, suits};
+const Candidate pixel_quads = {Algorithm::direct, "pixel_quads", accepts, cost,
+                               nullptr,           execute,       suits};
 
 }  // namespace fastconv

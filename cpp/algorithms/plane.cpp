@@ -47,11 +47,9 @@ const char* accepts(const Problem& problem) {
   if (width.lo > kMostBorder || width.hi > kMostBorder) return "the border is too wide";
   if (width.out > kMostOut) return "the rows are too long";
   if (height.stride > kMostStride || width.stride > kMostStride) return "the stride is too long";
-  if ((height.kernel - 1) * height.dilation > kMostReach ||
-      (width.kernel - 1) * width.dilation > 16 * kMostReach)
+  if (height.span() > kMostReach + 1 || width.span() > 16 * kMostReach + 1)
     return "the dilated kernel is too long";
-  if (slices_of(problem) > 1 &&
-      slices_of(problem) * ((height.kernel - 1) * height.dilation + 1) > kMostSlots)
+  if (slices_of(problem) > 1 && slices_of(problem) * height.span() > kMostSlots)
     return "a sum runs through too many rows";
   return nullptr;
 }
@@ -435,7 +433,7 @@ void run_as(const Problem& problem, const Tiling& tiling, const KernelTable& ker
 
 }  // namespace
 
-const Candidate plane = {"direct", "plane", accepts, cost, tile, nullptr, suits};
+const Candidate plane = {Algorithm::direct, "plane", accepts, cost, tile, nullptr, suits};
 
 void run_planes(const Problem& problem, const Tiling& tiling, const KernelTable& kernels,
                 const Operands& operands, char* scratch, int workers, Interrupt& interrupt) {

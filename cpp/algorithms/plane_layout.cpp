@@ -36,9 +36,9 @@ class Builder {
 
   PlaneTiling build() {
     // Output columns [left_, right_) see no border.
-    const std::int64_t s = width_.stride, reach = (width_.kernel - 1) * width_.dilation;
+    const std::int64_t s = width_.stride, span = width_.span();
     left_ = std::min(divide_up(width_.lo, s), width_.out);
-    const std::int64_t last = width_.in - 1 - reach + width_.lo;
+    const std::int64_t last = width_.in - span + width_.lo;
     right_ = last < 0 ? 0 : std::min(last / s + 1, width_.out);
     cut();
     for (std::int64_t first = 0; first < width_.out; first += columns_) {
@@ -50,10 +50,6 @@ class Builder {
   }
 
  private:
-  std::int64_t slots(std::int64_t rows) const {
-    return (rows - 1) * height_.stride + (height_.kernel - 1) * height_.dilation + 1;
-  }
-
   // In place pays where there are many columns for the two vectors at the ends, and needs a vector
   // of columns without border.
   bool reads_in_place(std::int64_t first, std::int64_t end) const {
@@ -86,7 +82,8 @@ class Builder {
       // Rows that two bands see are converted twice, which takes longer than to read them from L2.
       const std::int64_t converted = plain_ ? 1 : height_.kernel > 1 ? 8 : 4;
       const auto fits = [&] {
-        return staged_slices_ * slots(rows) * (columns_ * width_.stride) * machine_.element <=
+        return staged_slices_ * height_.seen_by(rows) * (columns_ * width_.stride) *
+                   machine_.element <=
                kStageBytes * most * converted;
       };
       const auto halve = [&] { rows = round_up(divide_up(rows, 2), unit); };
@@ -106,7 +103,7 @@ class Builder {
       rows = round_up(divide_up(rows, 2), unit);
     tiling_.bands = divide_up(out, rows);
     tiling_.rows = std::min(rows, out);
-    tiling_.slots = slots(tiling_.rows);
+    tiling_.slots = height_.seen_by(tiling_.rows);
     // What the planes of a task share is found once: rows, spans, borders. An empty batch has no
     // planes, but a task must have one.
     const std::int64_t each = std::max<std::int64_t>(planes * tiling_.bands * blocks / enough, 1);
@@ -130,8 +127,7 @@ class Builder {
       span.in_place = true;
       for (std::int64_t v = 0; v < width_.kernel; ++v)
         span.column.push_back(static_cast<std::int32_t>(v * width_.dilation));
-      tiling_.fill_elements =
-          std::max(tiling_.fill_elements, span.pixels + (width_.kernel - 1) * width_.dilation);
+      tiling_.fill_elements = std::max(tiling_.fill_elements, span.pixels + width_.span() - 1);
       push(std::move(span));
       if (right < end) add_staged(end - machine_.lanes, machine_.lanes);
     } else {
@@ -147,7 +143,7 @@ class Builder {
     PlaneSpan span;
     span.first = first;
     span.pixels = pixels;
-    const std::int64_t positions = (pixels - 1) * s + (width_.kernel - 1) * width_.dilation + 1;
+    const std::int64_t positions = width_.seen_by(pixels);
     span.phase_pitch = divide_up(positions, s) + machine_.lanes;
     span.pitch = round_up(s * span.phase_pitch, machine_.lanes);
     const auto offset = [&](std::int64_t p) { return p % s * span.phase_pitch + p / s; };

@@ -118,7 +118,7 @@ struct SliceRing {
   bool shared;
 
   explicit SliceRing(const Axis& depth) {
-    const std::int64_t reach = (depth.kernel - 1) * depth.dilation + 1;
+    const std::int64_t reach = depth.span();
     shared = depth.out > 1 && depth.stride < reach && reach <= 3 * depth.kernel;
     places = shared ? reach : depth.kernel;
   }

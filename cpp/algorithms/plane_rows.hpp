@@ -57,7 +57,7 @@ class PlaneRows {
 
   // What all planes of a task share: where rows come from, and borders of the fill value.
   void prepare(PlaneTask<T>& t) const {
-    t.slots = (t.rows - 1) * height_.stride + (height_.kernel - 1) * height_.dilation + 1;
+    t.slots = height_.seen_by(t.rows);
     const std::int64_t start = t.row * height_.stride - height_.lo;
     t.inside = std::clamp<std::int64_t>(-start, 0, t.slots);
     t.inside_rows = std::clamp<std::int64_t>(height_.in - start, t.inside, t.slots) - t.inside;
@@ -159,7 +159,7 @@ class PlaneRows {
       if (first < end)
         stage_rows(t, span, plane, t.source[first], end - first, rows + first * span.pitch);
     };
-    const std::int64_t s = height_.stride, seen = (height_.kernel - 1) * height_.dilation + 1;
+    const std::int64_t s = height_.stride, seen = height_.span();
     if (seen >= s) {
       stage_inside(0, t.slots);
     } else if (seen == 1) {  // no more than the kernel sees: every s-th row

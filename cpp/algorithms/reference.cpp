@@ -110,7 +110,7 @@ void run_as(const Problem& problem, const KernelTable& kernels, const Operands& 
 
 }  // namespace
 
-const Candidate reference = {"reference", "plain loop", accepts, cost, nullptr};
+const Candidate reference = {Algorithm::reference, "plain loop", accepts, cost, nullptr};
 
 void run_reference(const Problem& problem, const KernelTable& kernels, const Operands& operands,
                    int workers, Interrupt& interrupt) {

@@ -466,7 +466,7 @@ std::unique_ptr<const Execution> execute(const Problem& problem, const Tensor& x
 
 }  // namespace
 
-const Candidate separable = {"separable",    "plane", separable_accepts,
-                             separable_cost, nullptr, execute};
+const Candidate separable = {Algorithm::separable, "plane", separable_accepts,
+                             separable_cost,       nullptr, execute};
 
 }  // namespace fastconv

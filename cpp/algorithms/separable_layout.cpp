@@ -36,8 +36,6 @@ constexpr double kFar = 6;  // input and output beyond the caches: passes wait f
 constexpr std::int64_t kFarBytes = 20;  // of L2
 constexpr double kPages = 8;            // a page for each part of a row, of planes beyond L2
 
-std::int64_t reach_of(const Axis& axis) { return (axis.kernel - 1) * axis.dilation; }
-
 bool is_same(const Axis& a, const Axis& b) {
   return a.in == b.in && a.out == b.out && a.lo == b.lo && a.hi == b.hi;
 }
@@ -205,7 +203,7 @@ class Search {
                                divide_up(other_axis_.out, best_.parts) *
                                divide_up(width_.out, best_.columns);
     const std::int64_t enough = machine_.threads > 1 ? 4 * machine_.threads : 1;
-    const std::int64_t twice = divide_up(reach_of(last_axis_), last_axis_.stride);
+    const std::int64_t twice = divide_up(last_axis_.span() - 1, last_axis_.stride);
     const std::int64_t least = std::max(2 * twice, 2 * best_.step);
     std::int64_t bands = std::min(divide_up(enough, std::max<std::int64_t>(tasks, 1)),
                                   std::max<std::int64_t>(last_axis_.out / least, 1));
@@ -223,9 +221,7 @@ class Search {
 
 }  // namespace
 
-std::int64_t rows_of_step(const Axis& last, std::int64_t outputs) {
-  return (outputs - 1) * last.stride + reach_of(last) + 1;
-}
+std::int64_t rows_of_step(const Axis& last, std::int64_t outputs) { return last.seen_by(outputs); }
 
 AxisPart part_of(const Axis& axis, std::int64_t size, std::int64_t index) {
   AxisPart part{index * size, 0, axis};
@@ -286,7 +282,7 @@ const char* separable_accepts(const Problem& problem) {
     return "a kernel along one axis alone";
   for (const Axis& axis : problem.axis) {
     if (axis.kernel > kMostTaps) return "a sum along one axis is too long for one chain";
-    if (reach_of(axis) > kMostReach) return "the dilated kernel is too long";
+    if (axis.span() > kMostReach + 1) return "the dilated kernel is too long";
     if (axis.lo > kMostBorder || axis.hi > kMostBorder) return "the border is too wide";
     if (axis.out > kMostOut) return "an axis is too long";
     if (axis.stride > kMostStride) return "the stride is too long";

@@ -45,8 +45,8 @@ double cost(const Problem& problem, const Machine& machine) {
 
   const Axis& width = problem.axis[2];
   const double out = static_cast<double>(width.out);
-  const double between = out + static_cast<double>((width.kernel - 1) * width.dilation) /
-                                   static_cast<double>(width.stride);
+  const double between =
+      out + static_cast<double>(width.span() - 1) / static_cast<double>(width.stride);
   const double rounded =
       splices_rows(problem, machine)
           ? out
@@ -195,9 +195,11 @@ bool rows_share_loads(const Problem& problem) {
   return height.out > 1 && height.kernel > height.stride;
 }
 
-const Candidate row_stencil = {"direct", "row_stencil", accepts_rows, cost_rows, tile_rows};
-const Candidate pointwise = {"direct", "pointwise_lanes", accepts_pointwise, cost_pointwise,
-                             tile,     nullptr,           suits_pointwise};
-const Candidate stencil = {"direct", "pixel_lanes", accepts, cost, tile};
+const Candidate row_stencil = {Algorithm::direct, "row_stencil", accepts_rows, cost_rows,
+                               tile_rows};
+const Candidate pointwise = {
+    Algorithm::direct, "pointwise_lanes", accepts_pointwise, cost_pointwise, tile,
+    nullptr,           suits_pointwise};
+const Candidate stencil = {Algorithm::direct, "pixel_lanes", accepts, cost, tile};
 
 }  // namespace fastconv

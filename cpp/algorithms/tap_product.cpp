@@ -392,7 +392,7 @@ std::unique_ptr<const Execution> execute(const Problem& problem, const Tensor& /
 
 }  // namespace
 
-const Candidate tap_product = {"direct", "tap_product", tap_product_accepts,
-                               cost,     nullptr,       execute};
+const Candidate tap_product = {Algorithm::direct, "tap_product", tap_product_accepts, cost,
+                               nullptr,           execute};
 
 }  // namespace fastconv

@@ -145,7 +145,7 @@ double share_seen(const Problem& problem) {
   for (const Axis& a : problem.axis) {
     if (a.lo == 0 && a.hi == 0) continue;
     // Outputs beyond the first and last few see all taps.
-    const std::int64_t reach = (a.kernel - 1) * a.dilation / a.stride + 1;
+    const std::int64_t reach = (a.span() - 1) / a.stride + 1;
     std::int64_t missing = 0;
     for (std::int64_t o = 0; o < std::min(a.out, reach); ++o)
       missing += a.kernel - taps_seen(a, o).count();

@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "algorithms/candidates.hpp"
-#include "algorithms/offsets.hpp"
 #include "core/rounding.hpp"
 
 namespace fastconv {
@@ -272,7 +271,7 @@ class Builder {
     const auto& [pd, ph, pw] = layout_.patch.axis;
     for (std::int64_t i = 0; i < pd.k1; ++i)
       for (std::int64_t j = 0; j < ph.k1; ++j)
-        for (std::int64_t k = 0; k < pw.k1; ++k) put(tap_offset(layout_.patch, i, j, k));
+        for (std::int64_t k = 0; k < pw.k1; ++k) put(layout_.patch.offset(0, i, j, k));
   }
 
   void list_steps() {

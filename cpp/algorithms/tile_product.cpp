@@ -476,9 +476,9 @@ constexpr TileProduct shorts_product(const Problem&, const Machine&) { return Ti
 
 // Of products that `Product` chooses.
 template <TileProduct (*Product)(const Problem&, const Machine&)>
-constexpr Candidate tiles(const char* name, const char* kernel,
+constexpr Candidate tiles(Algorithm algorithm, const char* kernel,
                           const char* (*accepts)(const Problem&)) {
-  return {name,
+  return {algorithm,
           kernel,
           accepts,
           [](const Problem& problem, const Machine& machine) {
@@ -498,8 +498,9 @@ constexpr Candidate tiles(const char* name, const char* kernel,
 
 }  // namespace
 
-const Candidate amx_split = tiles<float_product>("amx_split", "tile_product", accepts_split);
-const Candidate byte_dots = tiles<bytes_product>("direct", "byte_dots", accepts_bytes);
-const Candidate short_dots = tiles<shorts_product>("direct", "short_dots", accepts_shorts);
+const Candidate amx_split =
+    tiles<float_product>(Algorithm::amx_split, "tile_product", accepts_split);
+const Candidate byte_dots = tiles<bytes_product>(Algorithm::direct, "byte_dots", accepts_bytes);
+const Candidate short_dots = tiles<shorts_product>(Algorithm::direct, "short_dots", accepts_shorts);
 
 }  // namespace fastconv

@@ -539,7 +539,7 @@ std::unique_ptr<const Execution> execute(const Problem& problem, const Tensor& x
 
 }  // namespace
 
-const Candidate winograd = {"winograd",    "winograd", winograd_accepts,
-                            winograd_cost, nullptr,    execute};
+const Candidate winograd = {Algorithm::winograd, "winograd", winograd_accepts,
+                            winograd_cost,       nullptr,    execute};
 
 }  // namespace fastconv

@@ -119,8 +119,8 @@ py::dict describe(const Prepared& prepared, const Weights& w) {
   const Shape& x_shape = prepared.x_shape;
   py::list candidates;
   for (const Verdict& v : plan.verdicts())
-    candidates.append(
-        py::make_tuple(std::string(v.name) + " (" + v.kernel + ")", v.chosen, v.reason));
+    candidates.append(py::make_tuple(std::string(name_of(v.algorithm)) + " (" + v.kernel + ")",
+                                     v.chosen, v.reason));
   const double products = static_cast<double>(p.batch) * static_cast<double>(p.groups) *
                           static_cast<double>(p.out_channels) *
                           static_cast<double>(p.out_pixels()) * static_cast<double>(p.terms());
@@ -134,7 +134,7 @@ py::dict describe(const Prepared& prepared, const Weights& w) {
   };
 
   py::dict d;
-  d["algorithm"] = plan.chosen().name;
+  d["algorithm"] = name_of(plan.chosen().algorithm);
   d["kernel"] = plan.chosen().kernel;
   d["candidates"] = candidates;
   d["isa"] = plan.kernels().name;

@@ -26,11 +26,6 @@ constexpr std::pair<const char*, Activation> kActivations[] = {
     {"relu6", Activation::relu6}, {"leaky_relu", Activation::leaky_relu},
     {"tanh", Activation::tanh},   {"sigmoid", Activation::sigmoid},
     {"silu", Activation::silu}};
-constexpr std::pair<const char*, Algorithm> kAlgorithms[] = {
-    {"auto", Algorithm::automatic},      {"direct", Algorithm::direct},
-    {"winograd", Algorithm::winograd},   {"im2col", Algorithm::im2col},
-    {"amx_split", Algorithm::amx_split}, {"fft", Algorithm::fft},
-    {"separable", Algorithm::separable}, {"reference", Algorithm::reference}};
 constexpr std::pair<const char*, Precision> kPrecisions[] = {
     {"highest", Precision::highest}, {"high", Precision::high}, {"medium", Precision::medium}};
 constexpr std::pair<const char*, PaddingRule> kPaddingRules[] = {

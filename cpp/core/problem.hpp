@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cstdint>
+#include <utility>
 
 #include "core/activation.hpp"
 #include "core/dtype.hpp"
@@ -25,6 +26,17 @@ enum class Algorithm : std::uint8_t {
   separable,
   reference
 };
+// As callers write them.
+inline constexpr std::pair<const char*, Algorithm> kAlgorithms[] = {
+    {"auto", Algorithm::automatic},      {"direct", Algorithm::direct},
+    {"winograd", Algorithm::winograd},   {"im2col", Algorithm::im2col},
+    {"amx_split", Algorithm::amx_split}, {"fft", Algorithm::fft},
+    {"separable", Algorithm::separable}, {"reference", Algorithm::reference}};
+constexpr const char* name_of(Algorithm algorithm) {
+  for (const auto& [name, value] : kAlgorithms)
+    if (value == algorithm) return name;
+  return "";
+}
 enum class Precision : std::uint8_t { highest, high, medium };
 
 struct Axis {
@@ -38,6 +50,12 @@ struct Axis {
   // Elements that lie side by side and are mirrored as one: the channels of an H x W x C picture
   // that is filtered as one plane of W * C columns.
   std::int64_t interleave = 1;
+
+  // Positions that the dilated kernel covers, and that so many outputs side by side see.
+  constexpr std::int64_t span() const { return (kernel - 1) * dilation + 1; }
+  constexpr std::int64_t seen_by(std::int64_t outputs) const {
+    return (outputs - 1) * stride + span();
+  }
 };
 
 struct Problem {

@@ -74,7 +74,7 @@ std::int64_t effective_kernel(const Axis& axis) {
         "dilation must leave the dilated kernel, dilation * (size - 1) + 1, below 2**31; got "
         "dilation=" +
         text(axis.dilation) + " for a kernel of size " + text(axis.kernel));
-  return (axis.kernel - 1) * axis.dilation + 1;
+  return axis.span();
 }
 
 void set_output(Axis& axis, int number, const Options& options, const Shape& x, const Shape& w) {

@@ -78,13 +78,18 @@ struct Patch {
             layout.axis[2] * axis[2].step};
   }
 
-  // Of tap (i, j, k) of a channel.
-  std::int64_t offset(std::int64_t channel, std::int64_t i, std::int64_t j, std::int64_t k) const {
+  // Of kernel row (i, j) of a channel; what kernel column k adds to it; of tap (i, j, k).
+  std::int64_t row_offset(std::int64_t channel, std::int64_t i, std::int64_t j) const {
     const auto& [pd, ph, pw] = axis;
-    const std::int64_t phase =
-        (pd.phase_of(i) * ph.phases + ph.phase_of(j)) * pw.phases + pw.phase_of(k);
+    const std::int64_t phase = (pd.phase_of(i) * ph.phases + ph.phase_of(j)) * pw.phases;
     return channel * layout.channel + phase * layout.phase + pd.position_of(i) * layout.axis[0] +
-           ph.position_of(j) * layout.axis[1] + pw.position_of(k) * layout.axis[2];
+           ph.position_of(j) * layout.axis[1];
+  }
+  std::int64_t column_offset(std::int64_t k) const {
+    return axis[2].phase_of(k) * layout.phase + axis[2].position_of(k) * layout.axis[2];
+  }
+  std::int64_t offset(std::int64_t channel, std::int64_t i, std::int64_t j, std::int64_t k) const {
+    return row_offset(channel, i, j) + column_offset(k);
   }
 };
 

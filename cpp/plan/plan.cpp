@@ -63,28 +63,7 @@ Machine describe(const KernelTable& kernels, Compute compute, int threads) {
 }
 
 bool is_named(const Candidate& candidate, Algorithm algorithm) {
-  switch (algorithm) {
-    case Algorithm::direct:
-      return &candidate == &tap_product || &candidate == &columns || &candidate == &direct ||
-             &candidate == &flat || &candidate == &groups || &candidate == &plane ||
-             &candidate == &pointwise || &candidate == &pixel_dots || &candidate == &pixel_quads ||
-             &candidate == &row_stencil || &candidate == &stencil || &candidate == &byte_dots ||
-             &candidate == &short_dots;
-    case Algorithm::winograd:
-      return &candidate == &winograd;
-    case Algorithm::im2col:
-      return &candidate == &im2col_gemm;
-    case Algorithm::amx_split:
-      return &candidate == &amx_split;
-    case Algorithm::fft:
-      return &candidate == &fft;
-    case Algorithm::separable:
-      return &candidate == &separable;
-    case Algorithm::reference:
-      return &candidate == &reference;
-    default:
-      return true;
-  }
+  return algorithm == Algorithm::automatic || algorithm == candidate.algorithm;
 }
 
 bool has_no_image(const Problem& problem) {
@@ -107,7 +86,7 @@ Problem as_outer_product(Problem problem) {
 [[noreturn]] void refuse(const Problem& problem) {
   for (const Candidate* candidate : kCandidates)
     if (is_named(*candidate, problem.algorithm))
-      throw std::invalid_argument(std::string("algorithm '") + candidate->name +
+      throw std::invalid_argument(std::string("algorithm '") + name_of(candidate->algorithm) +
                                   "' cannot compute this layer: " + candidate->accepts(problem));
   throw std::invalid_argument("unknown algorithm");
 }
@@ -426,7 +405,7 @@ std::vector<Verdict> Plan::verdicts() const {
                                                              : problem_;
   };
   for (const Candidate* candidate : kCandidates) {
-    Verdict v{candidate->name, candidate->kernel, candidate == chosen_, ""};
+    Verdict v{candidate->algorithm, candidate->kernel, candidate == chosen_, ""};
     char text[96];
     if (!is_named(*candidate, given_.algorithm)) {
       v.reason = "another algorithm was named";

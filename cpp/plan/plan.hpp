@@ -17,7 +17,7 @@ namespace fastconv {
 
 // What became of one candidate, for explain().
 struct Verdict {
-  const char* name;
+  Algorithm algorithm;
   const char* kernel;
   bool chosen;
   std::string reason;

@@ -41,8 +41,7 @@ Seen leave_out(Axis& axis) {
     axis.lo = 0;
   }
   // Nor what no output sees behind the last.
-  const std::int64_t reach = (axis.out - 1) * axis.stride + (axis.kernel - 1) * axis.dilation + 1;
-  axis.hi = std::min(axis.hi, reach - axis.lo - axis.in);
+  axis.hi = std::min(axis.hi, axis.seen_by(axis.out) - axis.lo - axis.in);
   if (axis.hi < 0) {
     axis.in += axis.hi;
     axis.hi = 0;
