@@ -45,6 +45,12 @@ CALLS = {
         {"padding": 4, "stride": 3, "dilation": 3, "groups": 20},
     ),
     "tiny patches": ((2, 26, 4, 4, 4), (3, 26, 4, 4, 4), {"padding": 1, "stride": 3}),
+    "nothing seen": ((3, 20, 2, 2), (18, 20, 4, 4), {"padding": 4, "stride": 2, "dilation": 3}),
+    "no row seen": (
+        (2, 12, 2, 9),
+        (8, 6, 4, 3),
+        {"padding": (4, 1), "stride": (2, 1), "dilation": (3, 1), "groups": 2},
+    ),
     "inputs unseen": ((2, 6, 3, 3, 3), (5, 6, 4, 4, 4), {"padding": 4, "stride": 2, "dilation": 3}),
 }
 LAYOUTS = ("channels_first", "channels_last")

@@ -43,6 +43,8 @@ double width_waste(const Problem& problem, const Machine& machine);
 // kernels that read elements from anywhere. Short rows cost most.
 double cost_of_dealing(const Problem& problem, const Machine& machine);
 double cost_of_whole_rows(const Problem& problem, const Machine& machine);
+// Staging rows shorter than a vector, one by one, turned where pixels are in the lanes.
+double cost_of_short_rows(const Problem& problem, bool turns, const Machine& machine);
 // Taking the channels of pixels apart that have them side by side; whether most of it hides behind
 // the products of taps that share elements.
 double cost_of_turning(const Problem& problem, const Machine& machine);

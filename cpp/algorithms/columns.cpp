@@ -535,7 +535,8 @@ double cost(const Problem& problem, const Machine& machine) {
     if (problem.keeps_weights) return std::numeric_limits<double>::infinity();
     const double channels = static_cast<double>(problem.out_channels);
     const double gather = 1.2, sums = 10.0 * channels / static_cast<double>(problem.terms());
-    return multiply + gather + sums + groups + cost_of_dealing(problem, machine) - packing;
+    return multiply + gather + sums + groups + cost_of_dealing(problem, machine) +
+           cost_of_short_rows(problem, true, machine) - packing;
   }
   const double width = static_cast<double>(problem.axis[2].out);
   if (problem.taps() == 1) return 0.96 * multiply + 0.8 / lanes + 1.0 / width - packing;

@@ -20,7 +20,8 @@ double cost(const Problem& problem, const Machine& machine) {
   const double group = narrow ? 10.0 / static_cast<double>(problem.terms()) : 0.0;
   return group + 1.05 * vectors.whole + vectors.tail +
          store * vectors.stored / static_cast<double>(problem.terms()) +
-         cost_of_whole_rows(problem, machine) + packing_cost(problem, machine);
+         cost_of_whole_rows(problem, machine) + cost_of_short_rows(problem, false, machine) +
+         packing_cost(problem, machine);
 }
 
 // Copying pays where each element is used by several taps; a pointwise layer is read as it lies.

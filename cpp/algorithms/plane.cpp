@@ -76,7 +76,8 @@ double cost(const Problem& problem, const Machine& machine) {
   // Output rows share loads, but filters do not.
   const double row = problem.out_channels > 1 ? 1.8 : rows_share_loads(problem) ? 1.1 : 1.65;
   return row * width_waste(problem, machine) * filters / machine.lanes +
-         cost_of_planes(problem, machine) + cost_of_dealing(problem, machine);
+         cost_of_planes(problem, machine) + cost_of_dealing(problem, machine) +
+         cost_of_short_rows(problem, true, machine);
 }
 
 // Several planes, of which each is staged for itself, are better read otherwise where each element

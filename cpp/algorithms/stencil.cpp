@@ -13,6 +13,8 @@ namespace {
 
 const char* accepts(const Problem&) { return nullptr; }
 
+constexpr double kPackRow = 0.2;  // of packing a vector of them
+
 // Elements of a strided input for each term and output pixel, and how wide they lie.
 struct StridedInput {
   double elements = 0;
@@ -66,9 +68,10 @@ double cost(const Problem& problem, const Machine& machine) {
   if (problem.channels_last) cost += kOuterTranspose * channels / terms / machine.lanes;
   cost += cost_of_dealing(problem, machine) + cost_of_turning(problem, machine);
   if (problem.in_channels == 1) cost += cost_of_channels(problem, machine);
+  cost += cost_of_short_rows(problem, true, machine);
   // Rows of weights are packed one by one.
   const double vectors = static_cast<double>(divide_up(problem.out_channels, machine.lanes));
-  return cost + packing_cost(problem, machine) * std::min(channels / machine.lanes / vectors, 1.0);
+  return cost + packing_cost(problem, machine) * std::min(kPackRow * channels / vectors, 1.0);
 }
 
 Tiling tile(const Problem& problem, const Tensor& x, const Machine& machine) {
@@ -118,9 +121,12 @@ const char* accepts_rows(const Problem& problem) {
 // Each load feeds up to four output rows, where there are that many and the kernel is so high.
 double cost_rows(const Problem& problem, const Machine& machine) {
   if (machine.chain < problem.terms()) return std::numeric_limits<double>::infinity();
-  const double turning = turning_hides(problem) ? 0.0 : cost_of_turning(problem, machine);
+  const double turning = turning_hides(problem) && problem.axis[2].out >= machine.lanes
+                             ? 0.0
+                             : cost_of_turning(problem, machine);
   return (rows_share_loads(problem) ? 1.15 : 1.7) * width_waste(problem, machine) / machine.lanes +
-         turning + cost_of_dealing(problem, machine) + cost_of_channels(problem, machine);
+         turning + cost_of_dealing(problem, machine) + cost_of_short_rows(problem, true, machine) +
+         cost_of_channels(problem, machine);
 }
 
 Tiling tile_rows(const Problem& problem, const Tensor& x, const Machine& machine) {
@@ -162,6 +168,22 @@ double cost_of_dealing(const Problem& problem, const Machine& machine) {
   // Element by element with strides above 4.
   const double slow = problem.axis[2].stride > 4 ? 1.5 : 1.0;
   return slow * (0.4 + 25.0 / input.width) * input.elements * 16 / machine.lanes;
+}
+
+double cost_of_short_rows(const Problem& problem, bool turns, const Machine& machine) {
+  const auto& [depth, height, width] = problem.axis;
+  if (problem.taps() == 1 || width.out >= machine.lanes ||
+      (problem.groups != 1 && problem.in_channels == 1))
+    return 0;
+  const bool last = problem.channels_last;
+  const double row = !last ? 3 : turns ? 8 : 2, element = last && !turns ? 0.2 : 0.6;
+  const double rows = static_cast<double>(depth.seen_by(depth.out) * height.seen_by(height.out));
+  // Elements of a stride are counted already, channels first.
+  const double each = width.stride > 1 && !last
+                          ? row * static_cast<double>(std::min(width.stride, width.kernel))
+                          : row + element * static_cast<double>(width.seen_by(width.out));
+  return rows * each / static_cast<double>(problem.taps()) /
+         static_cast<double>(problem.out_pixels());
 }
 
 double cost_of_whole_rows(const Problem& problem, const Machine& machine) {

@@ -90,6 +90,7 @@ struct Problem {
       if (a.lo != 0 || a.hi != 0) return true;
     return false;
   }
+  bool has_no_image() const { return axis[0].in == 0 || axis[1].in == 0 || axis[2].in == 0; }
 };
 
 // Where a tensor lies: byte strides of any sign, zero included.

@@ -66,14 +66,9 @@ bool is_named(const Candidate& candidate, Algorithm algorithm) {
   return algorithm == Algorithm::automatic || algorithm == candidate.algorithm;
 }
 
-bool has_no_image(const Problem& problem) {
-  return std::any_of(problem.axis.begin(), problem.axis.end(),
-                     [](const Axis& axis) { return axis.in == 0; });
-}
-
 // Kernels expect an element of input at least: where there is but a border the plain loop runs.
 Problem with_plain_loop(Problem problem) {
-  if (has_no_image(problem)) problem.algorithm = Algorithm::reference;
+  if (problem.has_no_image()) problem.algorithm = Algorithm::reference;
   return problem;
 }
 
@@ -144,7 +139,7 @@ Problem with_named_form(const Problem& problem) {
 
 Plan::Plan(const Problem& problem, const Tensor& x, const KernelTable& kernels, int threads)
     : Plan(with_named_form(problem), x, kernels, threads,
-           has_no_image(problem) ? std::nullopt : seen_kernel(problem), true) {
+           problem.has_no_image() ? std::nullopt : seen_kernel(problem), true) {
   separated_ = make_separated();
 }
 

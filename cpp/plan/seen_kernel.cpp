@@ -29,8 +29,14 @@ struct Seen {
 Seen leave_out(Axis& axis) {
   std::int64_t first = 0, end = axis.kernel;
   const auto is_seen = [&](std::int64_t k) { return seeing_outputs(axis, k).count() != 0; };
-  while (first + 1 < end && !is_seen(first)) ++first;
-  while (end - 1 > first && !is_seen(end - 1)) --end;
+  while (first < end && !is_seen(first)) ++first;
+  if (first == end) {  // nothing: one tap, which steps over one element
+    axis.in = axis.kernel = axis.dilation = axis.lo = 1;
+    axis.stride = 2;
+    axis.hi = 2 * (axis.out - 1);
+    return {};
+  }
+  while (!is_seen(end - 1)) --end;
   Seen seen{first, 0};
   axis.lo -= first * axis.dilation;
   axis.hi -= (axis.kernel - end) * axis.dilation;
@@ -54,6 +60,7 @@ template <class T>
 bool gather_as(const KernelTable& kernels, const Problem& whole, const SeenKernel& seen,
                const Weights& w, T* to) {
   const std::int64_t terms = whole.terms(), taps = whole.taps();
+  const std::int64_t channels = seen.problem.in_channels;
   const auto& axis = whole.axis;
   const auto& kept = seen.problem.axis;
   const bool dense = is_dense(whole, w);
@@ -79,10 +86,10 @@ bool gather_as(const KernelTable& kernels, const Problem& whole, const SeenKerne
     }
     if (k % most == 0 && !are_finite(row, std::min(most, filters - k) * terms)) return false;
     for (const std::int64_t t : tap) {
-      for (std::int64_t c = 0; c < whole.in_channels; ++c) to[c * many] = row[c * taps + t];
+      for (std::int64_t c = 0; c < channels; ++c) to[c * many] = row[c * taps + t];
       ++to;
     }
-    to += (whole.in_channels - 1) * many;
+    to += (channels - 1) * many;
   }
   return true;
 }
@@ -134,13 +141,13 @@ std::optional<SeenKernel> seen_kernel(const Problem& problem) {
   if (problem.algorithm != Algorithm::automatic && problem.algorithm != Algorithm::direct)
     return std::nullopt;
   if (problem.precision == Precision::medium) return std::nullopt;
-  if (seen_share(problem) == 0) return std::nullopt;
   SeenKernel seen{problem, {}, {}};
   for (int a = 0; a < 3; ++a) {
     const Seen first = leave_out(seen.problem.axis[a]);
     seen.first[a] = first.tap;
     seen.first_input[a] = first.input;
   }
+  if (seen_share(problem) == 0) seen.problem.in_channels = 1;  // each adds zeros
   const bool copies = !problem.keeps_weights && problem.out_channels >= kFewFilters;
   double most = copies ? kMostSeenOfCall : kMostSeen;
   if (copies && problem.out_pixels() == 1) {

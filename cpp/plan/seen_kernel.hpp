@@ -8,7 +8,8 @@
 //                                                   . . . . .
 //
 // The rest of the kernel is left out, as long as its weights are finite: infinity times zero is not
-// zero. What is left is a layer with less of a border, or none.
+// zero. What is left is a layer with less of a border, or none; of a kernel that sees no input at
+// all it is one tap of one channel.
 #pragma once
 
 #include <optional>
