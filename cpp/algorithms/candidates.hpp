@@ -45,10 +45,9 @@ double cost_of_dealing(const Problem& problem, const Machine& machine);
 double cost_of_whole_rows(const Problem& problem, const Machine& machine);
 // Staging rows shorter than a vector, one by one, turned where pixels are in the lanes.
 double cost_of_short_rows(const Problem& problem, bool turns, const Machine& machine);
-// Taking the channels of pixels apart that have them side by side; whether most of it hides behind
-// the products of taps that share elements.
+// Taking the channels of pixels apart that have them side by side; plane by plane it costs more.
 double cost_of_turning(const Problem& problem, const Machine& machine);
-bool turning_hides(const Problem& problem);
+inline constexpr double kTurnPlane = 1.3;
 // Taking a channel from among those beside it, by what filters planes of groups that
 // `groups` filters side by side.
 double cost_of_channels(const Problem& problem, const Machine& machine);

@@ -490,6 +490,8 @@ bool suits(const Problem& problem, const Tensor& x) {
          4 * pixels * (in + out) <= 3 * in * out;
 }
 
+constexpr double kTurn = 1.1;  // an element among its channels
+
 // The product, lanes computed in vain included, and the copies, of which all output channels share
 // one. The factors are measured against outer_product and pixel_lanes: they pack weights, stage
 // strided patches just as well, and read a patch without a copy for each tap. A tile stores a few
@@ -511,7 +513,22 @@ double cost(const Problem& problem, const Machine& machine) {
       static_cast<double>(panels.computed()) + kDotCost * static_cast<double>(panels.rest);
   const double vectors = static_cast<double>(problem.out_channels) / lanes;
   const double multiply = vectors * computed / pixels;
-  if (!dots && !needs_column_patch(problem)) return 0.92 * multiply + 1.5 / lanes;
+  // Channels last are turned, on the way in and out.
+  const double turned = problem.channels_last
+                            ? kTurn *
+                                  static_cast<double>(problem.in_channels + problem.out_channels) /
+                                  static_cast<double>(problem.terms())
+                            : 0.0;
+  if (!dots && !needs_column_patch(problem)) {
+    // Stores of whole lines are slower than those of pointwise_lanes, beyond the caches most
+    // (16 -> 256 on 112 x 112: 1290 us, there 1090).
+    const double bytes = pixels * static_cast<double>(problem.out_channels * machine.element);
+    const bool whole_lines = machine.lanes * machine.element >= 64;
+    const double store = !whole_lines                                    ? 0.0
+                         : bytes > 8.0 * static_cast<double>(machine.l2) ? 3.0
+                                                                         : 1.0;
+    return (0.92 + store / static_cast<double>(problem.terms())) * multiply + 1.5 / lanes + turned;
+  }
   if (column_patch_of_a_panel(problem, panels) * machine.element > machine.l2 / 2)
     return std::numeric_limits<double>::infinity();
   // Each group is a task with a patch of its own.
@@ -535,16 +552,16 @@ double cost(const Problem& problem, const Machine& machine) {
     if (problem.keeps_weights) return std::numeric_limits<double>::infinity();
     const double channels = static_cast<double>(problem.out_channels);
     const double gather = 1.2, sums = 10.0 * channels / static_cast<double>(problem.terms());
-    return multiply + gather + sums + groups + cost_of_dealing(problem, machine) +
+    return multiply + gather + sums + groups + turned + cost_of_dealing(problem, machine) +
            cost_of_short_rows(problem, true, machine) - packing;
   }
   const double width = static_cast<double>(problem.axis[2].out);
-  if (problem.taps() == 1) return 0.96 * multiply + 0.8 / lanes + 1.0 / width - packing;
+  if (problem.taps() == 1) return 0.96 * multiply + 0.8 / lanes + 1.0 / width + turned - packing;
   const double copies = problem.axis[2].stride > 1
                             ? 2.0 / lanes + 3.0 / width + cost_of_dealing(problem, machine)
                             : 4.0 / lanes + 6.0 / width;
   const double terms = static_cast<double>(std::min(problem.terms(), kColumnTerms));
-  return (0.98 + kColumnStore / terms) * multiply + copies + groups - packing;
+  return (0.98 + kColumnStore / terms) * multiply + copies + groups + turned - packing;
 }
 
 std::unique_ptr<const Execution> execute(const Problem& problem, const Tensor& x,

@@ -56,10 +56,11 @@ const char* accepts(const Problem& problem) {
 
 // Of planes whose channels lie side by side.
 double cost_of_planes(const Problem& problem, const Machine& machine) {
-  if (problem.groups != 1 || !problem.channels_last || turning_hides(problem)) return 0;
+  if (problem.groups != 1 || !problem.channels_last) return 0;
   const double filters = static_cast<double>(problem.out_channels);
   const double store = problem.out_channels == 1 ? 0 : 1.5 * filters * 16 / machine.lanes;
-  return cost_of_turning(problem, machine) + store / static_cast<double>(problem.terms());
+  const double turn = problem.in_channels == 2 ? 0.9 : kTurnPlane;
+  return turn * cost_of_turning(problem, machine) + store / static_cast<double>(problem.terms());
 }
 
 double cost(const Problem& problem, const Machine& machine) {

@@ -3,6 +3,7 @@
 // shared between outputs (kernels/row_stencil.hpp). Pointwise layers are read as they lie.
 #include <algorithm>
 #include <limits>
+#include <numeric>
 
 #include "algorithms/candidates.hpp"
 #include "algorithms/tap_layout.hpp"
@@ -121,9 +122,10 @@ const char* accepts_rows(const Problem& problem) {
 // Each load feeds up to four output rows, where there are that many and the kernel is so high.
 double cost_rows(const Problem& problem, const Machine& machine) {
   if (machine.chain < problem.terms()) return std::numeric_limits<double>::infinity();
-  const double turning = turning_hides(problem) && problem.axis[2].out >= machine.lanes
-                             ? 0.0
-                             : cost_of_turning(problem, machine);
+  // Each slice of a kernel stages what it sees.
+  const double slices = problem.axis[0].out > 1 ? static_cast<double>(problem.axis[0].kernel) : 1.0;
+  const double turning =
+      problem.groups == 1 ? kTurnPlane * slices * cost_of_turning(problem, machine) : 0.0;
   return (rows_share_loads(problem) ? 1.15 : 1.7) * width_waste(problem, machine) / machine.lanes +
          turning + cost_of_dealing(problem, machine) + cost_of_short_rows(problem, true, machine) +
          cost_of_channels(problem, machine);
@@ -145,20 +147,17 @@ double width_waste(const Problem& problem, const Machine& machine) {
 // third of the difference is the store.
 double cost_of_turning(const Problem& problem, const Machine& machine) {
   if (!problem.channels_last || problem.in_channels == 1) return 0;
-  const auto& [depth, height, width] = problem.axis;
-  const double elements = static_cast<double>(problem.in_channels * depth.in) *
-                          static_cast<double>(height.in) * static_cast<double>(width.in);
+  double elements = static_cast<double>(problem.in_channels);
+  for (const Axis& axis : problem.axis) {
+    // Of those between the outputs only what taps see.
+    const std::int64_t apart = axis.stride / std::gcd(axis.stride, axis.dilation);
+    const double seen =
+        static_cast<double>(std::min(axis.kernel, apart)) / static_cast<double>(apart);
+    elements *= static_cast<double>(axis.in) * seen;
+  }
   const double outputs = static_cast<double>(problem.terms() * problem.out_pixels());
   return (problem.in_channels % machine.lanes == 0 ? 0.5 : 1.5) * elements / outputs * 16 /
          machine.lanes;
-}
-
-bool turning_hides(const Problem& problem) {
-  constexpr std::int64_t kManyUses = 4;
-  const auto& [depth, height, width] = problem.axis;
-  if (problem.taps() == 1) return false;
-  return problem.groups != 1 || width.stride == 1 ||
-         problem.taps() * problem.out_pixels() >= kManyUses * depth.in * height.in * width.in;
 }
 
 double cost_of_dealing(const Problem& problem, const Machine& machine) {

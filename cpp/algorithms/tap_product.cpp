@@ -380,7 +380,11 @@ double cost(const Problem& problem, const Machine& machine) {
   const double store = problem.channels_last ? kOuterStore : kOuterTranspose;
   // A tile of one vector hides little of what it reads and writes of the accumulators.
   const double sums = vectors.stored <= 1 ? 4.0 : 2.5;
-  const double turning = 2.0 * positions / (pixels * taps * machine.lanes);
+  // An element in its place among the channels: more where lines come from afar.
+  const double bytes = positions * static_cast<double>(problem.in_channels * machine.element);
+  const double l2 = static_cast<double>(machine.l2);
+  const double turn = !problem.channels_last && bytes > l2 / 4 && bytes < 8 * l2 ? 12 : 2;
+  const double turning = turn * positions / (pixels * taps * machine.lanes);
   // What a call itself takes; 2 to 7 channels were off by a fifth without it.
   constexpr double kCall = 40;
   const double calls = kCall * seen_taps(problem) / (terms * pixels);
