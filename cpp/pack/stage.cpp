@@ -188,7 +188,7 @@ bool stage_tiny(const Problem& problem, const Tensor& x, const Patch& patch, con
   const std::int64_t planes = patch.axis[0].phases * patch.axis[1].phases * layout.length[0];
   if (positions > std::min(std::max(kFewPositions, kOfPlane * planes), kMostPositions) ||
       columns > kFewColumns || patch.channels < kFewChannels || problem.complex ||
-      !holds_staged<T>(problem) || x.channel == kElement)
+      !holds_staged<T>(problem) || (x.channel == kElement && positions > kFewPositions))
     return false;
   struct Position {
     std::int64_t to;
