@@ -187,6 +187,20 @@ def test_call_overhead():
     assert "fastconv.Conv2d plan" in printed
 
 
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_choices(layout, tmp_path):
+    figures = tmp_path / "choices.csv"
+    options = ("--layers", 3, "--most", 1e4, "--rows", "short", "--seed", 2, "--layout", layout)
+    printed = run("choices.py", *options, "--csv", figures)
+    assert "3 layers, float32" in printed
+    with figures.open(encoding="utf-8", newline="") as file:
+        found = list(csv.DictReader(file))
+    assert sum(f["asked"] == "auto" for f in found) == 3
+    forced = [f for f in found if f["asked"] != "auto"]
+    assert len({f["asked"] for f in forced}) > 1
+    assert all(f["kernel"] == f["asked"] and float(f["call"]) > 0 for f in forced)
+
+
 def test_sweep(tmp_path):
     figures = tmp_path / "sweep.csv"
     options = ("--quick", "--seconds", 2, "--most", 1e5, "--threads", 1, "--seed", 3)

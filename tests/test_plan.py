@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -228,3 +230,34 @@ def test_explain_sees_what_the_call_sees():
         fc.explain(x, w, np.ones(39))
     with pytest.raises(TypeError, match="bias"):
         fc.explain(x, w, np.ones(40) * 1j)
+
+
+PREFERRED = """
+import numpy as np, fastconv as fc
+from fastconv import _core
+_core.prefer_kernel({kernel!r})
+rng = np.random.default_rng(0)
+x, w = rng.integers(-3, 4, (2, 4, 9, 40)), rng.integers(-3, 4, (6, 2, 3, 3))
+x, w = x.astype(np.float32), w.astype(np.float32)
+told = fc.explain(x, w, padding=1, groups=2)
+print(told.kernel, float((fc.conv2d(x, w, padding=1, groups=2) ** 2).sum()))
+"""
+
+
+def test_a_preferred_kernel_runs_wherever_it_can():
+    """For benchmarks/choices.py; the results are the same integers."""
+
+    def run(kernel):
+        code = PREFERRED.format(kernel=kernel)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split()
+
+    chosen, total = run("")
+    others = {"outer_product", "pixel_lanes", "im2col_gemm", "plain loop"} - {chosen}
+    for kernel in others:
+        *name, same = run(kernel)
+        assert (" ".join(name), same) == (kernel, total)
+    assert run("pixel_dots") == [chosen, total]  # which needs channels last, and one group
+    with pytest.raises(ValueError, match="no kernel is called 'no such'"):
+        fc._core.prefer_kernel("no such")

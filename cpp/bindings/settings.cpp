@@ -4,6 +4,7 @@
 
 #include "core/cpu.hpp"
 #include "kernels/dispatch.hpp"
+#include "plan/plan.hpp"
 #include "runtime/result_memory.hpp"
 #include "runtime/scratch.hpp"
 #include "runtime/thread_pool.hpp"
@@ -38,6 +39,7 @@ void register_settings(py::module_& module) {
     if (name && name->empty()) throw py::value_error("isa must not be empty");
     set_active_kernels(name.value_or(""));
   });
+  module.def("prefer_kernel", &prefer_kernel);
   module.def("get_isa", [] { return std::string(active_kernels().name); });
   module.def("built_isas", &built_isas);
   module.def("available_isas", &available_isas);

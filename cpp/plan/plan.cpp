@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <iterator>
 #include <stdexcept>
 #include <utility>
 
@@ -92,6 +93,11 @@ bool is_emulated(const Candidate& candidate, const Problem& problem, const Machi
          candidate.is_emulated(problem, machine);
 }
 
+std::string& preferred_kernel() {
+  static std::string name;
+  return name;
+}
+
 const Candidate* choose(const Problem& problem, const Tensor& x, const Machine& machine) {
   const Candidate* best = nullptr;
   double best_cost = 0;
@@ -100,7 +106,8 @@ const Candidate* choose(const Problem& problem, const Tensor& x, const Machine& 
       continue;
     if (candidate->suits != nullptr && !candidate->suits(problem, x)) continue;
     if (is_emulated(*candidate, problem, machine)) continue;
-    const double cost = candidate->cost(problem, machine);
+    const bool preferred = preferred_kernel() == candidate->kernel;
+    const double cost = preferred ? -1.0 : candidate->cost(problem, machine);
     if (best == nullptr || cost < best_cost) {
       best = candidate;
       best_cost = cost;
@@ -136,6 +143,14 @@ Problem with_named_form(const Problem& problem) {
 }
 
 }  // namespace
+
+void prefer_kernel(const std::string& name) {
+  const auto* const end = std::end(kCandidates);
+  const auto is_named = [&](const Candidate* c) { return name == c->kernel; };
+  if (!name.empty() && std::find_if(std::begin(kCandidates), end, is_named) == end)
+    throw std::invalid_argument("no kernel is called '" + name.substr(0, 64) + "'");
+  preferred_kernel() = name;
+}
 
 Plan::Plan(const Problem& problem, const Tensor& x, const KernelTable& kernels, int threads)
     : Plan(with_named_form(problem), x, kernels, threads,

@@ -23,6 +23,11 @@ struct Verdict {
   std::string reason;
 };
 
+// Makes plans from now on take the kernel of this name, as explain tells it, wherever one of its
+// candidates accepts a problem; empty: the lowest estimate again. For measuring estimates
+// (benchmarks/choices.py), before the first call: plans that are kept are not made again.
+void prefer_kernel(const std::string& name);
+
 class Plan {
  public:
   // `x` gives the strides that the call will bring; its data may be null.
