@@ -81,6 +81,10 @@ CALLS = (
     ((3, 3), 12, 3, {"padding": 1, "groups": 3}),
     ((2, 2), 5, 15, {"groups": 5}),
     ((2, 2), 7, 3, {"stride": 3}),
+    ((1, 1), 15, 5, {"groups": 5}),
+    ((1, 1), 6, 21, {"groups": 3, "stride": 2, "padding": 1}),
+    ((1,), 36, 4, {"groups": 2}),
+    ((1,), 24, 2, {"groups": 2}),
 )
 DTYPES = ("float32", "float64", "int8", "uint16", "float16", "complex64", "int64")
 # Products of tiles: narrow integers alone, at every width.

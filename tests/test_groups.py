@@ -35,6 +35,22 @@ def test_every_number_of_channels_and_filters(isa, channels, filters):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 9, 11, 16])
+@pytest.mark.parametrize("filters", [1, 2, 3, 7, 16])
+def test_pointwise(isa, dtype, channels, filters):
+    """Steps of whole groups, the last of which overlaps the one before or is all there is."""
+    for groups, size in itertools.product((2, 3, 7, 18), ((1,), (5,), (90,), (4, 7), (2, 3, 5))):
+        x, w = layer(groups, channels, filters, size, (1,) * len(size), dtype)
+        bias = small_integers(groups * filters, dtype, 1)
+        check(x, w, groups, bias, activation="relu")
+        check(x, w, groups, stride=2, padding=1, fill_value=3)
+        gaps = np.zeros((*x.shape[:-1], x.shape[-1] + 1), dtype)[..., 1:]
+        gaps[...] = x
+        check(gaps, w, groups, padding=(1,) * len(size), padding_mode="edge")
+        check(x, w[:, ::-1], groups, bias)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
 @pytest.mark.parametrize("stride", [1, 2, 3, 5])
 def test_several_pixels_of_a_vector(isa, dtype, stride):
     for groups, width in itertools.product((2, 3, 7, 9, 13), (*range(1, 18), 31)):
@@ -103,6 +119,9 @@ def test_what_takes_such_layers():
     for dtype, channels, filters in (("float32", 1, 1), ("float64", 1, 2), ("float64", 2, 1)):
         x, w = layer(7, channels, filters, (14, 14), (3, 3), dtype)
         assert fc.explain(x, w, groups=7, layout="NHWC").kernel == "flat_lanes"
+    for channels, filters in ((2, 2), (3, 1), (1, 4), (6, 6), (9, 2), (3, 16)):
+        x, w = layer(9, channels, filters, (14, 14), (1, 1))
+        assert fc.explain(x, w, groups=9, layout="NHWC").kernel == "flat_lanes"
     x, w = layer(64, 1, 1, (14, 14), (3, 3))
     assert fc.explain(x, w, groups=64, layout="NHWC").kernel == "plane"
     x, w = layer(32, 4, 4, (14, 14), (3, 3), "int32")

@@ -25,6 +25,23 @@
 namespace fastconv {
 namespace {
 
+constexpr std::int64_t kMostPhases = 32;  // of KernelSet::plane_stage
+
+// Elements [0, count) over and over.
+template <class T>
+void repeat(T* row, std::int64_t count, std::int64_t end) {
+  for (std::int64_t i = count; i < end; ++i) row[i] = row[i - count];
+}
+
+// Whether plane_stage parts channels by vectors.
+template <class T>
+bool is_dealt(const Problem& problem, const KernelSet<T>& kernels) {
+  constexpr std::int64_t kMostDealt = 4, kLeastBytes = 32;
+  return problem.in_channels == 2 ||
+         (problem.in_channels <= kMostDealt &&
+          kernels.lanes * static_cast<std::int64_t>(sizeof(T)) >= kLeastBytes);
+}
+
 // Pixels that follow each other, one channel of each group after the other.
 template <class T>
 void spread_pixels(const Problem& problem, const KernelSet<T>& kernels, const T* from,
@@ -35,6 +52,8 @@ void spread_pixels(const Problem& problem, const KernelSet<T>& kernels, const T*
     kernels.every_second(from, to, groups);
     return kernels.every_second(from + 1, to + row, groups);
   }
+  if (filters == 1 && is_dealt(problem, kernels))
+    return kernels.plane_stage({from, 0, 1, channels * groups, channels, 0, row, ~0U, T(0), to, 0});
   if (filters == 1)
     return kernels.store(
         {from, channels, 1, groups, channels, to, 1, row, nullptr, Activation::none});
@@ -56,17 +75,19 @@ struct FlatPad {
   T* sums = nullptr;
   T* convert = nullptr;
   T* staged = nullptr;
+  std::int32_t* route = nullptr;
   std::int64_t bytes = 0;
 
-  FlatPad(const Problem& problem, const FlatLayout& layout, std::int64_t room, char* at) {
+  FlatPad(const Problem& problem, const FlatLayout& layout, const KernelSet<T>& kernels, char* at) {
     const auto take = [&](auto*& to, std::int64_t count) {
       if (at != nullptr) to = reinterpret_cast<std::remove_reference_t<decltype(to)>>(at + bytes);
       bytes += round_to_line(count * std::int64_t{sizeof *to});
     };
     const auto& [depth, height, width] = problem.axis;
+    const std::int64_t room = kernels.flat_room, lanes = kernels.lanes;
     const std::int64_t rows = problem.in_channels * depth.kernel * height.kernel;
     const bool converts = !same_storage(problem.x_type, problem.compute);
-    take(fill, layout.has_fill ? layout.axis[2].slots(layout.columns) * layout.out + room : 0);
+    take(fill, layout.has_fill ? layout.axis[2].slots(layout.columns) * layout.pixel + room : 0);
     take(bias, layout.w_pitch);
     take(place, layout.most_slots);
     take(slot, depth.kernel * height.kernel);
@@ -74,13 +95,13 @@ struct FlatPad {
     take(w, rows);
     take(column, width.kernel);
     const std::int64_t seen = width.seen_by(layout.columns + 2) + 1;
-    const bool spreads = problem.in_channels > 1 || problem.out_channels > 1;
+    const bool spreads = layout.spreads(problem);
     take(converted, converts || spreads ? (std::min(seen, width.in) + 1) * layout.in + room : 0);
     take(sums, kFlatRows * layout.columns * layout.out);
     take(convert, layout.columns * layout.out);
-    take(staged, layout.in_place
-                     ? 0
-                     : problem.in_channels * layout.most_slots * layout.row_pitch + 2 * room);
+    take(staged,
+         layout.in_place ? 0 : layout.channels * layout.most_slots * layout.row_pitch + 2 * room);
+    take(route, layout.step > 0 ? problem.in_channels * lanes : 0);
   }
 };
 
@@ -108,7 +129,7 @@ class FlatRun {
 
   void task(std::int64_t index, int worker) noexcept {
     if (interrupt_.stop_requested()) return;
-    const FlatPad<T> pad(problem_, layout_, kernels_.flat_room, scratch_ + worker * scratch_each_);
+    const FlatPad<T> pad(problem_, layout_, kernels_, scratch_ + worker * scratch_each_);
     const std::int64_t block = index % layout_.blocks;
     index /= layout_.blocks;
     const std::int64_t band = index % layout_.bands, image = index / layout_.bands;
@@ -121,7 +142,8 @@ class FlatRun {
     const std::int64_t rows = layout_.first_row(problem_, band + 1) - first_row;
     // Of fewer rows than a tile has, parts.
     const std::int64_t least =
-        std::max<std::int64_t>(divide_up(kernels_.flat_room, layout_.out), 1);
+        layout_.step > 0 ? 1
+                         : std::max<std::int64_t>(divide_up(kernels_.flat_room, layout_.out), 1);
     std::int64_t part = box.count[2];
     if (rows < kFlatRows) part = std::min(part, std::max(divide_up(part * rows, kFlatRows), least));
     const std::int64_t parts = divide_up(box.count[2], part), items = rows * parts;
@@ -164,7 +186,7 @@ class FlatRun {
   void begin(const FlatBox& box, const FlatPad<T>& pad) const {
     const Axis& width = problem_.axis[2];
     for (std::int64_t v = 0; v < width.kernel; ++v)
-      pad.column[v] = layout_.axis[2].slot(v, box.count[2]) * layout_.out;
+      pad.column[v] = layout_.axis[2].slot(v, box.count[2]) * layout_.pixel;
     const FlatAxis &slices = layout_.axis[0], &rows = layout_.axis[1];
     std::int64_t* slot = pad.slot;
     for (std::int64_t i = 0; i < problem_.axis[0].kernel; ++i)
@@ -172,11 +194,25 @@ class FlatRun {
         *slot++ =
             slices.slot(i, box.count[0]) * rows.slots(box.count[1]) + rows.slot(j, box.count[1]);
     if (layout_.has_fill)
-      std::fill_n(pad.fill, layout_.axis[2].slots(box.count[2]) * layout_.out + kernels_.flat_room,
-                  fill_);
+      std::fill_n(pad.fill,
+                  layout_.axis[2].slots(box.count[2]) * layout_.pixel + kernels_.flat_room, fill_);
+    if (layout_.step > 0) list_route(pad.route);
     const T* const bias = direct_ ? static_cast<const T*>(operands_.bias) : nullptr;
-    for (std::int64_t i = 0; i < layout_.w_pitch; ++i)
-      pad.bias[i] = bias == nullptr ? T(0) : i < layout_.out ? bias[i] : pad.bias[i - layout_.out];
+    if (bias == nullptr) {
+      std::fill_n(pad.bias, layout_.w_pitch, T(0));
+    } else {
+      std::copy_n(bias, layout_.out, pad.bias);
+      repeat(pad.bias, layout_.out, layout_.w_pitch);
+    }
+  }
+
+  // Lanes of the inputs that a step's outputs see, channel by channel.
+  void list_route(std::int32_t* to) const {
+    const std::int64_t lanes = kernels_.lanes, all = problem_.in_channels * lanes;
+    std::int32_t input = 0;
+    for (std::int64_t i = 0; i < lanes; input += static_cast<std::int32_t>(problem_.in_channels))
+      for (std::int64_t k = 0; k < problem_.out_channels && i < lanes; ++k) to[i++] = input;
+    for (std::int64_t i = lanes; i < all; ++i) to[i] = to[i - lanes] + 1;
   }
 
   // Finds each row that is seen, and copies it where it cannot be read as it lies.
@@ -208,7 +244,7 @@ class FlatRun {
         }
         *place = to;
         stage_row(box, from, pad, to);
-        to += problem_.in_channels * layout_.row_pitch;
+        to += layout_.channels * layout_.row_pitch;
       }
     }
   }
@@ -228,20 +264,19 @@ class FlatRun {
       // In order, since what is written may go on behind a pixel.
       for (std::int64_t i = 0; i < positions; ++i) {
         if (i == inside && end > inside) {
-          copy(row, start + inside * s, s, end - inside, pad, to + inside * layout_.out);
+          copy(row, start + inside * s, s, end - inside, pad, to + inside * layout_.pixel);
           i = end;
           if (i == positions) break;
         }
         const std::int64_t source = source_index(problem_.border, width, start + i * s);
         if (source >= 0) {
-          copy(row, source, 1, 1, pad, to + i * layout_.out);
+          copy(row, source, 1, 1, pad, to + i * layout_.pixel);
         } else {
-          for (std::int64_t c = 0; c < problem_.in_channels; ++c)
-            for (std::int64_t o = 0; o < layout_.out; ++o)
-              to[c * layout_.row_pitch + i * layout_.out + o] = fill_;
+          for (std::int64_t c = 0; c < layout_.channels; ++c)
+            std::fill_n(to + c * layout_.row_pitch + i * layout_.pixel, layout_.pixel, fill_);
         }
       }
-      to += positions * layout_.out;
+      to += positions * layout_.pixel;
     }
   }
 
@@ -265,10 +300,19 @@ class FlatRun {
       }
       from = reinterpret_cast<const char*>(pad.converted);
     }
-    const bool spreads = problem_.in_channels > 1 || problem_.out_channels > 1;
+    const bool spreads = layout_.spreads(problem_);
     // KernelSet::store reads whole vectors, and behind x there may be nothing.
-    const bool reads_on = plain_ && problem_.in_channels > 2 && problem_.out_channels == 1;
+    const bool reads_on =
+        plain_ && spreads && problem_.out_channels == 1 && !is_dealt(problem_, kernels_);
     const std::int64_t bytes = in * kElement;
+    const std::int64_t safe = count - divide_up(kernels_.lanes, in);
+    if (reads_on && pitch == bytes && safe > 0) {
+      spread_pixels(problem_, kernels_, reinterpret_cast<const T*>(from), safe, to,
+                    layout_.row_pitch);
+      from += safe * bytes;
+      to += safe * layout_.out;
+      count -= safe;
+    }
     if (!spreads || reads_on || (pitch != bytes && count > 1)) {
       T* const dense = spreads ? pad.converted : to;
       copy_pixels(from, pitch, count, bytes, reinterpret_cast<char*>(dense));
@@ -300,7 +344,7 @@ class FlatRun {
           const T* at = place[slot[r]];
           seen = seen || at != pad.fill;
           if (at != pad.fill) at += c * layout_.row_pitch;
-          pad.row[kept * kFlatRows + r] = at + to[r].column * layout_.out;
+          pad.row[kept * kFlatRows + r] = at + to[r].column * layout_.pixel;
         }
         pad.w[kept] = w;
       }
@@ -338,8 +382,12 @@ class FlatRun {
                               clamp ? T(0) : -kInfinity,
                               clamp && problem_.activation == Activation::relu6 ? T(6) : kInfinity,
                               out,
-                              pixels * layout_.out};
-    kernels_.flat_lanes(args);
+                              pixels * layout_.out,
+                              pad.route,
+                              pixels * layout_.in,
+                              layout_.step * problem_.in_channels,
+                              layout_.step * problem_.out_channels};
+    (layout_.step > 0 ? kernels_.flat_groups : kernels_.flat_lanes)(args);
     if (direct_) return;
     for (std::int64_t r = 0; r < count; ++r)
       store_.store(
@@ -393,24 +441,29 @@ class FlatExecution final : public Execution {
     T* const packed = static_cast<T*>(to);
     T row[kMostChannelChain];
     T zero = 0;  // or NaN
-    for (std::int64_t o = 0; o < out; ++o) {
-      gather_weights<T>(kernels_, problem_, w, o, 0, terms, row);
-      for (std::int64_t t = 0; t < terms; ++t) {
-        packed[t * pitch + o] = row[t];
-        zero += row[t] * T(0);
+    if (terms <= kMostPhases && w.out == terms * kElement && is_dense(problem_, w)) {
+      const T* const from = reinterpret_cast<const T*>(w.data);
+      const KernelSet<T>& kernels = kernels_.set<T>();
+      kernels.plane_stage({from, 0, 1, out * terms, terms, 0, pitch, ~0U, T(0), packed, 0});
+      if (!kernels.are_finite(from, out * terms)) zero = std::numeric_limits<T>::quiet_NaN();
+    } else {
+      for (std::int64_t o = 0; o < out; ++o) {
+        gather_weights<T>(kernels_, problem_, w, o, 0, terms, row);
+        for (std::int64_t t = 0; t < terms; ++t) {
+          packed[t * pitch + o] = row[t];
+          zero += row[t] * T(0);
+        }
       }
     }
-    for (std::int64_t t = 0; t < terms; ++t)
-      for (std::int64_t i = out; i < pitch; ++i)
-        packed[t * pitch + i] = packed[t * pitch + i - out];
+    for (std::int64_t t = 0; t < terms; ++t) repeat(packed + t * pitch, out, pitch);
     packed[terms * pitch] = zero;
     return true;
   }
 
   std::int64_t scratch_bytes() const override {
-    const std::int64_t bytes = FlatPad<T>(problem_, layout_, room(), nullptr).bytes;
+    const std::int64_t bytes = FlatPad<T>(problem_, layout_, kernels_.set<T>(), nullptr).bytes;
     if (!row_layout_) return bytes;
-    return std::max(bytes, FlatPad<T>(row_, *row_layout_, room(), nullptr).bytes);
+    return std::max(bytes, FlatPad<T>(row_, *row_layout_, kernels_.set<T>(), nullptr).bytes);
   }
 
   void run(const Operands& operands, char* scratch, int workers,
@@ -424,6 +477,8 @@ class FlatExecution final : public Execution {
   }
 
  private:
+  static constexpr std::int64_t kElement = sizeof(T);
+
   std::int64_t room() const { return kernels_.set<T>().flat_room; }
 
   void run(const Problem& problem, const FlatLayout& layout, const Operands& operands,

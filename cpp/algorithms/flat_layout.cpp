@@ -48,21 +48,25 @@ FlatLayout::FlatLayout(const Problem& problem, const Tensor& x, std::int64_t roo
     : in(problem.groups * problem.in_channels),
       out(problem.groups * problem.out_channels),
       axis{FlatAxis(problem.axis[0]), FlatAxis(problem.axis[1]), FlatAxis(problem.axis[2])},
-      w_pitch(out + room) {
+      step(flat_step(problem, machine)),
+      pixel(step > 0 ? in : out),
+      channels(step > 0 ? 1 : problem.in_channels),
+      w_pitch(out + (step > 0 ? machine.lanes : room)) {
   const auto& [depth, height, width] = problem.axis;
-  in_place = is_depthwise(problem) && width.stride == 1 && width.lo == 0 && width.hi == 0 &&
-             width.out * out >= room && channels_lie_side_by_side(problem, problem.x_type, x) &&
+  const bool reads_all = is_depthwise(problem) && width.out * out >= room;
+  in_place = (step > 0 || reads_all) && width.stride == 1 && width.lo == 0 && width.hi == 0 &&
+             channels_lie_side_by_side(problem, problem.x_type, x) &&
              x.axis[2] == in * machine.element;
   has_fill = problem.border == Border::constant &&
              (depth.lo != 0 || depth.hi != 0 || height.lo != 0 || height.hi != 0);
   const std::int64_t all_rows = depth.out * height.out;
   columns = std::max<std::int64_t>(width.out, 1);
   const auto staged_row = [&] {
-    return in_place ? 0 : round_up(axis[2].slots(columns) * out + 2 * room, 16);
+    return in_place ? 0 : round_up(axis[2].slots(columns) * pixel + 2 * room, 16);
   };
   const auto bytes_of = [&](std::int64_t rows_seen) {
     const auto place = static_cast<std::int64_t>(sizeof(void*));
-    return rows_seen * (problem.in_channels * staged_row() * machine.element + place);
+    return rows_seen * (channels * staged_row() * machine.element + place);
   };
   // Slices of volumes, which are staged whole then, had better fit.
   shares = shares_rows(problem);
@@ -110,6 +114,16 @@ FlatBox FlatLayout::box(const Problem& problem, std::int64_t band, std::int64_t 
   const std::int64_t h = slices == 1 ? begin % height.out : 0, p = block * columns;
   return {{d, h, p},
           {slices, slices == 1 ? end - begin : height.out, std::min(columns, width.out - p)}};
+}
+
+std::int64_t flat_step(const Problem& problem, const Machine& machine) {
+  const std::int64_t lanes = machine.lanes, channels = problem.in_channels;
+  if (!machine.routes || problem.taps() > 1 || is_depthwise(problem)) return 0;
+  // Whole vectors of filters are left to outer_product.
+  if (problem.out_channels == lanes && channels > 3) return 0;
+  const std::int64_t step = std::min(lanes / problem.out_channels, 2 * lanes / channels);
+  const std::int64_t least = problem.out_channels > 1 ? 1 : 3;  // else parted as they are staged
+  return step < least ? 0 : step;
 }
 
 bool flat_is_pointwise(const Problem& problem) {
@@ -170,11 +184,36 @@ bool beats_channel_lanes(const Problem& problem, const Machine& machine) {
   return problem.taps() <= 4 || (is_cut && problem.taps() <= 9 && image > 16 * machine.l2);
 }
 
+// Of flat_groups. All pixels are one row where there is neither a stride nor a border.
+double cost_of_steps(const Problem& problem, const Machine& machine) {
+  const std::int64_t step = flat_step(problem, machine), pixels = problem.out_pixels();
+  const std::int64_t rows =
+      flat_is_pointwise(problem) ? kFlatRows : divide_up(pixels, problem.axis[2].out);
+  const std::int64_t steps = rows * divide_up(divide_up(pixels * problem.groups, rows), step);
+  const double channels = static_cast<double>(problem.in_channels);
+  const double weights = static_cast<double>(problem.groups * problem.out_channels) * channels;
+  const bool two = step * problem.in_channels > machine.lanes;
+  // Cycles: what a call is set up in, steps, packing, pixels that are copied.
+  constexpr double kCall = 400;
+  double cycles = kCall + static_cast<double>(steps) * (5 + 1.7 * channels + (two ? 1.4 : 0));
+  if (!problem.keeps_weights) cycles += 2 * weights;
+  if (!flat_is_pointwise(problem)) {
+    const double vectors =
+        static_cast<double>(problem.groups * problem.in_channels) / machine.lanes;
+    cycles += static_cast<double>(pixels) * (1.7 + 7.7 * vectors);
+  }
+  // Of estimates of other kernels, which of so few filters take long.
+  constexpr double kCyclesOfOne = 4;
+  return cycles / (kCyclesOfOne * weights * static_cast<double>(pixels)) *
+         static_cast<double>(problem.out_channels);
+}
+
 double flat_cost(const Problem& problem, const Machine& machine) {
   constexpr double kNever = std::numeric_limits<double>::infinity();
   if (!machine.flat || !problem.channels_last) return kNever;
-  if (problem.in_channels > 1 && problem.out_channels > 1) return kNever;
   if (problem.in_channels > kMostChannels) return kNever;
+  if (flat_step(problem, machine) > 0) return cost_of_steps(problem, machine);
+  if (problem.in_channels > 1 && problem.out_channels > 1) return kNever;
   if (is_depthwise(problem) && problem.groups >= machine.lanes)
     return beats_channel_lanes(problem, machine) ? 0.9 / machine.lanes : kNever;
   // Without them there is but `plane`, whose estimate knows nothing of channels side by side, and

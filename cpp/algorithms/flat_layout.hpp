@@ -53,6 +53,11 @@ struct FlatBox {
 struct FlatLayout {
   std::int64_t in, out;  // channels of all groups
   FlatAxis axis[3];
+  // Pointwise groups of several channels or filters are parted in registers (flat_groups), so many
+  // groups at once, or 0.
+  std::int64_t step;
+  std::int64_t pixel;     // elements of a staged one
+  std::int64_t channels;  // of a group that are staged apart
   bool in_place;
   bool has_fill;                // rows of the border
   std::int64_t bands;           // of output rows, those of all slices counted
@@ -68,6 +73,10 @@ struct FlatLayout {
 
   FlatLayout(const Problem& problem, const Tensor& x, std::int64_t room, const Machine& machine);
 
+  // Whether channels are parted, or repeated for several filters, as they are staged.
+  bool spreads(const Problem& problem) const {
+    return step == 0 && (problem.in_channels > 1 || problem.out_channels > 1);
+  }
   std::int64_t tasks(const Problem& problem) const { return problem.batch * bands * blocks; }
   // Of a band: as many rows as a tile has, or more, where there are so many.
   std::int64_t first_row(const Problem& problem, std::int64_t band) const {
@@ -83,6 +92,9 @@ struct FlatLayout {
     return problem.terms() * w_pitch + 1;
   }
 };
+
+// Groups of a step of flat_groups, or 0 where there is another way.
+std::int64_t flat_step(const Problem& problem, const Machine& machine);
 
 // Whether all pixels can be one row, as where a tensor is read or written.
 bool flat_is_pointwise(const Problem& problem);

@@ -263,6 +263,10 @@ struct FlatArgs {
   T low, high;          // of outputs the least, and the most
   T* const* out;        // [kFlatRows]
   std::int64_t count;   // elements of a row
+  // Of flat_groups, whose rows are pixels as they lie: which input of a step an output takes, by
+  // channels of a group; inputs of a row, and of a step, and outputs of a step.
+  const std::int32_t* route;
+  std::int64_t in, in_step, out_step;
 };
 
 // Bias, activation, and the way from the accumulators to the output (or to a row of scratch that is

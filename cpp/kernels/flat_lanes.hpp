@@ -138,4 +138,58 @@ void flat_lanes(const FlatArgs<typename V::value_type>& a) {
   }
 }
 
+// Pointwise layers of groups of several channels or filters, whose outputs each pick what they see
+// of two vectors of x; a step takes whole groups.
+//
+//   2 groups of 2 channels and 3 filters     x   a0 a1 b0 b1 ...
+//
+//     channel 0 of each output                   a0 a0 a0 b0 b0 b0 ...
+//     channel 1                                  a1 a1 a1 b1 b1 b1 ...
+template <class V>
+void flat_groups(const FlatArgs<typename V::value_type>& a) {
+  const V low = V::broadcast(a.low), high = V::broadcast(a.high);
+  const bool two = a.in_step > V::lanes;
+  const auto part = [](std::int64_t left) FASTCONV_INLINE_LAMBDA {
+    return static_cast<int>(left < V::lanes ? left : V::lanes);
+  };
+  std::int64_t channel = 0;
+  for (std::int64_t first = 0, in = 0; first < a.count; first += a.out_step, in += a.in_step) {
+    // The last step overlaps the one before it.
+    if (first + a.out_step > a.count && first > 0) {
+      first = a.count - a.out_step;
+      in = a.in - a.in_step;
+      channel = first % a.period;
+    }
+    const std::int64_t left = a.in - in;
+    V x[kFlatRows][2], acc[kFlatRows];
+    FASTCONV_UNROLL
+    for (int r = 0; r < kFlatRows; ++r) {
+      x[r][0] = V::load(a.row[r] + in, part(left));
+      x[r][1] = V::zero();
+      acc[r] = V::zero();
+    }
+    if (two && left > V::lanes) {
+      FASTCONV_UNROLL
+      for (int r = 0; r < kFlatRows; ++r)
+        x[r][1] = V::load(a.row[r] + in + V::lanes, part(left - V::lanes));
+    }
+    const std::int32_t* route = a.route;
+    FASTCONV_NO_UNROLL
+    for (std::int64_t c = 0; c < a.rows; ++c, route += V::lanes) {
+      const V weight = V::load(a.w[c] + channel);
+      FASTCONV_UNROLL
+      for (int r = 0; r < kFlatRows; ++r)
+        acc[r] = V::fma(weight, V::routed(x[r][0], x[r][1], route), acc[r]);
+    }
+    const V bias = V::load(a.bias + channel);
+    const std::int64_t outs = a.count - first < a.out_step ? a.count - first : a.out_step;
+    FASTCONV_UNROLL
+    for (int r = 0; r < kFlatRows; ++r)
+      V::at_most(V::at_least(V::add(acc[r], bias), low), high)
+          .store(a.out[r] + first, static_cast<int>(outs));
+    channel += a.out_step;
+    while (channel >= a.period) channel -= a.period;
+  }
+}
+
 }  // namespace fastconv::FASTCONV_ISA_NAMESPACE

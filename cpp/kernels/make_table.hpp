@@ -101,8 +101,10 @@ constexpr KernelSet<typename V::value_type> make_set() {
   set.channel_vecs = kChannelVecs<V>;
   set.channel_lanes = &channel_lanes<V>;
   // Of float32 and AVX-512 alone, as they are much code.
-  if constexpr (kStrips<V> && requires { V::routed(V::zero(), nullptr); })
+  if constexpr (kStrips<V> && requires { V::routed(V::zero(), nullptr); }) {
     set.group_lanes = &group_lanes<V>;
+    set.flat_groups = &flat_groups<V>;
+  }
   if constexpr (kHasQuads<V>) {
     set.pixel_quads[0] = &pixel_quads<V, 1>;
     // With AVX-512, those of AVX2 (dispatch.cpp).

@@ -86,6 +86,7 @@ struct KernelSet {
       const GroupArgs<T>&);  // null but for float32; where lanes are not routed, too
   // Null where a multiply-add rounds twice, and for integers.
   void (*flat_lanes)(const FlatArgs<T>&);
+  void (*flat_groups)(const FlatArgs<T>&);  // where group_lanes are
   std::int64_t flat_room;  // elements that it may read behind a row of fewer than a vector
   // Of one filter, and of up to four; null but for float32 with AVX2 and AVX-512.
   void (*pixel_quads[2])(const QuadArgs<T>&);

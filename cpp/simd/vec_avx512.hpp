@@ -219,7 +219,11 @@ struct F32 {
   }
   // Lane i is lane lane[i] of a; 0 where there is none of that number.
   static FASTCONV_INLINE F32 routed(F32 a, const std::int32_t* lane) {
-    return {_mm512_permutex2var_ps(a.v, _mm512_loadu_si512(lane), _mm512_setzero_ps())};
+    return routed(a, zero(), lane);
+  }
+  // Of a followed by b.
+  static FASTCONV_INLINE F32 routed(F32 a, F32 b, const std::int32_t* lane) {
+    return {_mm512_permutex2var_ps(a.v, _mm512_loadu_si512(lane), b.v)};
   }
   // Four elements each from several places, `offset` from where they say.
   static constexpr int quads = 4;
