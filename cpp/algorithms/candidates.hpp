@@ -51,6 +51,8 @@ inline constexpr double kTurnPlane = 1.3;
 // Taking a channel from among those beside it, by what filters planes of groups that
 // `groups` filters side by side.
 double cost_of_channels(const Problem& problem, const Machine& machine);
+// Staging a group by itself, where `groups` takes many at once: channels last, of few.
+double cost_of_group(const Problem& problem, const Machine& machine);
 // Vectors of output channels of the outer product: in panels of the widest tile; the others, with
 // what narrow tiles cost; as they are stored.
 struct OuterVectors {

@@ -18,7 +18,7 @@ double cost(const Problem& problem, const Machine& machine) {
                       problem.in_channels <= kMostGroupChannels &&
                       problem.out_channels <= kMostGroupChannels;
   const double group = narrow ? 10.0 / static_cast<double>(problem.terms()) : 0.0;
-  return group + 1.05 * vectors.whole + vectors.tail +
+  return group + cost_of_group(problem, machine) + 1.05 * vectors.whole + vectors.tail +
          store * vectors.stored / static_cast<double>(problem.terms()) +
          cost_of_whole_rows(problem, machine) + cost_of_short_rows(problem, false, machine) +
          packing_cost(problem, machine);

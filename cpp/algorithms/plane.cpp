@@ -70,7 +70,8 @@ double cost(const Problem& problem, const Machine& machine) {
   const bool one_plane = is_single(problem) && problem.in_channels == 1;
   const bool rolls = roll_tiling(problem, machine).planes > 0;
   const double channels = cost_of_channels(problem, machine);
-  if (channels > 0) return filters / machine.lanes + channels;
+  if (channels > 0)
+    return filters / machine.lanes + channels + filters * cost_of_group(problem, machine);
   if (one_plane || rolls || (can_turn(problem) && turning_pays(problem, false, machine)))
     return filters / machine.lanes;
   if (problem.out_channels > kMostFilters) return std::numeric_limits<double>::infinity();

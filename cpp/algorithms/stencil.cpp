@@ -69,7 +69,7 @@ double cost(const Problem& problem, const Machine& machine) {
   if (problem.channels_last) cost += kOuterTranspose * channels / terms / machine.lanes;
   cost += cost_of_dealing(problem, machine) + cost_of_turning(problem, machine);
   if (problem.in_channels == 1) cost += cost_of_channels(problem, machine);
-  cost += cost_of_short_rows(problem, true, machine);
+  cost += cost_of_short_rows(problem, true, machine) + cost_of_group(problem, machine);
   // Rows of weights are packed one by one.
   const double vectors = static_cast<double>(divide_up(problem.out_channels, machine.lanes));
   return cost + packing_cost(problem, machine) * std::min(kPackRow * channels / vectors, 1.0);
@@ -209,6 +209,19 @@ double cost_of_channels(const Problem& problem, const Machine& machine) {
   return (std::min(1.2 + side_by_side, 6.0) * inputs +
           std::min(0.6 + side_by_side, 3.0) * outputs) /
          static_cast<double>(problem.taps());
+}
+
+double cost_of_group(const Problem& problem, const Machine& machine) {
+  if (!machine.routes || !problem.channels_last || problem.groups == 1 ||
+      std::max(problem.in_channels, problem.out_channels) > kMostGroupChannels)
+    return 0;
+  constexpr double kGroup = 80, kRow = 30;
+  double staging = kGroup;
+  if (problem.taps() > 1) {
+    const auto& [depth, height, width] = problem.axis;
+    staging += static_cast<double>(depth.in * height.in) * (kRow + static_cast<double>(width.in));
+  }
+  return staging / static_cast<double>(problem.terms() * problem.out_pixels());
 }
 
 bool rows_share_loads(const Problem& problem) {
