@@ -13,7 +13,7 @@ namespace {
 constexpr std::int64_t kTaskMacs = 128 << 10;
 constexpr std::int64_t kMostOut = 4096;  // whose weights L2 holds
 constexpr std::int64_t kMostStride = 16;
-constexpr std::int64_t kMostChannels = 16;       // of a group
+constexpr std::int64_t kFewChannels = 16;        // of a group, that are parted anywhere
 constexpr std::int64_t kLeastBytes = 128 << 10;  // of which a call takes more than to be set up
 constexpr std::int64_t kMostRepeated = 8;        // filters of a channel
 
@@ -118,7 +118,7 @@ FlatBox FlatLayout::box(const Problem& problem, std::int64_t band, std::int64_t 
 
 std::int64_t flat_step(const Problem& problem, const Machine& machine) {
   const std::int64_t lanes = machine.lanes, channels = problem.in_channels;
-  if (!machine.routes || problem.taps() > 1 || is_depthwise(problem)) return 0;
+  if (!machine.routes || problem.taps() > 1 || is_depthwise(problem) || channels > lanes) return 0;
   // Whole vectors of filters are left to outer_product.
   if (problem.out_channels == lanes && channels > 3) return 0;
   const std::int64_t step = std::min(lanes / problem.out_channels, 2 * lanes / channels);
@@ -208,10 +208,19 @@ double cost_of_steps(const Problem& problem, const Machine& machine) {
          static_cast<double>(problem.out_channels);
 }
 
+// More of them are parted as fast as they are read only where no pixel is left out.
+std::int64_t most_channels(const Problem& problem, const Machine& machine) {
+  constexpr std::int64_t kLeastPixels = 32, kMostChannels = 64;
+  const bool strided = std::any_of(problem.axis.begin(), problem.axis.end(),
+                                   [](const Axis& axis) { return axis.stride > 1; });
+  const bool pays = machine.element == 4 && !strided && problem.out_pixels() >= kLeastPixels;
+  return pays ? kMostChannels : kFewChannels;
+}
+
 double flat_cost(const Problem& problem, const Machine& machine) {
   constexpr double kNever = std::numeric_limits<double>::infinity();
   if (!machine.flat || !problem.channels_last) return kNever;
-  if (problem.in_channels > kMostChannels) return kNever;
+  if (problem.in_channels > most_channels(problem, machine)) return kNever;
   if (flat_step(problem, machine) > 0) return cost_of_steps(problem, machine);
   if (problem.in_channels > 1 && problem.out_channels > 1) return kNever;
   if (is_depthwise(problem) && problem.groups >= machine.lanes)
@@ -247,7 +256,7 @@ double flat_cost(const Problem& problem, const Machine& machine) {
     for (const Axis& axis : problem.axis)
       staged *= static_cast<double>(FlatAxis(axis).slots(axis.out));
     double pixel = width.stride > 1 ? 1.7 + 7.7 * in : is_depthwise(problem) ? 7 * in : 0;
-    if (problem.in_channels > 1) pixel += 7.7 * in;
+    if (problem.in_channels > 1) pixel += (problem.in_channels > kFewChannels ? 10 : 7.7) * in;
     if (problem.out_channels > 1) pixel += 5.1 * out + 2 * in * lanes;
     cycles += staged * pixel;
   }

@@ -212,8 +212,9 @@ double cost_of_channels(const Problem& problem, const Machine& machine) {
 }
 
 double cost_of_group(const Problem& problem, const Machine& machine) {
-  if (!machine.routes || !problem.channels_last || problem.groups == 1 ||
-      std::max(problem.in_channels, problem.out_channels) > kMostGroupChannels)
+  const std::int64_t most = std::max(problem.in_channels, problem.out_channels);
+  if (!machine.routes || !problem.channels_last || problem.groups == 1 || most == 1 ||
+      most > kMostGroupChannels)
     return 0;
   constexpr double kGroup = 80, kRow = 30;
   double staging = kGroup;

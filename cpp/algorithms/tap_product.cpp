@@ -389,7 +389,7 @@ double cost(const Problem& problem, const Machine& machine) {
   constexpr double kCall = 40;
   const double calls = kCall * seen_taps(problem) / (terms * pixels);
   return multiply * made * (1 + sums / block) + store * vectors.stored / terms +
-         packing_cost(problem, machine) + turning + calls + cost_of_group(problem, machine);
+         packing_cost(problem, machine) + turning + calls + cost_of_group(problem, machine) / 2;
 }
 
 std::unique_ptr<const Execution> execute(const Problem& problem, const Tensor& /*x*/,
