@@ -124,8 +124,8 @@ double cost_rows(const Problem& problem, const Machine& machine) {
   if (machine.chain < problem.terms()) return std::numeric_limits<double>::infinity();
   // Each slice of a kernel stages what it sees.
   const double slices = problem.axis[0].out > 1 ? static_cast<double>(problem.axis[0].kernel) : 1.0;
-  const double turning =
-      problem.groups == 1 ? kTurnPlane * slices * cost_of_turning(problem, machine) : 0.0;
+  const bool hides = problem.groups != 1 && problem.taps() > 1;
+  const double turning = hides ? 0.0 : kTurnPlane * slices * cost_of_turning(problem, machine);
   return (rows_share_loads(problem) ? 1.15 : 1.7) * width_waste(problem, machine) / machine.lanes +
          turning + cost_of_dealing(problem, machine) + cost_of_short_rows(problem, true, machine) +
          cost_of_channels(problem, machine);
