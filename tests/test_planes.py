@@ -361,6 +361,38 @@ def test_volumes_with_channels_last(isa, mode, stride):
                 np.testing.assert_array_equal(np.isfinite(fc.conv3d(x, w, **run)), want)
 
 
+@pytest.mark.parametrize("channels", [3, 9, 15, 17, 70])
+def test_rows_that_are_staged_with_channels_last(isa, channels):
+    """Places of rows are used again; of a staged row nothing is written over the next one's."""
+    for kernel, stride, dilation in itertools.product(
+        ((7, 6), (1, 11), (4, 3, 5), (3, 3, 3)), (1, 3), (1, 2)
+    ):
+        rank = len(kernel)
+        w = small_integers((channels, 1, *kernel), "float32", stride)
+        bias = small_integers((channels,), "float32", 1)
+        for size in ((2, 3, 1), (3, 5, 14)):
+            x = small_integers((1, *size[3 - rank :], channels), "float32", dilation)
+            options = {"stride": stride, "dilation": dilation}
+            border = [((k * dilation) // 2, (k * dilation + 1) // 2) for k in kernel]
+            check_last(x, w, bias=bias, padding=border, **options)
+            wider = [(low + 1, high + 3) for low, high in border]
+            check_last(x, w, bias=bias, padding=wider, fill_value=3, activation="relu", **options)
+
+
+@pytest.mark.parametrize("channels", [6, 13, 22])
+def test_bands_of_staged_rows(isa, channels):
+    for kernel, size in itertools.product(((9, 9), (5, 5, 5)), (23, 12)):
+        rank = len(kernel)
+        x = small_integers((1, *(6, size, 13)[3 - rank :], channels), "float32")
+        w = small_integers((channels, 1, *kernel), "float32", 1)
+        options = {"padding": 4, "groups": channels, "layout": "NHWC"}
+        run = {2: fc.conv2d, 3: fc.conv3d}[rank]
+        want = run(x, w, algorithm="reference", **options)
+        for threads in (1, 3):
+            with fc.num_threads(threads):
+                np.testing.assert_array_equal(run(x, w, **options), want)
+
+
 def test_blocks_of_many_channels(isa):
     for channels in (15, 24, 31, 100, 129, 130, 257):
         x = small_integers((1, 6, 11, channels), "float32", channels)

@@ -1,8 +1,12 @@
 #include "algorithms/channels.hpp"
 
 #include <algorithm>
+#include <limits>
+#include <type_traits>
 
+#include "algorithms/candidates.hpp"
 #include "algorithms/tap_layout.hpp"
+#include "algorithms/turned.hpp"
 #include "core/border.hpp"
 #include "core/rounding.hpp"
 #include "runtime/thread_pool.hpp"
@@ -13,16 +17,21 @@ namespace {
 constexpr std::int64_t kTaskMacs = 128 << 10;
 constexpr std::int64_t kMostTurnedVecs = 4;
 constexpr std::int64_t kMostVecs = 16;
+constexpr std::int64_t kMostLanes = 16;
+constexpr std::int64_t kStrip = 12, kTile = 6;       // pixels, of tiles of one vector
 constexpr std::int64_t kWeightBytes = 8 << 10;       // of a block, a quarter of L1
 constexpr std::int64_t kMostTerms = 4096;            // whose weights L2 holds
 constexpr std::int64_t kMostTableColumns = 1 << 16;  // of the table
 constexpr std::int64_t kMostRowBytes = 128 << 10;    // of sums that are turned
 
+bool is_narrow(const Problem& problem, std::int64_t lanes) { return problem.groups < lanes; }
+
 // Sums of one output row, where they may have to be turned: in pictures with channels first whose
 // memory has them last. 0 where not even a vector of channels fits.
 std::int64_t row_bytes(const Problem& problem, std::int64_t lanes, std::int64_t element) {
   const std::int64_t bytes = round_to_line(problem.axis[2].out * lanes * element);
-  if (problem.channels_last || bytes > kMostRowBytes) return 0;
+  if (bytes > kMostRowBytes) return 0;
+  if (problem.channels_last) return is_narrow(problem, lanes) ? bytes : 0;
   return std::min(kMostTurnedVecs * bytes, kMostRowBytes);
 }
 
@@ -34,6 +43,105 @@ std::int64_t vecs_of_block(const Problem& problem, std::int64_t tile_vecs, std::
   const std::int64_t fit = kWeightBytes / (problem.terms() * lanes * element);
   return std::clamp<std::int64_t>(fit / 2 * 2, 2, kMostVecs);
 }
+
+// Of a staged row, and room for what is written behind the last of few channels.
+std::int64_t staged_pixels(const Problem& problem) { return padded_columns(problem.axis[2]); }
+
+// A block's input with its border beside it, where a kernel reads each row many times: rows that
+// output rows share stay where they are, each in the place of one that is seen no more.
+//
+//   rows of 17 channels     a0 .. q0 | a1 .. q1 | ...          vectors cross lines
+//   staged, first block     0 .. 0 | a0 .. p0 | a1 .. p1 | ... | 0 .. 0
+//
+// Of fewer channels than lanes some lanes are idle.
+template <class T>
+class ChannelStage {
+ public:
+  ChannelStage(const Problem& problem, const ChannelTiling& tiling, const KernelSet<T>& kernels,
+               const Tensor& x, char* at)
+      : problem_(problem),
+        tiling_(tiling),
+        kernels_(kernels),
+        x_(x),
+        columns_(padded_columns(problem.axis[2]) - 1),
+        held_(reinterpret_cast<std::int64_t*>(at)),
+        rows_(reinterpret_cast<T*>(at + held_bytes(tiling))) {}
+
+  static std::int64_t held_bytes(const ChannelTiling& tiling) {
+    return round_to_line(tiling.slices_held * tiling.rows_held *
+                         static_cast<std::int64_t>(sizeof(std::int64_t)));
+  }
+
+  const T* rows() const { return rows_; }
+  std::int64_t columns() const { return columns_; }
+
+  // Channels from those of the row that begins at x on.
+  void begin(const char* x, std::int64_t channels, std::int64_t width) {
+    from_ = x;
+    channels_ = channels;
+    width_ = width;
+    std::fill_n(held_, tiling_.slices_held * tiling_.rows_held, std::int64_t{-1});
+  }
+
+  // What the output row sees, and where that is.
+  void list(std::int64_t d, std::int64_t h, const T* fill, std::int64_t* row) {
+    const auto& [depth, height, width] = problem_.axis;
+    for (std::int64_t i = 0; i < depth.kernel; ++i) {
+      const std::int64_t slice = d * depth.stride - depth.lo + i * depth.dilation;
+      const bool slice_seen = slice >= 0 && slice < depth.in;
+      const std::int64_t place = slice_seen ? slice % tiling_.slices_held * tiling_.rows_held : 0;
+      for (std::int64_t j = 0; j < height.kernel; ++j) {
+        const std::int64_t source = h * height.stride - height.lo + j * height.dilation;
+        const bool seen = slice_seen && source >= 0 && source < height.in;
+        *row++ = seen ? offset(place, slice, source, fill) : kFillRow;
+      }
+    }
+  }
+
+ private:
+  std::int64_t offset(std::int64_t place, std::int64_t slice, std::int64_t source, const T* fill) {
+    const bool all = tiling_.rows_held == problem_.axis[1].in;  // no division
+    place += all ? source : source % tiling_.rows_held;
+    const std::int64_t at = place * staged_pixels(problem_) * width_;
+    const std::int64_t id = slice * problem_.axis[1].in + source;
+    if (held_[place] != id) {
+      held_[place] = id;
+      stage(from_ + slice * x_.axis[0] + source * x_.axis[1], fill, rows_ + at);
+    }
+    return at;
+  }
+
+  void stage(const char* from, const T* fill, T* to) const {
+    const Axis& width = problem_.axis[2];
+    const std::int64_t left = std::clamp<std::int64_t>(width.lo, 0, columns_);
+    const std::int64_t first = std::max<std::int64_t>(-width.lo, 0);
+    const std::int64_t count = std::clamp<std::int64_t>(width.in - first, 0, columns_ - left);
+    std::fill_n(to, left * width_, *fill);
+    to += left * width_;
+    PlaneStageArgs<T> args{};
+    args.from = reinterpret_cast<const T*>(from + first * x_.axis[2]);
+    args.from_pitch = x_.axis[2] / std::int64_t{sizeof(T)};
+    args.rows = count;
+    args.columns = channels_;
+    args.stride = 1;
+    args.fill = *fill;
+    args.to = to;
+    args.to_pitch = width_;
+    kernels_.plane_stage(args);
+    std::fill_n(to + count * width_, (columns_ - left - count) * width_, *fill);
+  }
+
+  const Problem& problem_;
+  const ChannelTiling& tiling_;
+  const KernelSet<T>& kernels_;
+  const Tensor& x_;
+  const std::int64_t columns_;
+  std::int64_t* const held_;
+  T* const rows_;
+  const char* from_ = nullptr;
+  std::int64_t channels_ = 0;
+  std::int64_t width_ = 0;  // lanes of them
+};
 
 template <class T>
 class ChannelRun {
@@ -51,7 +159,8 @@ class ChannelRun {
         scratch_(scratch),
         scratch_each_(scratch_each),
         leaves_out_(channels_leave_out_border(problem)),
-        turns_(!channels_lie_side_by_side(problem, problem.y_type, operands.y)),
+        stores_(is_narrow(problem, kernels_.lanes) ||
+                !channels_lie_side_by_side(problem, problem.y_type, operands.y)),
         layout_(problem,
                 vecs_of_block(problem, kernels_.channel_vecs, kernels_.lanes, sizeof(T)) *
                     kernels_.lanes,
@@ -65,7 +174,10 @@ class ChannelRun {
     T* const sums = reinterpret_cast<T*>(at + layout_.end);
     const Tensor& x = operands_.x;
     const Tensor& y = operands_.y;
-    list_columns(problem_, x.axis[2] / kElement, pad.column);
+    ChannelStage<T> stage(problem_, tiling_, kernels_, x,
+                          at + layout_.end + row_bytes(problem_, kernels_.lanes, kElement));
+    const bool staged = std::is_floating_point_v<T> && tiling_.is_staged();
+    if (!staged) list_columns(problem_, x.axis[2] / kElement, pad.column);
     const std::int64_t all_rows = depth_.out * height_.out;
     const std::int64_t bands = divide_up(all_rows, tiling_.rows);
     const std::int64_t image = index / bands;
@@ -76,29 +188,50 @@ class ChannelRun {
     args.column_pitch = x.axis[2] / kElement;
     args.out_pixel = y.axis[2] / kElement;
     const std::int64_t lanes = kernels_.lanes;
-    std::fill_n(pad.fill, kernels_.channel_vecs * lanes, scalar_as<T>(problem_.fill[0]));
+    const std::int64_t most = vecs_of_block(problem_, kernels_.channel_vecs, lanes, kElement);
+    std::fill_n(pad.fill, most * lanes, scalar_as<T>(problem_.fill[0]));
+    T bias[kMostLanes] = {};
     for (std::int64_t c = 0; c < problem_.groups;) {
       args.vecs = block_of(divide_up(problem_.groups - c, lanes));
       const std::int64_t width = args.vecs * lanes;
-      if (turns_) args.out_pixel = width;
-      const std::int64_t first = std::min(c, problem_.groups - width);
-      kernels_.pack({w_.row(first), w_.pitch, width, problem_.terms(), pad.weights, width});
+      if (stores_) args.out_pixel = width;
+      const std::int64_t channels = std::min(width, problem_.groups);
+      const std::int64_t first = std::min(c, problem_.groups - channels);
+      kernels_.pack({w_.row(first), w_.pitch, channels, problem_.terms(), pad.weights, width});
       const bool leaves_out =
           leaves_out_ && kernels_.are_finite(pad.weights, problem_.terms() * width);
       args.seen = width_.lo;
       args.seen_end = leaves_out ? width_.lo + width_.in : kAllColumns;
-      if (operands_.bias != nullptr) args.bias = static_cast<const T*>(operands_.bias) + first;
-      args.x = reinterpret_cast<const T*>(x.data + image * x.batch) + first;
+      if (operands_.bias != nullptr) {
+        args.bias = static_cast<const T*>(operands_.bias) + first;
+        if (staged && channels < width)
+          args.bias = std::copy_n(args.bias, channels, bias) - channels;
+      }
+      const char* const from = x.data + image * x.batch + first * kElement;
+      args.x = reinterpret_cast<const T*>(from);
+      if (staged) {
+        stage.begin(from, channels, width);
+        args.x = stage.rows();
+        args.column_pitch = width;
+        args.inside = 0;
+        args.inside_end = stage.columns();
+        for (std::int64_t i = 0; i < stage.columns(); ++i) pad.column[i] = i * width;
+        pad.column[stage.columns()] = kFillRow;
+      }
       for (std::int64_t r = first_row; r < end_row; ++r) {
         if (interrupt_.stop_requested()) return;
         const std::int64_t d = r / height_.out, h = r % height_.out;
-        list_rows(problem_, x.axis[0] / kElement, x.axis[1] / kElement, d, h, pad.row);
+        if (staged) {
+          stage.list(d, h, pad.fill, pad.row);
+        } else {
+          list_rows(problem_, x.axis[0] / kElement, x.axis[1] / kElement, d, h, pad.row);
+        }
         T* const out = reinterpret_cast<T*>(y.data + image * y.batch + d * y.axis[0] +
                                             h * y.axis[1] + first * y.channel);
-        args.out = turns_ ? sums : out;
-        filter_channels(problem_, kernels_, pad, args, leaves_out, true);
-        if (turns_)
-          kernels_.store({sums, width, 1, width_.out, width, out, y.axis[2] / kElement,
+        args.out = stores_ ? sums : out;
+        filter_channels(problem_, kernels_, pad, args, leaves_out, !staged);
+        if (stores_)
+          kernels_.store({sums, width, 1, width_.out, channels, out, y.axis[2] / kElement,
                           y.channel / kElement, nullptr, Activation::none});
         interrupt_.work_done(worker, width_.out * width * problem_.terms());
       }
@@ -111,12 +244,13 @@ class ChannelRun {
 
   // Vectors of a block, if there are so many to do: whole tiles of the kernel.
   std::int64_t block_of(std::int64_t left) const {
-    const std::int64_t lanes = kernels_.lanes,
-                       most = vecs_of_block(problem_, kernels_.channel_vecs, lanes, kElement);
+    const std::int64_t lanes = kernels_.lanes;
+    std::int64_t most = vecs_of_block(problem_, kernels_.channel_vecs, lanes, kElement);
     // Weights of many terms stay near.
     if (problem_.terms() > kMostChannelChain) return 1;
+    if (tiling_.is_staged()) most = std::min(most, tiling_.most_vecs);
     std::int64_t vecs = std::min({left, most, problem_.groups / lanes});
-    if (turns_)
+    if (stores_)
       vecs = std::min({vecs, kMostTurnedVecs, kMostRowBytes / (lanes * width_.out * kElement)});
     if (vecs < 2) return 1;
     return kernels_.channel_vecs > 2 && vecs < kernels_.channel_vecs ? 2 : vecs / 2 * 2;
@@ -132,11 +266,60 @@ class ChannelRun {
   char* const scratch_;
   const std::int64_t scratch_each_;
   const bool leaves_out_;
-  const bool turns_;
+  const bool stores_;  // sums of a row, once it is done
   const ChannelScratch layout_;
   Interrupt& interrupt_;
   const WeightRows<T> w_;
 };
+
+// Places of rows that are staged, with what says which they are.
+std::int64_t staged_bytes(const Problem& problem, const ChannelTiling& tiling,
+                          const Machine& machine) {
+  return ChannelStage<float>::held_bytes(tiling) +
+         round_to_line(tiling.slices_held * tiling.rows_held * staged_pixels(problem) *
+                       tiling.most_vecs * machine.lanes * machine.element);
+}
+
+// Where each column that is staged serves many products: to stage it takes as long as some ten of
+// them gain where vectors cross no lines and tiles look up no borders. Kernels that roll look up
+// few.
+bool staging_pays(const Problem& problem, const Machine& machine) {
+  constexpr double kLeastProducts = 10;
+  if (!is_float(problem.compute) || problem.border != Border::constant || !machine.flat)
+    return false;
+  const auto& [depth, height, width] = problem.axis;
+  const bool rolls = height.kernel == 3 && width.kernel == 3 && width.stride <= 2 &&
+                     width.dilation == 1 && machine.channel_vecs > 2;
+  // Of dilated kernels tiles that see a border leave out more columns, being shorter.
+  if (depth.kernel > 1 && width.dilation > 1) return false;
+  if (rolls && (depth.kernel == 1 || problem.groups >= 2 * machine.lanes)) return false;
+  const double products = static_cast<double>(problem.out_pixels() * problem.terms()) *
+                          (leaves_out_border(problem) ? seen_share(problem) : 1);
+  const double staged = static_cast<double>(depth.in * height.in * padded_columns(width));
+  return products > kLeastProducts * staged;
+}
+
+// Of one vector of float32 channels.
+bool runs_strips(const Problem& problem, const Machine& machine) {
+  const Axis& width = problem.axis[2];
+  return machine.channel_vecs > 2 && machine.element == 4 && width.stride == 1 &&
+         width.dilation == 1 && width.kernel > 1;
+}
+
+// Slices stay where they are while rows of the next are staged. Strips are as fast with one vector
+// at a time, and lines of it are more often near.
+void hold_rows(const Problem& problem, const Machine& machine, ChannelTiling& tiling) {
+  const auto& [depth, height, width] = problem.axis;
+  ChannelTiling staged;
+  staged.slices_held = std::min(depth.in, depth.span());
+  staged.rows_held =
+      depth.kernel > 1 && depth.out > 1 ? height.in : std::min(height.in, height.span());
+  const bool strips = runs_strips(problem, machine) && width.out >= kStrip;
+  const bool one = strips || problem.terms() > kMostChannelChain;
+  staged.most_vecs =
+      one ? 1 : vecs_of_block(problem, machine.channel_vecs, machine.lanes, machine.element);
+  if (4 * staged_bytes(problem, staged, machine) <= 3 * machine.l2) tiling = staged;
+}
 
 }  // namespace
 
@@ -162,30 +345,6 @@ std::int64_t rows_of_run(const Problem& problem) {
 
 std::int64_t padded_columns(const Axis& width) { return width.seen_by(width.out) + 1; }
 
-void list_columns(const Problem& problem, std::int64_t pitch, std::int64_t* column) {
-  const Axis& width = problem.axis[2];
-  const std::int64_t count = padded_columns(width) - 1;
-  for (std::int64_t i = 0; i < count; ++i) {
-    const std::int64_t source = source_index(problem.border, width, i - width.lo);
-    column[i] = source < 0 ? kFillRow : source * pitch;
-  }
-  column[count] = kFillRow;
-}
-
-void list_rows(const Problem& problem, std::int64_t slice_pitch, std::int64_t row_pitch,
-               std::int64_t d, std::int64_t h, std::int64_t* row) {
-  const auto& [depth, height, width] = problem.axis;
-  for (std::int64_t i = 0; i < depth.kernel; ++i) {
-    const std::int64_t slice =
-        source_index(problem.border, depth, d * depth.stride - depth.lo + i * depth.dilation);
-    for (std::int64_t j = 0; j < height.kernel; ++j) {
-      const std::int64_t source =
-          source_index(problem.border, height, h * height.stride - height.lo + j * height.dilation);
-      *row++ = slice < 0 || source < 0 ? kFillRow : slice * slice_pitch + source * row_pitch;
-    }
-  }
-}
-
 bool channels_lie_side_by_side(const Problem& problem, DType type, const Tensor& tensor) {
   const std::int64_t element = size_of(problem.compute);
   return same_storage(type, problem.compute) && tensor.part == 0 && tensor.channel == element &&
@@ -207,17 +366,80 @@ bool filters_channels(const Problem& problem, const Tensor& x) {
          channels_lie_side_by_side(problem, problem.x_type, x);
 }
 
+namespace {
+
+bool can_filter_few_channels(const Problem& problem, const Machine& machine) {
+  if (!problem.channels_last || !machine.routes || !is_narrow(problem, machine.lanes) ||
+      problem.in_channels != 1 || problem.out_channels != 1 || problem.groups == 1 ||
+      problem.border != Border::constant || !same_storage(problem.x_type, problem.compute) ||
+      !suits_channel_lanes(problem, kMostTableColumns) ||
+      row_bytes(problem, machine.lanes, machine.element) == 0)
+    return false;
+  ChannelTiling tiling;
+  hold_rows(problem, machine, tiling);
+  return tiling.is_staged();
+}
+
+// Of an image; fitted to 200 random layers of up to fifteen channels (docs/tuning.md).
+double cycles_of_few_channels(const Problem& problem, const Machine& machine) {
+  const auto& [depth, height, width] = problem.axis;
+  const double pixels = static_cast<double>(problem.out_pixels());
+  const double rows = pixels / static_cast<double>(width.out);
+  const double kernel_rows = static_cast<double>(depth.kernel * height.kernel);
+  const double staged = static_cast<double>(depth.in * height.in * padded_columns(width));
+  const bool strips = runs_strips(problem, machine);
+  double product = strips ? 1.14 : 1.2;
+  if (width.stride > 1) product = 1.9;
+  // Products of a tile of few pixels wait for each other.
+  const std::int64_t tile = std::min<std::int64_t>(width.out, strips ? kStrip : kTile);
+  product *= std::max(1.0, 4.0 / static_cast<double>(tile));
+  double seen = 1;
+  if (leaves_out_border(problem)) {
+    Problem of_rows = problem;
+    if (strips) of_rows.axis[2] = Axis{};
+    seen = seen_share(of_rows);
+  }
+  // Rows that leave L1 are written and read once more.
+  ChannelTiling tiling;
+  hold_rows(problem, machine, tiling);
+  const double column = staged_bytes(problem, tiling, machine) > machine.l1 ? 5 : 3;
+  constexpr double kCall = 500;
+  return pixels * (static_cast<double>(problem.terms()) * seen * product + 11) +
+         rows * (58 + 17 * kernel_rows) + column * staged + kCall;
+}
+
+}  // namespace
+
+double cost_of_few_channels(const Problem& problem, const Machine& machine) {
+  if (!can_filter_few_channels(problem, machine)) return std::numeric_limits<double>::infinity();
+  // Of estimates of other kernels; with a stride these are the better ones.
+  const double cycles_of_one = problem.axis[2].stride > 1 ? 1.0 : 1.2;
+  return cycles_of_few_channels(problem, machine) /
+         (cycles_of_one *
+          static_cast<double>(problem.groups * problem.terms() * problem.out_pixels()));
+}
+
+bool filters_few_channels(const Problem& problem, const Machine& machine) {
+  return can_filter_few_channels(problem, machine) &&
+         cycles_of_few_channels(problem, machine) < 0.75 * cycles_of_planes(problem, machine);
+}
+
 ChannelTiling channel_tiling(const Problem& problem, const Tensor& x, const Machine& machine) {
   ChannelTiling tiling;
-  if (problem.groups < machine.lanes || !filters_channels(problem, x)) return tiling;
+  const bool narrow = is_narrow(problem, machine.lanes);
+  if ((narrow && !filters_few_channels(problem, machine)) || !filters_channels(problem, x))
+    return tiling;
   const std::int64_t all_rows = problem.axis[0].out * problem.axis[1].out;
   const std::int64_t row_macs = problem.axis[2].out * problem.groups * problem.terms();
   // Enough for every thread, but not so few rows that weights are packed too often. Several blocks
   // of channels find the rows in L2 that the first has read.
   std::int64_t rows = all_rows;
   const auto& [depth, height, width] = problem.axis;
-  const std::int64_t vecs =
-      vecs_of_block(problem, machine.channel_vecs, machine.lanes, machine.element);
+  if (narrow || staging_pays(problem, machine)) hold_rows(problem, machine, tiling);
+  if (narrow && !tiling.is_staged()) return tiling;
+  const std::int64_t vecs = tiling.is_staged() ? tiling.most_vecs
+                                               : vecs_of_block(problem, machine.channel_vecs,
+                                                               machine.lanes, machine.element);
   if (problem.groups > machine.lanes * vecs) {
     const std::int64_t row_bytes = width.in * problem.groups * machine.element * depth.kernel;
     const std::int64_t most = machine.l2 / 3 / (row_bytes * height.stride);
@@ -233,11 +455,13 @@ ChannelTiling channel_tiling(const Problem& problem, const Tensor& x, const Mach
   return tiling;
 }
 
-std::int64_t channel_scratch_bytes(const Problem& problem, const Machine& machine) {
+std::int64_t channel_scratch_bytes(const Problem& problem, const ChannelTiling& tiling,
+                                   const Machine& machine) {
   const std::int64_t vecs =
       vecs_of_block(problem, machine.channel_vecs, machine.lanes, machine.element);
   return ChannelScratch(problem, vecs * machine.lanes, machine.element).end +
-         row_bytes(problem, machine.lanes, machine.element);
+         row_bytes(problem, machine.lanes, machine.element) +
+         staged_bytes(problem, tiling, machine);
 }
 
 ChannelScratch::ChannelScratch(const Problem& problem, std::int64_t width, std::int64_t element,

@@ -25,9 +25,13 @@ bool suits_channel_lanes(const Problem& problem, std::int64_t most_columns);
 
 // Whether they filter the layer where x lies, if it has channels for a vector.
 bool filters_channels(const Problem& problem, const Tensor& x);
-// tasks == 0: x does not lie so, or has fewer.
+// Of fewer channels: vector operations a term and pixel, and whether they cost less than planes.
+double cost_of_few_channels(const Problem& problem, const Machine& machine);
+bool filters_few_channels(const Problem& problem, const Machine& machine);
+// tasks == 0: x does not lie so, or has fewer, which had better be read otherwise.
 ChannelTiling channel_tiling(const Problem& problem, const Tensor& x, const Machine& machine);
-std::int64_t channel_scratch_bytes(const Problem& problem, const Machine& machine);
+std::int64_t channel_scratch_bytes(const Problem& problem, const ChannelTiling& tiling,
+                                   const Machine& machine);
 
 // Scratch for calls of the kernel, from byte `at` of a worker's on: weights of a block of so many
 // channels | its fill values | tables of columns and rows, and which kernel row each of these is.
@@ -95,51 +99,13 @@ ChannelArgs<T> channel_args(const Problem& problem, const ChannelPad<T>& pad) {
   return args;
 }
 
-// Whether kernels of several slices are filtered slice by slice, each of which rolls along the row,
-// what the others sum up to in the output.
-template <class T>
-bool rolls_slices(const Problem& problem, const KernelSet<T>& kernels, std::int64_t vecs) {
-  constexpr int kVecsOfManyRegisters = 4;
-  const auto& [depth, height, width] = problem.axis;
-  return kernels.channel_vecs == kVecsOfManyRegisters && vecs > 1 && depth.kernel > 1 &&
-         height.kernel == 3 && width.kernel == 3 && width.stride <= 2 && width.dilation == 1;
-}
-
 // One output row, from the rows that are listed. Longer sums than one chain may have are made in
 // runs of kernel rows, which add up in the output; `all` has the rows of one input channel. Leaves
 // out what sees nothing but the border, or not. Slices may roll where rows have no border beside
 // them, whose tiles are as fast.
 template <class T>
 void filter_channels(const Problem& problem, const KernelSet<T>& kernels, const ChannelPad<T>& pad,
-                     const ChannelArgs<T>& all, bool leaves_out, bool may_roll) {
-  const std::int64_t rows = all.kernel_rows;
-  const bool rolls = may_roll && rolls_slices(problem, kernels, all.vecs);
-  if (!leaves_out && !rolls && rows * all.kernel_columns <= kMostChannelChain)
-    return kernels.channel_lanes(all);
-  const std::int64_t each = rolls ? problem.axis[1].kernel : rows_of_run(problem);
-  ChannelArgs<T> args = all;
-  for (std::int64_t first = 0; first < rows; first += each) {
-    const std::int64_t end = std::min(first + each, rows);
-    // Of a slice that rolls all rows are kept, or none.
-    const auto is_seen = [](std::int64_t row) { return row != kFillRow; };
-    const bool keeps_all = rolls && std::any_of(pad.row + first, pad.row + end, is_seen);
-    std::int64_t kept = 0;
-    for (std::int64_t u = first; u < end; ++u) {
-      if (leaves_out && !keeps_all && pad.row[u] == kFillRow) continue;
-      pad.row[first + kept] = pad.row[u];
-      pad.order[first + kept++] = static_cast<std::int32_t>(u - first);
-    }
-    if (kept == 0 && end < rows) continue;
-    args.row = pad.row + first;
-    args.order = kept < end - first ? pad.order + first : nullptr;
-    args.kernel_rows = kept;
-    args.w = all.w + first * all.kernel_columns * all.vecs * kernels.lanes;
-    args.bias = end < rows ? nullptr : all.bias;
-    args.activation = end < rows ? Activation::none : all.activation;
-    kernels.channel_lanes(args);
-    args.accumulate = true;
-  }
-}
+                     const ChannelArgs<T>& all, bool leaves_out, bool may_roll);
 
 template <class T>
 void run_channels(const Problem& problem, const ChannelTiling& tiling, const KernelTable& kernels,

@@ -17,7 +17,13 @@ double cost(const Problem& problem, const Machine& machine) {
   const bool narrow = problem.groups > 1 && problem.channels_last && machine.routes &&
                       problem.in_channels <= kMostGroupChannels &&
                       problem.out_channels <= kMostGroupChannels;
-  const double group = narrow ? 10.0 / static_cast<double>(problem.terms()) : 0.0;
+  double group = narrow ? 10.0 / static_cast<double>(problem.terms()) : 0.0;
+  // Single elements, as channels of their own.
+  if (narrow && problem.in_channels == 1 && problem.taps() > 1) {
+    const auto& [depth, height, width] = problem.axis;
+    group += 30.0 * static_cast<double>(depth.in * height.in * width.in) /
+             static_cast<double>(problem.out_pixels() * problem.terms());
+  }
   return group + cost_of_group(problem, machine) + 1.05 * vectors.whole + vectors.tail +
          store * vectors.stored / static_cast<double>(problem.terms()) +
          cost_of_whole_rows(problem, machine) + cost_of_short_rows(problem, false, machine) +

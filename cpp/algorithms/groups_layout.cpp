@@ -151,9 +151,11 @@ bool groups_suit(const Problem& problem, const Tensor& x) {
 double groups_cost(const Problem& problem, const Machine& machine) {
   constexpr double kNever = std::numeric_limits<double>::infinity();
   if (!machine.routes || problem.in_channels > machine.lanes) return kNever;
-  // Depthwise layers are filtered where they lie.
+  // Depthwise layers are filtered where they lie, or from rows that are staged alike.
   const bool depthwise = problem.in_channels == 1 && problem.out_channels == 1;
-  if (depthwise && problem.groups >= machine.lanes) return kNever;
+  if (depthwise &&
+      (problem.groups >= machine.lanes || cost_of_few_channels(problem, machine) < kNever))
+    return kNever;
   const GroupLayout layout(problem, same_storage(problem.x_type, problem.compute), machine.lanes);
   const double taps = static_cast<double>(problem.taps());
   const double sums = layout.sums, groups = static_cast<double>(problem.groups);

@@ -64,17 +64,19 @@ double cost_of_planes(const Problem& problem, const Machine& machine) {
 }
 
 double cost(const Problem& problem, const Machine& machine) {
-  if (machine.chain < std::min(problem.terms(), kMostPlaneTerms))
-    return std::numeric_limits<double>::infinity();
+  constexpr double kNever = std::numeric_limits<double>::infinity();
+  if (machine.chain < std::min(problem.terms(), kMostPlaneTerms)) return kNever;
   const double filters = static_cast<double>(problem.out_channels);
   const bool one_plane = is_single(problem) && problem.in_channels == 1;
   const bool rolls = roll_tiling(problem, machine).planes > 0;
   const double channels = cost_of_channels(problem, machine);
   if (channels > 0)
-    return filters / machine.lanes + channels + filters * cost_of_group(problem, machine);
+    return std::min(filters / machine.lanes + channels + filters * cost_of_group(problem, machine),
+                    filters_few_channels(problem, machine) ? cost_of_few_channels(problem, machine)
+                                                           : kNever);
   if (one_plane || rolls || (can_turn(problem) && turning_pays(problem, false, machine)))
     return filters / machine.lanes;
-  if (problem.out_channels > kMostFilters) return std::numeric_limits<double>::infinity();
+  if (problem.out_channels > kMostFilters) return kNever;
   // Output rows share loads, but filters do not.
   const double row = problem.out_channels > 1 ? 1.8 : rows_share_loads(problem) ? 1.1 : 1.65;
   return row * width_waste(problem, machine) * filters / machine.lanes +
@@ -109,7 +111,7 @@ Tiling tile(const Problem& problem, const Tensor& x, const Machine& machine) {
   }
   plane.channels = channel_tiling(problem, x, machine);
   if (plane.channels.tasks > 0)
-    scratch = std::max(scratch, channel_scratch_bytes(problem, machine));
+    scratch = std::max(scratch, channel_scratch_bytes(problem, plane.channels, machine));
   if (can_sample(problem) && sampling_pays(problem, machine))
     plane.sampled = sampled_tiling(problem, x, machine);
   if (plane.sampled.tasks > 0)

@@ -57,6 +57,12 @@ struct RollTiling {
 struct ChannelTiling {
   std::int64_t rows = 1;   // output rows of a task
   std::int64_t tasks = 0;  // 0: the input does not lie so
+  // Slices and rows of a block that are staged at a time, those that an output row sees among them;
+  // {0, 0}: all are read in place.
+  std::int64_t slices_held = 0, rows_held = 0;
+  std::int64_t most_vecs = 0;  // of a block that is staged
+
+  bool is_staged() const { return slices_held > 0; }
 };
 
 // Filters of one channel or group: more had better share their loads.

@@ -305,6 +305,14 @@ double waste_of(const Problem& problem, const Machine& machine) {
 
 }  // namespace
 
+double cycles_of_planes(const Problem& problem, const Machine& machine) {
+  constexpr double kCall = 500;
+  const double elements = static_cast<double>(in_pixels(problem) + problem.out_pixels());
+  return static_cast<double>(problem.groups) *
+             (1.35 * GroupCycles(problem, machine).by_planes() + 1.33 * elements) +
+         kCall;
+}
+
 bool turning_pays(const Problem& problem, bool rolling, const Machine& machine) {
   const std::int64_t pixels = problem.in_channels * turned_pixels(problem) + problem.out_pixels();
   if (4 * pixels * machine.lanes * machine.element > 3 * machine.l2) return false;
