@@ -341,3 +341,19 @@ def test_subclasses_and_array_likes():
 
     np.testing.assert_array_equal(fc.conv2d(Like(), w, b, **OPTIONS), expected)
     np.testing.assert_array_equal(fc.conv2d(memoryview(x), w, b, **OPTIONS), expected)
+
+
+def test_one_channel_is_last_whatever_its_stride():
+    """NumPy keeps the stride of planes where their only channel is moved to the end."""
+    rng = np.random.default_rng(1)
+    planes = rng.standard_normal((3, 1, 62, 62), dtype=np.float32)
+    w = rng.standard_normal((8, 1, 1, 1), dtype=np.float32)
+    view = np.moveaxis(planes, 1, -1)
+    dense = np.empty(view.shape, view.dtype)
+    dense[...] = view
+    assert view.strides != dense.strides
+    for options in ({}, {"stride": 2}, {"padding": 1}):
+        told = [fc.explain(x, w, layout="NHWC", **options) for x in (view, dense)]
+        assert str(told[0]) == str(told[1])
+        y = [fc.conv2d(x, w, layout="NHWC", **options) for x in (view, dense)]
+        np.testing.assert_array_equal(*y)

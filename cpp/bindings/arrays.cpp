@@ -337,14 +337,15 @@ Shape shape_of(const py::array& array) {
   return Shape(array.shape(), array.shape() + array.ndim());
 }
 
-Tensor tensor_of(const void* data, const py::ssize_t* stride, std::size_t ndim,
+Tensor tensor_of(const void* data, const py::ssize_t* stride, const Shape& shape,
                  const Options& options, ElementType type) {
   Tensor t;
   t.data = static_cast<char*>(const_cast<void*>(data));
-  if (static_cast<int>(ndim) == options.rank + 2) t.batch = *stride++;
+  if (static_cast<int>(shape.size()) == options.rank + 2) t.batch = *stride++;
   if (!options.channels_last) t.channel = *stride++;
   for (int a = 3 - options.rank; a < 3; ++a) t.axis[a] = *stride++;
-  if (options.channels_last) t.channel = *stride++;
+  // NumPy gives the axis of one channel any stride, as in a transposed view of planes.
+  if (options.channels_last) t.channel = shape.back() == 1 ? bytes_of(type) : *stride;
   if (type.complex) t.part = size_of(type.real);
   return t;
 }

@@ -74,7 +74,7 @@ py::array as_dense(const py::array& array, const py::dtype& dtype);
 Shape shape_of(const py::array& array);
 
 // The view of an array with or without a batch, from its byte strides.
-Tensor tensor_of(const void* data, const py::ssize_t* strides, std::size_t ndim,
+Tensor tensor_of(const void* data, const py::ssize_t* strides, const Shape& shape,
                  const Options& options, ElementType type);
 Weights weights_of(const py::array& w, const Options& options);
 

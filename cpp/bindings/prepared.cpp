@@ -102,8 +102,7 @@ std::shared_ptr<const Prepared> prepare(const Options& options, const Given& giv
   const Strides strides =
       p->x_readable ? p->x_strides : contiguous_strides(p->x_shape, bytes_of(element));
   p->plan = std::make_shared<const Plan>(
-      problem, tensor_of(nullptr, strides.data(), strides.size(), options, element), kernels,
-      threads);
+      problem, tensor_of(nullptr, strides.data(), p->x_shape, options, element), kernels, threads);
   return p;
 }
 
@@ -146,9 +145,9 @@ py::array execute(const Options& options, const Prepared& prepared, const py::ar
 
   Operands operands;
   const ElementType element = {problem.x_type, problem.complex};
-  operands.x = tensor_of(x.data(), x.strides(), prepared.x_shape.size(), options, element);
-  operands.y = tensor_of(result.target.data(), result.target.strides(), prepared.y_shape.size(),
-                         options, prepared.types.y);
+  operands.x = tensor_of(x.data(), x.strides(), prepared.x_shape, options, element);
+  operands.y = tensor_of(result.target.data(), result.target.strides(), prepared.y_shape, options,
+                         prepared.types.y);
   operands.packed = packed;
   if (parameters.bias) operands.bias = parameters.bias->data();
   const Weights weights = weights_of(parameters.w, options);
