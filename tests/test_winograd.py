@@ -376,3 +376,20 @@ def test_weights_of_few_channels_do_not_suit():
     """Of random ones some are small in all channels: packing them would be for nothing."""
     x, w = normal(1, 3, 15, 15), normal(49, 3, 13, 13)
     assert fc.explain(x, w, padding=6).algorithm != "winograd"
+
+
+@pytest.mark.parametrize("channels", [4, 6])
+def test_few_channels_last_are_not_sparse(channels):
+    """What fills up their vectors are no elements of the input: it takes the algorithm."""
+    options = {"padding": 2, "layout": "NDHWC"}
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((1, 5, 5, 5, channels)).astype(np.float32)
+    w = rng.standard_normal((10, channels, 5, 5, 5)).astype(np.float32)
+    y = fc.conv3d(x, w, algorithm="winograd", **options)
+    assert not np.array_equal(y, fc.conv3d(x, w, algorithm="direct", **options))
+    first = np.moveaxis(x, -1, 1)
+    s = absolute(first, w, padding=2)
+    assert np.all(
+        np.abs(np.moveaxis(y, -1, 1) - conv(first, w, padding=2))
+        <= gamma(channels * 125 + 1, UNIT) * np.maximum(s, np.finfo(np.float64).tiny)
+    )

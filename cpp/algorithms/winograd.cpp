@@ -272,7 +272,9 @@ class WinogradRun {
                          });
       }
     }
-    add_spread(sums, lattice.count[0] * lattice.count[1] * row, spread);
+    // Without what fills up a position's vectors.
+    const std::int64_t positions = lattice.count[0] * lattice.count[1] * lattice.count[2];
+    add_spread(sums, positions * problem_.in_channels, spread);
     return spread;
   }
 
