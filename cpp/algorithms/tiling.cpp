@@ -17,6 +17,7 @@ namespace {
 // reduction cut (measured on Zen 3 with half a megabyte of L2: 8 % over eleven layers for 256
 // pixels against 96).
 constexpr std::int64_t kMinPixels = 256;
+constexpr std::int64_t kMinStridedPixels = 32;
 constexpr std::int64_t kMinThreadPixels = 96;  // where threads would be idle otherwise
 // Accumulators of one panel stay near L1; a tile of more pixels gains nothing.
 constexpr std::int64_t kMaxPixels = 512;
@@ -182,7 +183,18 @@ class Builder {
     if (tiling_.family == Family::rows) return choose_rows_box(fits);
     while (!fits() && shrink(box, kMinPixels)) {
     }
+    if (cuts_rows_before_channels() && !fits()) {
+      const Index3 large = box;
+      while (!fits() && shrink(box, kMinStridedPixels)) {
+      }
+      if (!fits()) box = large;
+    }
     even_out(problem_, box);
+  }
+
+  // Whole pixels are copied a row at a time, some channels of them one by one.
+  bool cuts_rows_before_channels() const {
+    return channels_last_ && tiling_.staging == Staging::patch && has_strides(problem_);
   }
 
   // Sums that are complete after one call go from registers to the output: boxes of several rows

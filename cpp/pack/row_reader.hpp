@@ -140,6 +140,10 @@ class RowReader {
 
   static void fill_range(T fill, std::int64_t begin, std::int64_t end, T* to,
                          std::int64_t to_stride) {
+    if (to_stride == 1) {
+      std::fill(to + begin, to + end, fill);
+      return;
+    }
     for (std::int64_t i = begin; i < end; ++i) to[i * to_stride] = fill;
   }
 

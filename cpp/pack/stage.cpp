@@ -79,6 +79,22 @@ void copy_pixels_of(const T* from, std::int64_t from_pitch, std::int64_t pixels,
 template <class T>
 void copy_pixels(const T* from, std::int64_t from_pitch, std::int64_t pixels, std::int64_t channels,
                  T* to, std::int64_t to_pitch) {
+  constexpr std::int64_t kWord = 16 / sizeof(T), kMost = 512 / sizeof(T);
+  const auto copy_word = [](const T* word, T* at) { std::memcpy(at, word, kWord * sizeof(T)); };
+  if (channels > kMost) {
+    for (std::int64_t i = 0; i < pixels; ++i, from += from_pitch, to += to_pitch)
+      std::memcpy(to, from, static_cast<std::size_t>(channels) * sizeof(T));
+    return;
+  }
+  if (channels > kWord) {
+    // The last word of a pixel overlaps the one before it.
+    const std::int64_t last = channels - kWord;
+    for (std::int64_t i = 0; i < pixels; ++i, from += from_pitch, to += to_pitch) {
+      for (std::int64_t c = 0; c < last; c += kWord) copy_word(from + c, to + c);
+      copy_word(from + last, to + last);
+    }
+    return;
+  }
   switch (channels) {
     case 1:
       return copy_pixels_of<T, 1>(from, from_pitch, pixels, to, to_pitch);
@@ -245,6 +261,10 @@ void stage_channels_last(const KernelTable& kernels, const Problem& problem, con
         const auto span = row == nullptr ? typename RowReader<T>::Span{0, columns, columns, 0}
                                          : reader.span(column, columns);
         const auto border = [&](std::int64_t begin, std::int64_t end) {
+          if (!problem.complex && (row == nullptr || problem.border == Border::constant)) {
+            std::fill(line + begin * pitch, line + end * pitch, fill[0]);
+            return;
+          }
           for (std::int64_t i = begin; i < end; ++i) {
             const std::int64_t source =
                 row == nullptr ? -1 : source_index(problem.border, width, span.from + i * step);
@@ -265,7 +285,7 @@ void stage_channels_last(const KernelTable& kernels, const Problem& problem, con
           T* at = line + span.inside * pitch;
           if (dense) {
             std::memcpy(at, from, static_cast<std::size_t>(count * channels) * sizeof(T));
-          } else if (same && channels <= 8 && x.axis[2] % std::int64_t{sizeof(T)} == 0) {
+          } else if (same && x.axis[2] % std::int64_t{sizeof(T)} == 0) {
             copy_pixels<T>(reinterpret_cast<const T*>(from),
                            step * x.axis[2] / std::int64_t{sizeof(T)}, count, channels, at, pitch);
           } else {
