@@ -45,6 +45,15 @@ double cost_of_dealing(const Problem& problem, const Machine& machine);
 double cost_of_whole_rows(const Problem& problem, const Machine& machine);
 // Staging rows shorter than a vector, one by one, turned where pixels are in the lanes.
 double cost_of_short_rows(const Problem& problem, bool turns, const Machine& machine);
+// Picking the pixels of a pointwise layer with a stride, channels first: of an element, and of a
+// row.
+double cost_of_picking(const Problem& problem, double element, double row, const Machine& machine);
+// Of so few the calls decide.
+inline constexpr std::int64_t kFewPixels = 64;
+// Positions of a whole image's patch, borders included, for each product of an output and a tap.
+double staged_share(const Problem& problem);
+// Kernel rows of volumes, a call or a loop of its own for each.
+double cost_of_slices(const Problem& problem, const Machine& machine);
 // Taking the channels of pixels apart that have them side by side; plane by plane it costs more.
 double cost_of_turning(const Problem& problem, const Machine& machine);
 inline constexpr double kTurnPlane = 1.3;

@@ -503,7 +503,8 @@ double cost(const Problem& problem, const Machine& machine) {
   const ColumnPanels panels = make_column_panels(problem.out_pixels(), machine);
   const bool dots = panels.is_rest_alone();
   // In between outer_product is as fast.
-  const bool few = problem.out_channels < kFewChannels &&
+  const bool picks = problem.taps() == 1 && problem.groups == 1 && problem.axis[2].stride > 1;
+  const bool few = problem.out_channels < kFewChannels && !(picks && !problem.channels_last) &&
                    (problem.out_channels < 6 || problem.out_channels > 12 ||
                     !lines_come_again(problem, machine));
   if (dots ? problem.terms() < 4 * machine.lanes : few)
@@ -556,7 +557,13 @@ double cost(const Problem& problem, const Machine& machine) {
            cost_of_short_rows(problem, true, machine) - packing;
   }
   const double width = static_cast<double>(problem.axis[2].out);
-  if (problem.taps() == 1) return 0.96 * multiply + 0.8 / lanes + 1.0 / width + turned - packing;
+  if (problem.taps() == 1) {
+    const std::int64_t stride = problem.axis[2].stride;
+    const double picking = stride == 2
+                               ? cost_of_picking(problem, 0.6, 9, machine)
+                               : cost_of_picking(problem, 1.6, stride > 3 ? 36 : 18, machine);
+    return 0.96 * multiply + 0.8 / lanes + 1.0 / width + turned + picking - packing;
+  }
   const double copies = problem.axis[2].stride > 1
                             ? 2.0 / lanes + 3.0 / width + cost_of_dealing(problem, machine)
                             : 4.0 / lanes + 6.0 / width;

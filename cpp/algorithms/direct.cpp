@@ -1,6 +1,8 @@
 // Direct convolution with output channels in the lanes: each pixel of the staged patch is broadcast
 // to a vector of weights (kernels/outer_product.hpp).
 
+#include <algorithm>
+
 #include "algorithms/candidates.hpp"
 #include "algorithms/tap_layout.hpp"
 #include "core/rounding.hpp"
@@ -17,6 +19,12 @@ double cost(const Problem& problem, const Machine& machine) {
   const bool narrow = problem.groups > 1 && problem.channels_last && machine.routes &&
                       problem.in_channels <= kMostGroupChannels &&
                       problem.out_channels <= kMostGroupChannels;
+  // Taps of a stride share little of what is copied for them.
+  const bool copies = problem.channels_last && problem.groups == 1 && problem.in_channels > 1 &&
+                      problem.taps() > 1 && has_strides(problem) &&
+                      problem.out_pixels() > kFewPixels;
+  const double copied =
+      copies ? 64.0 / (machine.lanes * machine.element) * staged_share(problem) : 0.0;
   double group = narrow ? 10.0 / static_cast<double>(problem.terms()) : 0.0;
   // Single elements, as channels of their own. Of more filters the others cost as much again.
   if (narrow && problem.in_channels == 1 && problem.out_channels <= 2 && problem.taps() > 1) {
@@ -26,7 +34,8 @@ double cost(const Problem& problem, const Machine& machine) {
   }
   return group + cost_of_group(problem, machine) + 1.05 * vectors.whole + vectors.tail +
          store * vectors.stored / static_cast<double>(problem.terms()) +
-         cost_of_whole_rows(problem, machine) + cost_of_short_rows(problem, false, machine) +
+         cost_of_whole_rows(problem, machine) + cost_of_picking(problem, 1.5, 32, machine) +
+         std::max(copied, cost_of_short_rows(problem, false, machine)) +
          packing_cost(problem, machine);
 }
 

@@ -427,7 +427,7 @@ double cost(const Problem& problem, const Machine& machine) {
   if (!problem.channels_last || !machine.quads) return std::numeric_limits<double>::infinity();
   constexpr double kTurn = 1.3, kAddOne = 0.065, kAdd = 0.3;
   constexpr double kStore[kMostFilters] = {1.6, 2.2, 3.3, 3.3};
-  constexpr double kCopy = 0.12;
+  constexpr double kCopy = 0.12, kCopySlices = 0.7, kPosition = 2;
   const double share = problem.taps() == 1 ? 0.72 : 0.85;
   const auto& [depth, height, width] = problem.axis;
   const bool one = problem.out_channels == 1;
@@ -439,12 +439,18 @@ double cost(const Problem& problem, const Machine& machine) {
   double pixel =
       (kTurn * turns + (one ? kAddOne : kAdd) * terms + kStore[problem.out_channels - 1]) *
       static_cast<double>(round_up(width.out, kQuad)) / static_cast<double>(width.out);
-  if (problem.padded() || !same_storage(problem.x_type, problem.compute))
+  const bool copies = problem.padded() || !same_storage(problem.x_type, problem.compute);
+  if (copies && depth.kernel > 1 && has_strides(problem)) {
+    // Boxes share much of what they stage.
+    const double each = kCopySlices + kPosition / static_cast<double>(problem.in_channels);
+    pixel += each * terms * staged_share(problem);
+  } else if (copies) {
     pixel += kCopy * static_cast<double>(problem.in_channels * depth.in * height.in * width.in) /
              static_cast<double>(problem.out_pixels());
+  }
   // Pixels share no loads, and of large kernels what they read again has left L1 (41 -> 3, 7x7,
   // stride 3, on 34x34: 184 us, 119 by pixel_lanes).
-  constexpr double kFar = 1.6;
+  constexpr double kFar = 1.25;
   constexpr std::int64_t kNearTaps = 9;
   const std::int64_t row = problem.in_channels * width.in * machine.element;
   const std::int64_t seen = depth.kernel * height.kernel * row;

@@ -54,13 +54,22 @@ const char* accepts(const Problem& problem) {
   return nullptr;
 }
 
+// Whole rows are staged, those between the ones that taps see as well.
+double rows_between(const Problem& problem) {
+  const auto& [depth, height, width] = problem.axis;
+  const double in = static_cast<double>(depth.in * height.in * width.in) /
+                    static_cast<double>(problem.taps() * problem.out_pixels());
+  return std::max(in / staged_share(problem), 1.0);
+}
+
 // Of planes whose channels lie side by side.
 double cost_of_planes(const Problem& problem, const Machine& machine) {
   if (problem.groups != 1 || !problem.channels_last) return 0;
   const double filters = static_cast<double>(problem.out_channels);
   const double store = problem.out_channels == 1 ? 0 : 1.5 * filters * 16 / machine.lanes;
   const double turn = problem.in_channels == 2 ? 0.9 : kTurnPlane;
-  return turn * cost_of_turning(problem, machine) + store / static_cast<double>(problem.terms());
+  return turn * rows_between(problem) * cost_of_turning(problem, machine) +
+         store / static_cast<double>(problem.terms());
 }
 
 double cost(const Problem& problem, const Machine& machine) {
@@ -71,17 +80,19 @@ double cost(const Problem& problem, const Machine& machine) {
   const bool rolls = roll_tiling(problem, machine).planes > 0;
   const double channels = cost_of_channels(problem, machine);
   if (channels > 0)
-    return std::min(filters / machine.lanes + channels + filters * cost_of_group(problem, machine),
-                    filters_few_channels(problem, machine) ? cost_of_few_channels(problem, machine)
-                                                           : kNever);
+    return std::min(
+        filters / machine.lanes + channels + filters * cost_of_group(problem, machine),
+        filters_few_channels(problem, machine) ? cost_of_few_channels(problem, machine) : kNever);
   if (one_plane || rolls || (can_turn(problem) && turning_pays(problem, false, machine)))
     return filters / machine.lanes;
   if (problem.out_channels > kMostFilters) return kNever;
   // Output rows share loads, but filters do not.
   const double row = problem.out_channels > 1 ? 1.8 : rows_share_loads(problem) ? 1.1 : 1.65;
   return row * width_waste(problem, machine) * filters / machine.lanes +
-         cost_of_planes(problem, machine) + cost_of_dealing(problem, machine) +
-         cost_of_short_rows(problem, true, machine);
+         (problem.in_channels > 1 ? 0.3 * cost_of_slices(problem, machine) : 0.0) +
+         cost_of_planes(problem, machine) +
+         rows_between(problem) * cost_of_dealing(problem, machine) +
+         cost_of_short_rows(problem, true, machine) + cost_of_picking(problem, 0.7, 12, machine);
 }
 
 // Several planes, of which each is staged for itself, are better read otherwise where each element

@@ -3,7 +3,6 @@
 // shared between outputs (kernels/row_stencil.hpp). Pointwise layers are read as they lie.
 #include <algorithm>
 #include <limits>
-#include <numeric>
 
 #include "algorithms/candidates.hpp"
 #include "algorithms/tap_layout.hpp"
@@ -16,6 +15,12 @@ const char* accepts(const Problem&) { return nullptr; }
 
 constexpr double kPackRow = 0.2;  // of packing a vector of them
 
+// Of an axis in a patch of all outputs.
+std::int64_t staged_positions(const Axis& axis) {
+  const PatchAxis staged = PatchAxis::make(axis, 0, axis.kernel, PatchOrder::seen);
+  return staged.phases * staged.length(axis.out);
+}
+
 // Elements of a strided input for each term and output pixel, and how wide they lie.
 struct StridedInput {
   double elements = 0;
@@ -23,12 +28,37 @@ struct StridedInput {
 
   explicit StridedInput(const Problem& problem) {
     const auto& [depth, height, w] = problem.axis;
-    if (w.stride == 1 || problem.taps() == 1 || problem.channels_last) return;
-    elements = static_cast<double>(depth.in * height.in) * static_cast<double>(w.in) /
+    const bool last = problem.channels_last && problem.in_channels > 1;
+    if (w.stride == 1 || problem.taps() == 1 || last) return;
+    const auto seen = [](const Axis& axis) {
+      return static_cast<double>(std::min(axis.in, staged_positions(axis)));
+    };
+    elements = seen(depth) * seen(height) * static_cast<double>(w.in) /
                static_cast<double>(problem.taps()) / static_cast<double>(problem.out_pixels());
     width = static_cast<double>(w.in);
   }
 };
+
+// How often slices are staged by boxes of so many slices of output.
+double slices_again(const Problem& problem, std::int64_t slices) {
+  const Axis& depth = problem.axis[0];
+  Axis box = depth;
+  box.out = slices;
+  return static_cast<double>(divide_up(depth.out, slices) * staged_positions(box)) /
+         static_cast<double>(staged_positions(depth));
+}
+
+// Of as many as are staged in half of L2.
+std::int64_t slices_of_box(const Problem& problem, const Machine& machine) {
+  Axis box = problem.axis[0];
+  const std::int64_t slice = problem.in_channels * staged_positions(problem.axis[1]) *
+                             staged_positions(problem.axis[2]) * machine.element;
+  // cost_of_short_rows has what short ones cost.
+  if (problem.axis[2].out < machine.lanes) return std::max<std::int64_t>(box.out, 1);
+  while (box.out > 1 && staged_positions(box) * slice > machine.l2 / 2)
+    box.out = divide_up(box.out, 2);
+  return std::max<std::int64_t>(box.out, 1);
+}
 
 // One row of output channels loads a vector for each FMA; four share three loads.
 double multiplications(const Problem& problem, const Machine& machine) {
@@ -67,9 +97,12 @@ double cost(const Problem& problem, const Machine& machine) {
   // One vector of pixels: a tile of four sums waits for its additions (16 pixels: 0.6 of the peak).
   if (problem.out_pixels() <= machine.lanes && problem.out_channels >= 4) cost *= 1.4;
   if (problem.channels_last) cost += kOuterTranspose * channels / terms / machine.lanes;
-  cost += cost_of_dealing(problem, machine) + cost_of_turning(problem, machine);
+  cost +=
+      cost_of_dealing(problem, machine) +
+      slices_again(problem, slices_of_box(problem, machine)) * cost_of_turning(problem, machine);
   if (problem.in_channels == 1) cost += cost_of_channels(problem, machine);
-  cost += cost_of_short_rows(problem, true, machine) + cost_of_group(problem, machine);
+  cost += cost_of_short_rows(problem, true, machine) + cost_of_group(problem, machine) +
+          cost_of_picking(problem, 0.7, problem.axis[2].stride == 2 ? 22 : 6, machine);
   // Rows of weights are packed one by one.
   const double vectors = static_cast<double>(divide_up(problem.out_channels, machine.lanes));
   return cost + packing_cost(problem, machine) * std::min(kPackRow * channels / vectors, 1.0);
@@ -122,13 +155,14 @@ const char* accepts_rows(const Problem& problem) {
 // Each load feeds up to four output rows, where there are that many and the kernel is so high.
 double cost_rows(const Problem& problem, const Machine& machine) {
   if (machine.chain < problem.terms()) return std::numeric_limits<double>::infinity();
-  // Each slice of a kernel stages what it sees.
-  const double slices = problem.axis[0].out > 1 ? static_cast<double>(problem.axis[0].kernel) : 1.0;
-  const bool hides = problem.groups != 1 && problem.taps() > 1;
-  const double turning = hides ? 0.0 : kTurnPlane * slices * cost_of_turning(problem, machine);
+  const double turning =
+      problem.groups == 1 || problem.taps() == 1
+          ? kTurnPlane * slices_again(problem, 1) * cost_of_turning(problem, machine)
+          : 0.0;
   return (rows_share_loads(problem) ? 1.15 : 1.7) * width_waste(problem, machine) / machine.lanes +
-         turning + cost_of_dealing(problem, machine) + cost_of_short_rows(problem, true, machine) +
-         cost_of_channels(problem, machine);
+         cost_of_slices(problem, machine) + turning + cost_of_dealing(problem, machine) +
+         cost_of_short_rows(problem, true, machine) + cost_of_channels(problem, machine) +
+         cost_of_picking(problem, 0.7, 22, machine);
 }
 
 Tiling tile_rows(const Problem& problem, const Tensor& x, const Machine& machine) {
@@ -147,17 +181,33 @@ double width_waste(const Problem& problem, const Machine& machine) {
 // third of the difference is the store.
 double cost_of_turning(const Problem& problem, const Machine& machine) {
   if (!problem.channels_last || problem.in_channels == 1) return 0;
-  double elements = static_cast<double>(problem.in_channels);
-  for (const Axis& axis : problem.axis) {
-    // Of those between the outputs only what taps see.
-    const std::int64_t apart = axis.stride / std::gcd(axis.stride, axis.dilation);
-    const double seen =
-        static_cast<double>(std::min(axis.kernel, apart)) / static_cast<double>(apart);
-    elements *= static_cast<double>(axis.in) * seen;
-  }
-  const double outputs = static_cast<double>(problem.terms() * problem.out_pixels());
-  return (problem.in_channels % machine.lanes == 0 ? 0.5 : 1.5) * elements / outputs * 16 /
-         machine.lanes;
+  const double volume = problem.axis[2].out < machine.lanes || problem.axis[0].kernel == 1 ? 1.0
+                        : has_strides(problem)                                             ? 1.5
+                                                                                           : 1.2;
+  const bool by_vectors = problem.in_channels % machine.lanes == 0 && !has_strides(problem);
+  return (by_vectors ? 0.5 : 1.5) * volume * staged_share(problem) * 16 / machine.lanes;
+}
+
+double staged_share(const Problem& problem) {
+  double positions = 1;
+  // Beside the border of a stride of 1 each position is seen by many.
+  for (const Axis& axis : problem.axis)
+    positions *= static_cast<double>(axis.stride == 1 ? axis.in : staged_positions(axis));
+  return positions / static_cast<double>(problem.taps() * problem.out_pixels());
+}
+
+double cost_of_picking(const Problem& problem, double element, double row, const Machine& machine) {
+  const Axis& width = problem.axis[2];
+  if (problem.channels_last || problem.groups != 1 || problem.taps() != 1 || width.stride == 1)
+    return 0;
+  return (element + row / static_cast<double>(width.out)) * 64 / (machine.lanes * machine.element);
+}
+
+double cost_of_slices(const Problem& problem, const Machine& machine) {
+  constexpr double kRow = 7;  // cycles, a quarter of them for each of four rows of output
+  const auto& [depth, height, width] = problem.axis;
+  if (depth.kernel == 1) return 0;
+  return kRow / static_cast<double>(width.out * width.kernel) * 16 / machine.lanes;
 }
 
 double cost_of_dealing(const Problem& problem, const Machine& machine) {

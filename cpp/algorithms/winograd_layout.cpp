@@ -145,9 +145,13 @@ double cost_of(const Problem& problem, const Machine& machine, WinogradTile tile
   const bool planes = !problem.channels_last && !is_turned(problem, machine, shape);
   const double staged =
       (close && !planes ? 14.0 : 3.0) * static_cast<double>(rows.step() * columns.step());
+  // Lanes of tiles that no output sees, or of no channel.
+  const double in_vain = planes
+                             ? transformed(problem, machine, shape, rows, columns)
+                             : static_cast<double>(round_up(problem.in_channels, machine.lanes)) /
+                                   static_cast<double>(problem.in_channels);
   const double input = (staged + inputs * (fine ? 5.0 : 3.0)) / (taps * area) / machine.lanes *
-                       (planes ? transformed(problem, machine, shape, rows, columns) : 1.0) *
-                       (axis[0].kernel > 1 ? 1.0 / 2 : 1.0);
+                       in_vain * (axis[0].kernel > 1 ? 1.0 / 2 : 1.0);
   const double output = points * 2.5 * vectors / (taps * area * terms);
   // Of one image: what is chosen must not depend on the batch.
   const double pixels = static_cast<double>(problem.out_pixels());
