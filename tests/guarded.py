@@ -87,6 +87,8 @@ CALLS = (
     ((1,), 24, 2, {"groups": 2}),
     ((4, 5), 17, 17, {"padding": 2, "groups": 17}),
     ((4, 7), 13, 13, {"padding": 3, "groups": 13}),
+    ((1,), 2, 3, {}),
+    ((1, 1), 5, 2, {}),
 )
 DTYPES = ("float32", "float64", "int8", "uint16", "float16", "complex64", "int64")
 # Products of tiles: narrow integers alone, at every width.

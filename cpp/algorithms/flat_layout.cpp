@@ -151,7 +151,7 @@ Problem flat_as_one_row(const Problem& problem) {
 const char* flat_accepts(const Problem& problem) {
   if (problem.complex) return "complex numbers";
   if (!is_float(problem.compute)) return "not floating-point numbers";
-  if (problem.groups == 1) return "one group";
+  if (problem.groups == 1 && !flat_is_pointwise(problem)) return "one group of several taps";
   if (problem.terms() > kMostChannelChain) return "the sum is too long for one chain";
   if (problem.groups * problem.out_channels > kMostOut) return "more than 4096 output channels";
   if (problem.axis[2].interleave != 1) return "interleaved channels";
@@ -202,7 +202,12 @@ double cost_of_steps(const Problem& problem, const Machine& machine) {
         static_cast<double>(problem.groups * problem.in_channels) / machine.lanes;
     cycles += static_cast<double>(pixels) * (1.7 + 7.7 * vectors);
   }
-  // Of estimates of other kernels, which of so few filters take long.
+  // Of estimates of other kernels, which of so few filters take long; pixel_quads of one filter
+  // hardly longer.
+  if (problem.groups == 1)
+    return cycles /
+           ((problem.out_channels == 1 ? 1.1 : 1.3) * weights * static_cast<double>(pixels)) *
+           static_cast<double>(problem.out_channels);
   constexpr double kCyclesOfOne = 4;
   return cycles / (kCyclesOfOne * weights * static_cast<double>(pixels)) *
          static_cast<double>(problem.out_channels);
@@ -222,6 +227,7 @@ double flat_cost(const Problem& problem, const Machine& machine) {
   if (!machine.flat || !problem.channels_last) return kNever;
   if (problem.in_channels > most_channels(problem, machine)) return kNever;
   if (flat_step(problem, machine) > 0) return cost_of_steps(problem, machine);
+  if (problem.groups == 1) return kNever;
   if (problem.in_channels > 1 && problem.out_channels > 1) return kNever;
   if (is_depthwise(problem) && problem.groups >= machine.lanes)
     return beats_channel_lanes(problem, machine) ? 0.9 / machine.lanes : kNever;
