@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import hypothesis
+import numpy as np
 import pytest
 
 TESTS = Path(__file__).resolve().parent
@@ -70,6 +71,13 @@ def _restored_settings():
     yield
     _core.set_isa(isa)
     _core.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def _same_numbers(request):
+    """A module's generator begins anew in each test, whatever ran before in this process."""
+    if isinstance(getattr(request.module, "RNG", None), np.random.Generator):
+        request.module.RNG = np.random.default_rng(request.module.SEED)
 
 
 @pytest.fixture

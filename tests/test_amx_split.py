@@ -16,7 +16,8 @@ from reference import absolute, conv, gamma
 from test_accuracy import CHANCE, rms, sequential_fma
 
 UNIT = 2.0**-24
-RNG = np.random.default_rng(31)
+SEED = 31
+RNG = np.random.default_rng(SEED)
 
 
 def normal(*shape, dtype=np.float32):

@@ -15,7 +15,8 @@ from reference import absolute, conv, gamma
 from test_accuracy import rms
 
 UNIT = {np.dtype(np.float32): 2.0**-24, np.dtype(np.float64): 2.0**-53}
-RNG = np.random.default_rng(21)
+SEED = 21
+RNG = np.random.default_rng(SEED)
 
 
 def normal(*shape, dtype=np.float32):

@@ -14,7 +14,7 @@ namespace {
 // Products of an output below which a sum in order has the smaller error, post-activation inputs
 // included: 32 channels of 3 x 3, 12 of 5 x 5; of three taps in a row, and of others (20 channels
 // of five: 1.04 times the error).
-constexpr std::int64_t kMinTermsOfPlanes = 288, kMinTermsOfThree = 96, kMinTermsOfRows = 144;
+constexpr std::int64_t kMinTermsOfPlanes = 288, kMinTermsOfThree = 108, kMinTermsOfRows = 144;
 // Terms of one chain: the products of a transform weigh more than those of a plain sum, so chains
 // are shorter (7 x 7 after a ReLU, 16 channels: 0.85 of the error of a sum in order with chains of
 // 256, 0.55 with 64).
