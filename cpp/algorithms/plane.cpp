@@ -88,8 +88,9 @@ double cost(const Problem& problem, const Machine& machine) {
   if (problem.out_channels > kMostFilters) return kNever;
   // Output rows share loads, but filters do not.
   const double row = problem.out_channels > 1 ? 1.8 : rows_share_loads(problem) ? 1.1 : 1.65;
+  const bool by_slices = problem.in_channels > 1 && problem.axis[2].out < 2 * machine.lanes;
   return row * width_waste(problem, machine) * filters / machine.lanes +
-         (problem.in_channels > 1 ? 0.3 * cost_of_slices(problem, machine) : 0.0) +
+         (by_slices ? 0.3 * cost_of_slices(problem, machine) : 0.0) +
          cost_of_planes(problem, machine) +
          rows_between(problem) * cost_of_dealing(problem, machine) +
          cost_of_short_rows(problem, true, machine) + cost_of_picking(problem, 0.7, 12, machine);
