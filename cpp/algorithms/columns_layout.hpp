@@ -93,6 +93,10 @@ bool needs_column_patch(const Problem& problem);
 // Elements of a chunk that are staged for one panel, at most.
 std::int64_t column_patch_of_a_panel(const Problem& problem, const ColumnPanels& panels);
 
+// Whether the input lies in an order that is read well; vector operations a term and pixel.
+bool columns_suit(const Problem& problem, const Tensor& x);
+double columns_cost(const Problem& problem, const Machine& machine);
+
 ColumnLayout make_column_layout(const Problem& problem, const Tensor& x, const Machine& machine);
 
 }  // namespace fastconv

@@ -4,8 +4,8 @@
 #include <algorithm>
 
 #include "algorithms/candidates.hpp"
+#include "algorithms/costs.hpp"
 #include "algorithms/tap_layout.hpp"
-#include "core/rounding.hpp"
 
 namespace fastconv {
 namespace {
@@ -52,21 +52,6 @@ Tiling tile(const Problem& problem, const Tensor& x, const Machine& machine) {
 }
 
 }  // namespace
-
-// A tile of one vector of channels waits for its loads (one broadcast for one FMA), and one of two
-// a little. The 1.3 is a guess for machines that were not measured (cpp/README.md, Costs).
-OuterVectors outer_vectors(const Problem& problem, const Machine& machine) {
-  const bool half = make_outer_panels(problem.out_channels, machine).half;
-  const std::int64_t vectors =
-      divide_up(problem.out_channels, machine.lanes) - (half ? std::int64_t{1} : 0);
-  const std::int64_t tail = vectors % machine.out_vecs;
-  const double tails[] = {0.0, machine.halved ? 1.1 : 1.3, 1.1 * 2, 1.07 * 3};
-  const double halved = machine.halved ? 0.6 : 1.1;
-  const bool whole = problem.out_channels % machine.lanes * 2 == machine.lanes;
-  const double stored = !half ? 0.0 : whole ? 0.6 : 1.0;
-  return {static_cast<double>(vectors - tail), tails[tail] + (half ? halved : 0.0),
-          static_cast<double>(vectors) + stored};
-}
 
 const Candidate direct = {Algorithm::direct, "outer_product", accepts, cost, tile};
 

@@ -2,6 +2,7 @@
 
 #include "algorithms/candidates.hpp"
 #include "algorithms/channels.hpp"
+#include "algorithms/costs.hpp"
 #include "core/border.hpp"
 
 namespace fastconv {

@@ -4,6 +4,7 @@
 
 #include "algorithms/candidates.hpp"
 #include "algorithms/channels.hpp"
+#include "algorithms/costs.hpp"
 #include "runtime/thread_pool.hpp"
 
 namespace fastconv {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "algorithms/candidates.hpp"
+#include "algorithms/costs.hpp"
 #include "algorithms/store_box.hpp"
 #include "algorithms/tap_layout.hpp"
 #include "core/rounding.hpp"

@@ -13,6 +13,7 @@
 
 #include "algorithms/candidates.hpp"
 #include "algorithms/channels.hpp"
+#include "algorithms/costs.hpp"
 #include "algorithms/plane_layout.hpp"
 #include "algorithms/plane_rows.hpp"
 #include "algorithms/rolling.hpp"

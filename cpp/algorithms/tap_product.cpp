@@ -18,6 +18,7 @@
 #include <type_traits>
 
 #include "algorithms/candidates.hpp"
+#include "algorithms/costs.hpp"
 #include "algorithms/store_box.hpp"
 #include "algorithms/tap_layout.hpp"
 #include "core/rounding.hpp"

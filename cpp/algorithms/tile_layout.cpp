@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "algorithms/candidates.hpp"
+#include "algorithms/costs.hpp"
 #include "core/rounding.hpp"
 
 namespace fastconv {
