@@ -80,10 +80,7 @@ void filter_channels(const Problem& problem, const KernelSet<T>& kernels, const 
 #define FASTCONV_INSTANTIATE(T)                                                               \
   template void filter_channels<T>(const Problem&, const KernelSet<T>&, const ChannelPad<T>&, \
                                    const ChannelArgs<T>&, bool, bool);
-FASTCONV_INSTANTIATE(float)
-FASTCONV_INSTANTIATE(double)
-FASTCONV_INSTANTIATE(std::int32_t)
-FASTCONV_INSTANTIATE(std::int64_t)
+FASTCONV_FOR_EACH_COMPUTE_TYPE(FASTCONV_INSTANTIATE)
 #undef FASTCONV_INSTANTIATE
 
 }  // namespace fastconv

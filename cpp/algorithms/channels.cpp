@@ -488,10 +488,7 @@ void run_channels(const Problem& problem, const ChannelTiling& tiling, const Ker
 #define FASTCONV_INSTANTIATE(T)                                                           \
   template void run_channels<T>(const Problem&, const ChannelTiling&, const KernelTable&, \
                                 const Operands&, char*, std::int64_t, int, Interrupt&);
-FASTCONV_INSTANTIATE(float)
-FASTCONV_INSTANTIATE(double)
-FASTCONV_INSTANTIATE(std::int32_t)
-FASTCONV_INSTANTIATE(std::int64_t)
+FASTCONV_FOR_EACH_COMPUTE_TYPE(FASTCONV_INSTANTIATE)
 #undef FASTCONV_INSTANTIATE
 
 }  // namespace fastconv

@@ -165,10 +165,7 @@ void run_sampled(const Problem& problem, const SampledTiling& tiling, const Kern
 #define FASTCONV_INSTANTIATE(T)                                                          \
   template void run_sampled<T>(const Problem&, const SampledTiling&, const KernelTable&, \
                                const Operands&, char*, std::int64_t, int, Interrupt&);
-FASTCONV_INSTANTIATE(float)
-FASTCONV_INSTANTIATE(double)
-FASTCONV_INSTANTIATE(std::int32_t)
-FASTCONV_INSTANTIATE(std::int64_t)
+FASTCONV_FOR_EACH_COMPUTE_TYPE(FASTCONV_INSTANTIATE)
 #undef FASTCONV_INSTANTIATE
 
 }  // namespace fastconv

@@ -385,10 +385,7 @@ void run_turned(const Problem& problem, const TurnedTiling& tiling, const Kernel
 #define FASTCONV_INSTANTIATE(T)                                                        \
   template void run_turned<T>(const Problem&, const TurnedTiling&, const KernelTable&, \
                               const Operands&, char*, std::int64_t, int, Interrupt&);
-FASTCONV_INSTANTIATE(float)
-FASTCONV_INSTANTIATE(double)
-FASTCONV_INSTANTIATE(std::int32_t)
-FASTCONV_INSTANTIATE(std::int64_t)
+FASTCONV_FOR_EACH_COMPUTE_TYPE(FASTCONV_INSTANTIATE)
 #undef FASTCONV_INSTANTIATE
 
 }  // namespace fastconv

@@ -9,6 +9,8 @@ enum class DType : std::uint8_t { i8, i16, i32, i64, u8, u16, u32, u64, f16, bf1
 
 // Kernels exist for these four; every other type converts while staging and storing.
 enum class Compute : std::uint8_t { f32, f64, i32, i64 };
+// Instances of a template for all of them: M(T) has the instantiation, and its semicolon.
+#define FASTCONV_FOR_EACH_COMPUTE_TYPE(M) M(float) M(double) M(std::int32_t) M(std::int64_t)
 
 constexpr int size_of(DType type) {
   switch (type) {

@@ -292,10 +292,7 @@ void write_row(const KernelTable& kernels, DType type, const T* from, char* to, 
                              std::int64_t, T*, std::int64_t);                                    \
   template void write_row<T>(const KernelTable&, DType, const T*, char*, std::int64_t,           \
                              std::int64_t, Activation);
-FASTCONV_INSTANTIATE(float)
-FASTCONV_INSTANTIATE(double)
-FASTCONV_INSTANTIATE(std::int32_t)
-FASTCONV_INSTANTIATE(std::int64_t)
+FASTCONV_FOR_EACH_COMPUTE_TYPE(FASTCONV_INSTANTIATE)
 #undef FASTCONV_INSTANTIATE
 
 }  // namespace fastconv

@@ -372,10 +372,7 @@ template void stage_patch<std::uint8_t>(const KernelTable&, const Problem&, cons
                                         const Patch&, const Tile&, std::uint8_t*);
 template void stage_patch<std::int16_t>(const KernelTable&, const Problem&, const Tensor&,
                                         const Patch&, const Tile&, std::int16_t*);
-FASTCONV_INSTANTIATE(float)
-FASTCONV_INSTANTIATE(double)
-FASTCONV_INSTANTIATE(std::int32_t)
-FASTCONV_INSTANTIATE(std::int64_t)
+FASTCONV_FOR_EACH_COMPUTE_TYPE(FASTCONV_INSTANTIATE)
 #undef FASTCONV_INSTANTIATE
 
 }  // namespace fastconv

@@ -199,10 +199,7 @@ bool stage_planes(const KernelTable& kernels, const Problem& problem, const Tens
 #define FASTCONV_INSTANTIATE(T)                                                                  \
   template bool stage_planes<T>(const KernelTable&, const Problem&, const Tensor&, const Patch&, \
                                 const Tile&, T*);
-FASTCONV_INSTANTIATE(float)
-FASTCONV_INSTANTIATE(double)
-FASTCONV_INSTANTIATE(std::int32_t)
-FASTCONV_INSTANTIATE(std::int64_t)
+FASTCONV_FOR_EACH_COMPUTE_TYPE(FASTCONV_INSTANTIATE)
 #undef FASTCONV_INSTANTIATE
 
 }  // namespace fastconv

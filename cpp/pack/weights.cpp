@@ -304,10 +304,7 @@ void gather_weights(const KernelTable& kernels, const Problem& problem, const We
   template bool pack_panel_placed<T>(const KernelTable&, const Problem&, const Weights&,          \
                                      const PanelShape&, std::int64_t, std::int64_t, std::int64_t, \
                                      std::int64_t, const std::int32_t*, T*);
-FASTCONV_INSTANTIATE(float)
-FASTCONV_INSTANTIATE(double)
-FASTCONV_INSTANTIATE(std::int32_t)
-FASTCONV_INSTANTIATE(std::int64_t)
+FASTCONV_FOR_EACH_COMPUTE_TYPE(FASTCONV_INSTANTIATE)
 #undef FASTCONV_INSTANTIATE
 
 }  // namespace fastconv
