@@ -77,9 +77,48 @@ void filter_channels(const Problem& problem, const KernelSet<T>& kernels, const 
   }
 }
 
-#define FASTCONV_INSTANTIATE(T)                                                               \
-  template void filter_channels<T>(const Problem&, const KernelSet<T>&, const ChannelPad<T>&, \
-                                   const ChannelArgs<T>&, bool, bool);
+bool has_row_windows(const Problem& problem) {
+  const auto& [depth, height, width] = problem.axis;
+  return depth.kernel == 1 && depth.lo == 0 && depth.hi == 0 &&
+         (height.kernel == 1 || height.dilation == 1) &&
+         height.kernel * width.kernel <= kMostChannelChain;
+}
+
+void list_padded_rows(const Problem& problem, std::int64_t pitch, std::int64_t held,
+                      std::int64_t* padded) {
+  const Axis& height = problem.axis[1];
+  for (std::int64_t i = 0; i < height.seen_by(height.out); ++i) {
+    const std::int64_t source = source_index(problem.border, height, i - height.lo);
+    padded[i] = source < 0 ? kFillRow : source % held * pitch;
+  }
+}
+
+RowRange rows_inside(const Axis& height, std::int64_t h) {
+  const std::int64_t above = height.lo - h * height.stride;
+  const std::int64_t first = std::clamp<std::int64_t>(above, 0, height.kernel);
+  return {first, std::clamp(above + height.in, first, height.kernel)};
+}
+
+template <class T>
+void filter_row_window(const Problem& problem, const KernelSet<T>& kernels,
+                       const ChannelPad<T>& pad, ChannelArgs<T>& args, std::int64_t h,
+                       bool leaves_out) {
+  const Axis& height = problem.axis[1];
+  RowRange kept{0, height.kernel};
+  if (leaves_out) kept = rows_inside(height, h);
+  args.row = pad.padded + h * height.stride + kept.first;
+  args.kernel_rows = kept.end - kept.first;
+  const T* const w = args.w;
+  args.w += kept.first * args.kernel_columns * args.vecs * kernels.lanes;
+  kernels.channel_lanes(args);
+  args.w = w;
+}
+
+#define FASTCONV_INSTANTIATE(T)                                                                 \
+  template void filter_channels<T>(const Problem&, const KernelSet<T>&, const ChannelPad<T>&,   \
+                                   const ChannelArgs<T>&, bool, bool);                          \
+  template void filter_row_window<T>(const Problem&, const KernelSet<T>&, const ChannelPad<T>&, \
+                                     ChannelArgs<T>&, std::int64_t, bool);
 FASTCONV_FOR_EACH_COMPUTE_TYPE(FASTCONV_INSTANTIATE)
 #undef FASTCONV_INSTANTIATE
 

@@ -18,7 +18,7 @@ constexpr std::int64_t kTaskMacs = 128 << 10;
 constexpr std::int64_t kMostTurnedVecs = 4;
 constexpr std::int64_t kMostVecs = 16;
 constexpr std::int64_t kMostLanes = 16;
-constexpr std::int64_t kStrip = 12, kTile = 6;       // pixels, of tiles of one vector
+constexpr std::int64_t kTile = 6;                    // pixels, of tiles of one vector
 constexpr std::int64_t kWeightBytes = 8 << 10;       // of a block, a quarter of L1
 constexpr std::int64_t kMostTerms = 4096;            // whose weights L2 holds
 constexpr std::int64_t kMostTableColumns = 1 << 16;  // of the table
@@ -64,6 +64,9 @@ class ChannelStage {
         kernels_(kernels),
         x_(x),
         columns_(padded_columns(problem.axis[2]) - 1),
+        left_(std::clamp<std::int64_t>(problem.axis[2].lo, 0, columns_)),
+        first_(std::max<std::int64_t>(-problem.axis[2].lo, 0)),
+        count_(std::clamp<std::int64_t>(problem.axis[2].in - first_, 0, columns_ - left_)),
         held_(reinterpret_cast<std::int64_t*>(at)),
         rows_(reinterpret_cast<T*>(at + held_bytes(tiling))) {}
 
@@ -75,16 +78,39 @@ class ChannelStage {
   const T* rows() const { return rows_; }
   std::int64_t columns() const { return columns_; }
 
-  // Channels from those of the row that begins at x on.
-  void begin(const char* x, std::int64_t channels, std::int64_t width) {
+  // Channels from those of the row that begins at x on. Borders stay from one block to the next.
+  void begin(const char* x, std::int64_t channels, std::int64_t width, T fill) {
     from_ = x;
     channels_ = channels;
-    width_ = width;
+    if (width != width_) {
+      width_ = width;
+      fill_ = fill;
+      make_borders();
+    }
     std::fill_n(held_, tiling_.slices_held * tiling_.rows_held, std::int64_t{-1});
+    slice_ = -1;
+  }
+
+  // Elements from one staged row to the next.
+  std::int64_t pitch() const { return staged_pixels(problem_) * width_; }
+
+  // What output row h sees of a slice, one row after the other.
+  void reach(std::int64_t slice, std::int64_t h) {
+    const Axis& height = problem_.axis[1];
+    if (slice != slice_) {
+      slice_ = slice;
+      reached_ = 0;
+    }
+    const RowRange seen = rows_inside(height, h);
+    const std::int64_t first = h * height.stride - height.lo;
+    for (std::int64_t i = std::max(reached_, first + seen.first); i < first + seen.end; ++i) {
+      stage(from_ + slice * x_.axis[0] + i * x_.axis[1], rows_ + i % tiling_.rows_held * pitch());
+      reached_ = i + 1;
+    }
   }
 
   // What the output row sees, and where that is.
-  void list(std::int64_t d, std::int64_t h, const T* fill, std::int64_t* row) {
+  void list(std::int64_t d, std::int64_t h, std::int64_t* row) {
     const auto& [depth, height, width] = problem_.axis;
     for (std::int64_t i = 0; i < depth.kernel; ++i) {
       const std::int64_t slice = d * depth.stride - depth.lo + i * depth.dilation;
@@ -93,54 +119,59 @@ class ChannelStage {
       for (std::int64_t j = 0; j < height.kernel; ++j) {
         const std::int64_t source = h * height.stride - height.lo + j * height.dilation;
         const bool seen = slice_seen && source >= 0 && source < height.in;
-        *row++ = seen ? offset(place, slice, source, fill) : kFillRow;
+        *row++ = seen ? offset(place, slice, source) : kFillRow;
       }
     }
   }
 
  private:
-  std::int64_t offset(std::int64_t place, std::int64_t slice, std::int64_t source, const T* fill) {
+  std::int64_t offset(std::int64_t place, std::int64_t slice, std::int64_t source) {
     const bool all = tiling_.rows_held == problem_.axis[1].in;  // no division
     place += all ? source : source % tiling_.rows_held;
-    const std::int64_t at = place * staged_pixels(problem_) * width_;
+    const std::int64_t at = place * pitch();
     const std::int64_t id = slice * problem_.axis[1].in + source;
     if (held_[place] != id) {
       held_[place] = id;
-      stage(from_ + slice * x_.axis[0] + source * x_.axis[1], fill, rows_ + at);
+      stage(from_ + slice * x_.axis[0] + source * x_.axis[1], rows_ + at);
     }
     return at;
   }
 
-  void stage(const char* from, const T* fill, T* to) const {
-    const Axis& width = problem_.axis[2];
-    const std::int64_t left = std::clamp<std::int64_t>(width.lo, 0, columns_);
-    const std::int64_t first = std::max<std::int64_t>(-width.lo, 0);
-    const std::int64_t count = std::clamp<std::int64_t>(width.in - first, 0, columns_ - left);
-    std::fill_n(to, left * width_, *fill);
-    to += left * width_;
+  // Staged columns [left_, left_ + count_) are input.
+  void make_borders() const {
+    for (std::int64_t i = 0; i < tiling_.slices_held * tiling_.rows_held; ++i) {
+      T* const row = rows_ + i * pitch();
+      std::fill_n(row, left_ * width_, fill_);
+      std::fill_n(row + (left_ + count_) * width_, (columns_ - left_ - count_) * width_, fill_);
+    }
+  }
+
+  void stage(const char* from, T* to) const {
     PlaneStageArgs<T> args{};
-    args.from = reinterpret_cast<const T*>(from + first * x_.axis[2]);
+    args.from = reinterpret_cast<const T*>(from + first_ * x_.axis[2]);
     args.from_pitch = x_.axis[2] / std::int64_t{sizeof(T)};
-    args.rows = count;
+    args.rows = count_;
     args.columns = channels_;
     args.stride = 1;
-    args.fill = *fill;
-    args.to = to;
+    args.fill = fill_;
+    args.to = to + left_ * width_;
     args.to_pitch = width_;
     kernels_.plane_stage(args);
-    std::fill_n(to + count * width_, (columns_ - left - count) * width_, *fill);
   }
 
   const Problem& problem_;
   const ChannelTiling& tiling_;
   const KernelSet<T>& kernels_;
   const Tensor& x_;
-  const std::int64_t columns_;
+  const std::int64_t columns_, left_, first_, count_;
   std::int64_t* const held_;
   T* const rows_;
   const char* from_ = nullptr;
   std::int64_t channels_ = 0;
   std::int64_t width_ = 0;  // lanes of them
+  T fill_{};
+  std::int64_t slice_ = -1;
+  std::int64_t reached_ = 0;  // rows of it before this one are staged, or are not seen any more
 };
 
 template <class T>
@@ -177,7 +208,11 @@ class ChannelRun {
     ChannelStage<T> stage(problem_, tiling_, kernels_, x,
                           at + layout_.end + row_bytes(problem_, kernels_.lanes, kElement));
     const bool staged = std::is_floating_point_v<T> && tiling_.is_staged();
-    if (!staged) list_columns(problem_, x.axis[2] / kElement, pad.column);
+    const bool windows = has_row_windows(problem_);
+    if (!staged) {
+      list_columns(problem_, x.axis[2] / kElement, pad.column);
+      if (windows) list_padded_rows(problem_, x.axis[1] / kElement, height_.in, pad.padded);
+    }
     const std::int64_t all_rows = depth_.out * height_.out;
     const std::int64_t bands = divide_up(all_rows, tiling_.rows);
     const std::int64_t image = index / bands;
@@ -210,26 +245,37 @@ class ChannelRun {
       const char* const from = x.data + image * x.batch + first * kElement;
       args.x = reinterpret_cast<const T*>(from);
       if (staged) {
-        stage.begin(from, channels, width);
+        stage.begin(from, channels, width, *pad.fill);
         args.x = stage.rows();
         args.column_pitch = width;
         args.inside = 0;
         args.inside_end = stage.columns();
         for (std::int64_t i = 0; i < stage.columns(); ++i) pad.column[i] = i * width;
         pad.column[stage.columns()] = kFillRow;
+        if (windows) list_padded_rows(problem_, stage.pitch(), tiling_.rows_held, pad.padded);
       }
       for (std::int64_t r = first_row; r < end_row; ++r) {
         if (interrupt_.stop_requested()) return;
         const std::int64_t d = r / height_.out, h = r % height_.out;
-        if (staged) {
-          stage.list(d, h, pad.fill, pad.row);
+        if (windows) {
+          if (staged) {
+            stage.reach(d * depth_.stride, h);
+          } else {
+            args.x = reinterpret_cast<const T*>(from + d * depth_.stride * x.axis[0]);
+          }
+        } else if (staged) {
+          stage.list(d, h, pad.row);
         } else {
           list_rows(problem_, x.axis[0] / kElement, x.axis[1] / kElement, d, h, pad.row);
         }
         T* const out = reinterpret_cast<T*>(y.data + image * y.batch + d * y.axis[0] +
                                             h * y.axis[1] + first * y.channel);
         args.out = stores_ ? sums : out;
-        filter_channels(problem_, kernels_, pad, args, leaves_out, !staged);
+        if (windows) {
+          filter_row_window(problem_, kernels_, pad, args, h, leaves_out);
+        } else {
+          filter_channels(problem_, kernels_, pad, args, leaves_out, !staged);
+        }
         if (stores_)
           kernels_.store({sums, width, 1, width_.out, channels, out, y.axis[2] / kElement,
                           y.channel / kElement, nullptr, Activation::none});
@@ -299,29 +345,37 @@ bool staging_pays(const Problem& problem, const Machine& machine) {
   return products > kLeastProducts * staged;
 }
 
-// Of one vector of float32 channels.
-bool runs_strips(const Problem& problem, const Machine& machine) {
-  const Axis& width = problem.axis[2];
-  return machine.channel_vecs > 2 && machine.element == 4 && width.stride == 1 &&
-         width.dilation == 1 && width.kernel > 1;
-}
-
-// Slices stay where they are while rows of the next are staged. Strips are as fast with one vector
-// at a time, and lines of it are more often near.
+// Slices stay where they are while rows of the next are staged. Of a few vectors at a time, as
+// their lines are neighbours (672 channels of 14 x 14, 5x5: one by one 108 us, four 87).
 void hold_rows(const Problem& problem, const Machine& machine, ChannelTiling& tiling) {
   const auto& [depth, height, width] = problem.axis;
   ChannelTiling staged;
   staged.slices_held = std::min(depth.in, depth.span());
   staged.rows_held =
       depth.kernel > 1 && depth.out > 1 ? height.in : std::min(height.in, height.span());
-  const bool strips = runs_strips(problem, machine) && width.out >= kStrip;
-  const bool one = strips || problem.terms() > kMostChannelChain;
+  const bool one = problem.terms() > kMostChannelChain;
   staged.most_vecs =
       one ? 1 : vecs_of_block(problem, machine.channel_vecs, machine.lanes, machine.element);
   if (4 * staged_bytes(problem, staged, machine) <= 3 * machine.l2) tiling = staged;
 }
 
 }  // namespace
+
+bool runs_strips(const Problem& problem, const Machine& machine) {
+  const Axis& width = problem.axis[2];
+  return machine.channel_vecs > 2 && machine.element == 4 && width.stride == 1 &&
+         width.dilation == 1 && width.kernel > 1;
+}
+
+double cycles_of_strips(std::int64_t pixels) {
+  constexpr std::int64_t kHalf = kStripPixels / 2;
+  const std::int64_t left = pixels % kStripPixels, of_half = left % kHalf;
+  double cycles = static_cast<double>(pixels - left);
+  if (left > kHalf && pixels > kStripPixels) return cycles + kStripPixels;
+  if (left >= kHalf) cycles += kHalf;
+  if (of_half == 0) return cycles;
+  return cycles + (of_half > kHalf / 2 && pixels > kHalf ? kHalf : 4);
+}
 
 bool suits_channel_lanes(const Problem& problem, std::int64_t most_columns) {
   // Integers are activated when they are converted, which needs another way out.
@@ -391,7 +445,7 @@ double cycles_of_few_channels(const Problem& problem, const Machine& machine) {
   double product = strips ? 1.14 : 1.2;
   if (width.stride > 1) product = 1.9;
   // Products of a tile of few pixels wait for each other.
-  const std::int64_t tile = std::min<std::int64_t>(width.out, strips ? kStrip : kTile);
+  const std::int64_t tile = std::min<std::int64_t>(width.out, strips ? kStripPixels : kTile);
   product *= std::max(1.0, 4.0 / static_cast<double>(tile));
   double seen = 1;
   if (leaves_out_border(problem)) {
@@ -473,7 +527,10 @@ ChannelScratch::ChannelScratch(const Problem& problem, std::int64_t width, std::
   row = column + round_to_line(padded_columns(problem.axis[2]) * kOffset);
   const std::int64_t rows = problem.axis[0].kernel * problem.axis[1].kernel;
   order = row + round_to_line(rows * kOffset);
-  end = order + round_to_line(rows * std::int64_t{sizeof(std::int32_t)});
+  padded = order + round_to_line(rows * std::int64_t{sizeof(std::int32_t)});
+  const Axis& height = problem.axis[1];
+  const std::int64_t listed = has_row_windows(problem) ? height.seen_by(height.out) : 0;
+  end = padded + round_to_line(listed * kOffset);
 }
 
 template <class T>

@@ -34,9 +34,10 @@ std::int64_t channel_scratch_bytes(const Problem& problem, const ChannelTiling& 
                                    const Machine& machine);
 
 // Scratch for calls of the kernel, from byte `at` of a worker's on: weights of a block of so many
-// channels | its fill values | tables of columns and rows, and which kernel row each of these is.
+// channels | its fill values | tables of columns and rows, and which kernel row each of these is |
+// padded rows.
 struct ChannelScratch {
-  std::int64_t weights, fill, column, row, order, end;
+  std::int64_t weights, fill, column, row, order, padded, end;
 
   ChannelScratch(const Problem& problem, std::int64_t width, std::int64_t element,
                  std::int64_t at = 0);
@@ -49,14 +50,22 @@ struct ChannelPad {
   std::int64_t* column;
   std::int64_t* row;
   std::int32_t* order;
+  std::int64_t* padded;
 
   ChannelPad(const ChannelScratch& layout, char* scratch)
       : weights(reinterpret_cast<T*>(scratch + layout.weights)),
         fill(reinterpret_cast<T*>(scratch + layout.fill)),
         column(reinterpret_cast<std::int64_t*>(scratch + layout.column)),
         row(reinterpret_cast<std::int64_t*>(scratch + layout.row)),
-        order(reinterpret_cast<std::int32_t*>(scratch + layout.order)) {}
+        order(reinterpret_cast<std::int32_t*>(scratch + layout.order)),
+        padded(reinterpret_cast<std::int64_t*>(scratch + layout.padded)) {}
 };
+
+// Rows that kernels filter in strips of up to so many pixels; float32, AVX-512.
+inline constexpr std::int64_t kStripPixels = 14;
+bool runs_strips(const Problem& problem, const Machine& machine);
+// Cycles of an output row and a kernel column: shorter strips wait for their sums.
+double cycles_of_strips(std::int64_t pixels);
 
 bool channels_lie_side_by_side(const Problem& problem, DType type, const Tensor& tensor);
 // Whether the output, which is known last, lies so as well, or rows of sums can be turned.
@@ -106,6 +115,26 @@ ChannelArgs<T> channel_args(const Problem& problem, const ChannelPad<T>& pad) {
 template <class T>
 void filter_channels(const Problem& problem, const KernelSet<T>& kernels, const ChannelPad<T>& pad,
                      const ChannelArgs<T>& all, bool leaves_out, bool may_roll);
+
+// Kernel rows that are neighbours see a window of a slice's padded rows. To list these once is
+// cheaper than the rows of each output row, which takes half as long as its products in a small
+// picture.
+//
+//   padded rows       .  .  0  1  2  3  4  .  .     five kernel rows
+//   of output row 1      .  0  1  2  3              those of the border are left out at the ends
+bool has_row_windows(const Problem& problem);
+// Row `source` lies at source % held * pitch.
+void list_padded_rows(const Problem& problem, std::int64_t pitch, std::int64_t held,
+                      std::int64_t* padded);
+// Kernel rows through which output row h sees the picture.
+struct RowRange {
+  std::int64_t first, end;
+};
+RowRange rows_inside(const Axis& height, std::int64_t h);
+template <class T>
+void filter_row_window(const Problem& problem, const KernelSet<T>& kernels,
+                       const ChannelPad<T>& pad, ChannelArgs<T>& args, std::int64_t h,
+                       bool leaves_out);
 
 template <class T>
 void run_channels(const Problem& problem, const ChannelTiling& tiling, const KernelTable& kernels,

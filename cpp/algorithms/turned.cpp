@@ -14,8 +14,9 @@ namespace {
 
 constexpr std::int64_t kTaskMacs = 128 << 10;
 constexpr std::int64_t kMostBytes = 24 << 10;  // of a turned block and its sums, near L1
-constexpr std::int64_t kMostRolled = 16;       // pixels of an output slice
-constexpr std::int64_t kMostPadded = 4096;     // columns, each of which is listed
+// Pixels of a slice, lanes in vain included; by sixteen lanes more.
+constexpr double kMostRolled = 26, kMostRolledByMany = 52;
+constexpr std::int64_t kMostPadded = 4096;  // columns, each of which is listed
 
 std::int64_t in_pixels(const Problem& problem) {
   return problem.axis[0].in * problem.axis[1].in * problem.axis[2].in;
@@ -90,6 +91,8 @@ class TurnedRun {
     list_columns(problem_, width_, pad.column);
     std::fill_n(pad.fill, width_, scalar_as<T>(problem_.fill[0]));
     ChannelArgs<T> args = channel_args<T>(problem_, pad);
+    if (has_row_windows(problem_))
+      list_padded_rows(problem_, pitch_ * width_, problem_.axis[1].in, pad.padded);
     args.x = input;
     args.column_pitch = width_;
     args.vecs = tiling_.vecs;
@@ -178,6 +181,7 @@ class TurnedRun {
   void filter(ChannelArgs<T> args, const ChannelPad<T>& pad, bool leaves_out, T* sums) const {
     const auto& [depth, height, width] = problem_.axis;
     const std::int64_t row = pitch_ * width_;
+    const bool windows = has_row_windows(problem_);
     const T* const bias = args.bias;
     const Activation activation = args.activation;
     for (std::int64_t c = 0; c < problem_.in_channels; ++c) {
@@ -186,13 +190,19 @@ class TurnedRun {
       args.bias = last ? bias : nullptr;
       args.activation = last ? activation : Activation::none;
       args.out = sums;
+      const T* const input = args.x;
       for (std::int64_t d = 0; d < depth.out; ++d) {
         for (std::int64_t h = 0; h < height.out; ++h, args.out += width.out * width_) {
-          list_rows(problem_, height.in * row, row, d, h, pad.row);
-          filter_channels(problem_, kernels_, pad, args, leaves_out, !is_padded());
+          if (windows) {
+            args.x = input + d * depth.stride * height.in * row;
+            filter_row_window(problem_, kernels_, pad, args, h, leaves_out);
+          } else {
+            list_rows(problem_, height.in * row, row, d, h, pad.row);
+            filter_channels(problem_, kernels_, pad, args, leaves_out, !is_padded());
+          }
         }
       }
-      args.x += layout_.each_input / kElement;
+      args.x = input + layout_.each_input / kElement;
       args.w += problem_.taps() * width_;
     }
   }
@@ -267,9 +277,21 @@ class GroupCycles {
     const double dealt = width.stride > 4 ? 1.0 : width.stride > 2 ? kDealtByVectors : 0.0;
     dealt_ = dealt * static_cast<double>(width.kernel == 1 ? width.out : width.in);
     strided_ = depth.stride > 1 || height.stride > 1 || width.stride > 1;
+    if (runs_strips(problem, machine) && width.out >= kStripPixels / 2)
+      strip_ = static_cast<double>(width.kernel) * cycles_of_strips(width.out);
+    // By vectors, or half a vector.
+    const double taps = static_cast<double>(problem.taps());
+    const double rate = in_row == 1 ? 1.28 : in_row == 2 ? 2.3 : 1.2 * in_row;
+    const bool narrow = 2 * width.out <= machine.lanes;
+    rolled_ = 30 + static_cast<double>(height.out) * (5 + (narrow ? 0.85 : rate) * taps);
   }
 
   double turned() const {
+    if (strip_ > 0) {
+      const double in_blocks =
+          rows_ * (20 + kernel_rows_ * seen_rows_ * (10 + strip_)) + 108 * filters_ * in_;
+      return 0.24 * inputs_ + 0.86 * outputs_ + 0.45 * weights_ + in_blocks / lanes_;
+    }
     const double in_blocks = rows_ * (31 + 11 * kernel_rows_) +
                              1.8 * seen_ * outputs_ / filters_ * weights_ + 108 * filters_ * in_;
     return 0.24 * inputs_ + 0.86 * outputs_ + 0.45 * weights_ + in_blocks / lanes_;
@@ -283,6 +305,8 @@ class GroupCycles {
     return 100 + 17 * rows_ / filters_ + 0.25 * in_ * outputs_ / filters_ + 60 * filters_ +
            1.5 * in_ * outputs_ / lanes_;
   }
+  // Kernels of 5x5 and 7x7.
+  double rolling_large() const { return rolled_; }
   double rolling() const { return 136 * slices_ * filters_ + 7 * staged_rows_ + 1.6 * vectors_; }
   double otherwise() const {
     return 373 + (strided_ ? 2.3 : 1.7) * inputs_ + 0.28 * outputs_ +
@@ -294,6 +318,8 @@ class GroupCycles {
   static constexpr double kDealtByVectors = 0.3;
   double rows_, vectors_, staged_rows_, dealt_;
   double seen_ = 1, seen_rows_ = 1, product_;
+  double strip_ = 0;  // of a kernel row
+  double rolled_;
   bool strided_;
 };
 
@@ -318,9 +344,16 @@ bool turning_pays(const Problem& problem, bool rolling, const Machine& machine) 
   if (4 * pixels * machine.lanes * machine.element > 3 * machine.l2) return false;
   const double waste = waste_of(problem, machine);
   const auto& [depth, height, width] = problem.axis;
-  if (rolling && depth.kernel == 1) return height.out * width.out <= kMostRolled && waste < 1.3;
+  const bool large = rolling && height.kernel > 3;
+  if (rolling && depth.kernel == 1) {
+    const std::int64_t both = height.in * width.in + height.out * width.out;
+    const double most = machine.lanes == 16 ? kMostRolledByMany : kMostRolled;
+    if (0.5 * static_cast<double>(both) * waste <= most) return true;
+    if (!large) return false;
+  }
   const GroupCycles cycles(problem, machine);
   double best = rolling ? cycles.rolling() : cycles.otherwise();
+  if (large && depth.kernel == 1) best = cycles.rolling_large();
   // Single planes by plane.cpp, of some filters by it or another.
   if (!rolling && problem.out_channels == 1) best = cycles.by_planes();
   if (!rolling && problem.out_channels > 1 && problem.out_channels <= kMostFilters)

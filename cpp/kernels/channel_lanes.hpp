@@ -232,7 +232,7 @@ FASTCONV_INLINE void channel_roll_block(const ChannelArgs<typename V::value_type
 //   x0 x1 x2 x3 x4 ...     acc[0] += w0 x0 + w1 x1 + w2 x2
 //                          acc[1] +=         w0 x1 + w1 x2 + w2 x3
 template <class V>
-inline constexpr int kStripPixels = V::registers == 32 ? 12 : 8;
+inline constexpr int kStripPixels = V::registers == 32 ? 14 : 8;
 inline constexpr int kStripColumns = 4;
 
 // Inside: no pixel sees a border column.
@@ -241,7 +241,7 @@ FASTCONV_INLINE void channel_strip_columns(const ChannelArgs<T>& a, const T* lin
                                            const std::int64_t* column, const T* w,
                                            std::int64_t w_pitch, V (&acc)[Pixels][1]) {
   constexpr int kInputs = Pixels + Columns - 1;
-  static_assert(kInputs <= 16, "GCC unrolls no loop of more turns");
+  static_assert(kInputs <= 24, "GCC unrolls no loop of more turns");
   // Looked up beforehand: with branches between the products GCC 12 stores weights to the stack.
   const T* at[kInputs];
   if constexpr (!Inside) {
@@ -450,7 +450,10 @@ void channel_lanes(const ChannelArgs<typename V::value_type>& a) {
       // few products there is little to share.
       constexpr std::int64_t kMinProducts = 128;  // of a row and a kernel column
       const bool one = V::registers == 32 && a.vecs == 1;
-      const bool many = a.pixels >= 2 * kStripPixels<V> && a.pixels * a.kernel_rows >= kMinProducts;
+      const bool staged = a.inside == 0 && a.inside_end >= a.pixels + a.kernel_columns - 1;
+      const bool many =
+          (staged && a.pixels >= kStripPixels<V> / 2) ||
+          (a.pixels >= 2 * kStripPixels<V> && a.pixels * a.kernel_rows >= kMinProducts);
       if (!done && is_near && a.stride == 1 && (one || many)) {
         done = true;
         channel_strip_row<V>(a);
