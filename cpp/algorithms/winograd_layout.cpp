@@ -134,12 +134,12 @@ double cost_of(const Problem& problem, const Machine& machine, WinogradTile tile
   const double inputs = static_cast<double>(rows.inputs() * columns.inputs());
   const double vectors = static_cast<double>(divide_up(problem.out_channels, machine.lanes));
   const double terms = static_cast<double>(problem.in_channels * axis[0].kernel);
-  // Where more than half of the products are left, or there are four inputs to an output, what
-  // products hide else counts: a tile of one vector, planes that are turned, and calls for each row
-  // of planes that are not.
+  // A tile of one vector hides less. Where more than half of the products are left, or there are
+  // four inputs to an output, so do all: planes that are turned, and calls for each row of planes
+  // that are not, count.
   const bool close = 2 * products > taps * area || axis[1].stride * axis[2].stride == 4;
   const bool one = divide_up(problem.out_channels, machine.lanes) % machine.out_vecs == 1;
-  const double multiply = (1.1 * vectors + (close && one ? (machine.halved ? 0.3 : 0.5) : 0.0)) *
+  const double multiply = (1.1 * vectors + (one ? (machine.halved ? 0.3 : 0.5) : 0.0)) *
                           idle(problem, machine, shape) * seen_slices(problem) * products /
                           (taps * area);
   const bool planes = !problem.channels_last && !is_turned(problem, machine, shape);
@@ -158,7 +158,9 @@ double cost_of(const Problem& problem, const Machine& machine, WinogradTile tile
   // Packing, and reading from far away, which each phase of the dilation does.
   const std::int64_t phases =
       std::min(axis[1].dilation, axis[1].out) * std::min(axis[2].dilation, axis[2].out);
-  const double pack = (fine ? 11.0 : 7.0) + (blocks > 1 ? 5.0 / vectors : 0.0);
+  // Of short rows of channels each takes longer (fitted to 150 layers of 32 to 512 channels).
+  const double pack = (fine ? 11.5 : 7.5) + 110.0 / static_cast<double>(problem.in_channels) +
+                      (blocks > 1 ? 5.0 / vectors : 0.0);
   // In units of L2; from further away products hide most of it.
   const double bytes = weights_of_term * terms * static_cast<double>(problem.out_channels) *
                        machine.element / static_cast<double>(machine.l2);
