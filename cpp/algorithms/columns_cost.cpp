@@ -40,7 +40,7 @@ double columns_cost(const Problem& problem, const Machine& machine) {
   const ColumnPanels panels = make_column_panels(problem.out_pixels(), machine);
   const bool dots = panels.is_rest_alone();
   // In between outer_product is as fast.
-  const bool picks = problem.taps() == 1 && problem.groups == 1 && problem.axis[2].stride > 1;
+  const bool picks = problem.taps() == 1 && problem.axis[2].stride > 1;
   const bool few = problem.out_channels < kFewChannels && !(picks && !problem.channels_last) &&
                    (problem.out_channels < 6 || problem.out_channels > 12 ||
                     !lines_come_again(problem, machine));
@@ -99,7 +99,7 @@ double columns_cost(const Problem& problem, const Machine& machine) {
     const double picking = stride == 2
                                ? cost_of_picking(problem, 0.6, 9, machine)
                                : cost_of_picking(problem, 1.6, stride > 3 ? 36 : 18, machine);
-    return 0.96 * multiply + 0.8 / lanes + 1.0 / width + turned + picking - packing;
+    return 0.96 * multiply + 0.8 / lanes + 1.0 / width + groups + turned + picking - packing;
   }
   const double copies = problem.axis[2].stride > 1
                             ? 2.0 / lanes + 3.0 / width + cost_of_dealing(problem, machine)

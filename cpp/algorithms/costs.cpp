@@ -61,8 +61,7 @@ double staged_share(const Problem& problem) {
 
 double cost_of_picking(const Problem& problem, double element, double row, const Machine& machine) {
   const Axis& width = problem.axis[2];
-  if (problem.channels_last || problem.groups != 1 || problem.taps() != 1 || width.stride == 1)
-    return 0;
+  if (problem.channels_last || problem.taps() != 1 || width.stride == 1) return 0;
   return (element + row / static_cast<double>(width.out)) * 64 / (machine.lanes * machine.element);
 }
 
@@ -170,7 +169,8 @@ OuterVectors outer_vectors(const Problem& problem, const Machine& machine) {
       divide_up(problem.out_channels, machine.lanes) - (half ? std::int64_t{1} : 0);
   const std::int64_t tail = vectors % machine.out_vecs;
   const double tails[] = {0.0, machine.halved ? 1.1 : 1.3, 1.1 * 2, 1.07 * 3};
-  const double halved = machine.halved ? 0.6 : 1.1;
+  // Alone, half a vector waits as well.
+  const double halved = !machine.halved ? 1.1 : vectors == 0 ? 0.72 : 0.6;
   const bool whole = problem.out_channels % machine.lanes * 2 == machine.lanes;
   const double stored = !half ? 0.0 : whole ? 0.6 : 1.0;
   return {static_cast<double>(vectors - tail), tails[tail] + (half ? halved : 0.0),

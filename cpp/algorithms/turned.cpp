@@ -279,6 +279,7 @@ class GroupCycles {
     strided_ = depth.stride > 1 || height.stride > 1 || width.stride > 1;
     if (runs_strips(problem, machine) && width.out >= kStripPixels / 2)
       strip_ = static_cast<double>(width.kernel) * cycles_of_strips(width.out);
+    if (problem.taps() == 1 && width.stride > 1) picked_ = width.stride == 2 ? 1.05 : 2.6;
     // By vectors, or half a vector.
     const double taps = static_cast<double>(problem.taps());
     const double rate = in_row == 1 ? 1.28 : in_row == 2 ? 2.3 : 1.2 * in_row;
@@ -309,6 +310,8 @@ class GroupCycles {
   double rolling_large() const { return rolled_; }
   double rolling() const { return 136 * slices_ * filters_ + 7 * staged_rows_ + 1.6 * vectors_; }
   double otherwise() const {
+    if (picked_ > 0)
+      return 800 + picked_ * in_ * outputs_ / filters_ + 0.25 * outputs_ + in_ * outputs_ / lanes_;
     return 373 + (strided_ ? 2.3 : 1.7) * inputs_ + 0.28 * outputs_ +
            0.38 * outputs_ / filters_ * weights_ / lanes_ + 0.77 * vectors_;
   }
@@ -318,7 +321,8 @@ class GroupCycles {
   static constexpr double kDealtByVectors = 0.3;
   double rows_, vectors_, staged_rows_, dealt_;
   double seen_ = 1, seen_rows_ = 1, product_;
-  double strip_ = 0;  // of a kernel row
+  double strip_ = 0;   // of a kernel row
+  double picked_ = 0;  // of an element that a stride leaves
   double rolled_;
   bool strided_;
 };
