@@ -279,6 +279,9 @@ class GroupCycles {
     strided_ = depth.stride > 1 || height.stride > 1 || width.stride > 1;
     if (runs_strips(problem, machine) && width.out >= kStripPixels / 2)
       strip_ = static_cast<double>(width.kernel) * cycles_of_strips(width.out);
+    const std::int64_t apart = std::min(height.dilation, height.out) - 2;
+    if (height.kernel > 1 && apart > 0 && machine.lanes == 16)
+      phases_ = 45.0 * slices_ * static_cast<double>(height.kernel * apart);
     if (problem.taps() == 1 && width.stride > 1) picked_ = width.stride == 2 ? 1.05 : 2.6;
     // By vectors, or half a vector.
     const double taps = static_cast<double>(problem.taps());
@@ -299,7 +302,7 @@ class GroupCycles {
   }
   double by_planes() const {
     return slices_ * (100 + 135 * filters_) + staged_rows_ * (16 + 0.42 * dealt_) +
-           product_ * seen_rows_ * vectors_;
+           phases_ * filters_ + product_ * seen_rows_ * vectors_;
   }
   // sampled.hpp
   double sampled() const {
@@ -321,6 +324,7 @@ class GroupCycles {
   static constexpr double kDealtByVectors = 0.3;
   double rows_, vectors_, staged_rows_, dealt_;
   double seen_ = 1, seen_rows_ = 1, product_;
+  double phases_ = 0;  // of a dilation: calls for rows so far apart
   double strip_ = 0;   // of a kernel row
   double picked_ = 0;  // of an element that a stride leaves
   double rolled_;
