@@ -51,6 +51,14 @@ CALLS = {
         (8, 6, 4, 3),
         {"padding": (4, 1), "stride": (2, 1), "dilation": (3, 1), "groups": 2},
     ),
+    "slices left out": ((1, 3, 6, 24, 26), (34, 3, 5, 5, 5), {"padding": 2, "stride": 2}),
+    "slices, by pixels": ((1, 3, 5, 14, 32), (33, 3, 3, 5, 5), {"padding": (1, 2, 2)}),
+    "slices, grouped": (
+        (2, 4, 7, 14, 16),
+        (64, 2, 4, 5, 6),
+        {"padding": (6, 3, 4), "dilation": (3, 1, 2), "groups": 2},
+    ),
+    "slices of nothing": ((1, 2, 2, 12, 13), (32, 2, 3, 6, 5), {"padding": (5, 3, 2)}),
     "inputs unseen": ((2, 6, 3, 3, 3), (5, 6, 4, 4, 4), {"padding": 4, "stride": 2, "dilation": 3}),
 }
 LAYOUTS = ("channels_first", "channels_last")

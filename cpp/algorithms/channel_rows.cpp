@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "algorithms/channels.hpp"
+#include "algorithms/tap_layout.hpp"
 #include "core/border.hpp"
 
 namespace fastconv {
@@ -93,21 +94,14 @@ void list_padded_rows(const Problem& problem, std::int64_t pitch, std::int64_t h
   }
 }
 
-RowRange rows_inside(const Axis& height, std::int64_t h) {
-  const std::int64_t above = height.lo - h * height.stride;
-  const std::int64_t first = std::clamp<std::int64_t>(above, 0, height.kernel);
-  return {first, std::clamp(above + height.in, first, height.kernel)};
-}
-
 template <class T>
 void filter_row_window(const Problem& problem, const KernelSet<T>& kernels,
                        const ChannelPad<T>& pad, ChannelArgs<T>& args, std::int64_t h,
                        bool leaves_out) {
   const Axis& height = problem.axis[1];
-  RowRange kept{0, height.kernel};
-  if (leaves_out) kept = rows_inside(height, h);
+  const TapSpan kept = leaves_out ? taps_inside(height, h) : TapSpan{0, height.kernel};
   args.row = pad.padded + h * height.stride + kept.first;
-  args.kernel_rows = kept.end - kept.first;
+  args.kernel_rows = kept.count();
   const T* const w = args.w;
   args.w += kept.first * args.kernel_columns * args.vecs * kernels.lanes;
   kernels.channel_lanes(args);

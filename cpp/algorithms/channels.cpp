@@ -101,9 +101,9 @@ class ChannelStage {
       slice_ = slice;
       reached_ = 0;
     }
-    const RowRange seen = rows_inside(height, h);
+    const TapSpan seen = taps_inside(height, h);
     const std::int64_t first = h * height.stride - height.lo;
-    for (std::int64_t i = std::max(reached_, first + seen.first); i < first + seen.end; ++i) {
+    for (std::int64_t i = std::max(reached_, first + seen.first); i < first + seen.last; ++i) {
       stage(from_ + slice * x_.axis[0] + i * x_.axis[1], rows_ + i % tiling_.rows_held * pitch());
       reached_ = i + 1;
     }

@@ -126,11 +126,6 @@ bool has_row_windows(const Problem& problem);
 // Row `source` lies at source % held * pitch.
 void list_padded_rows(const Problem& problem, std::int64_t pitch, std::int64_t held,
                       std::int64_t* padded);
-// Kernel rows through which output row h sees the picture.
-struct RowRange {
-  std::int64_t first, end;
-};
-RowRange rows_inside(const Axis& height, std::int64_t h);
 template <class T>
 void filter_row_window(const Problem& problem, const KernelSet<T>& kernels,
                        const ChannelPad<T>& pad, ChannelArgs<T>& args, std::int64_t h,

@@ -163,6 +163,15 @@ TapSpan seeing_outputs(const Axis& axis, std::int64_t k) {
   return clip(span, 0, axis.out);
 }
 
+TapSpan taps_inside(const Axis& axis, std::int64_t output) {
+  const std::int64_t before = axis.lo - output * axis.stride;
+  const auto taps_of = [&](std::int64_t positions) {
+    return positions <= 0 ? 0 : std::min(divide_up(positions, axis.dilation), axis.kernel);
+  };
+  const std::int64_t first = taps_of(before);
+  return {first, std::max(first, taps_of(before + axis.in))};
+}
+
 namespace {
 
 double share_of(const Axis& axis) {

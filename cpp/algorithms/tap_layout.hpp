@@ -34,6 +34,9 @@ struct TapSpan {
 // Outputs of an axis where tap k lies inside of the input.
 TapSpan seeing_outputs(const Axis& axis, std::int64_t k);
 
+// Taps of an axis through which an output sees the input, and none: nothing from some tap on.
+TapSpan taps_inside(const Axis& axis, std::int64_t output);
+
 // True where the border is of zeros, or there is none.
 bool has_zero_border(const Problem& problem);
 

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "algorithms/offsets.hpp"
+#include "algorithms/tap_layout.hpp"
 #include "core/rounding.hpp"
 
 namespace fastconv {
@@ -181,6 +182,7 @@ class Builder {
       }
     };
     if (tiling_.family == Family::rows) return choose_rows_box(fits);
+    if (leaves_out_slices()) box[0] = 1;
     while (!fits() && shrink(box, kMinPixels)) {
     }
     if (cuts_rows_before_channels() && !fits()) {
@@ -190,6 +192,18 @@ class Builder {
       if (!fits()) box = large;
     }
     even_out(problem_, box);
+  }
+
+  // Short runs of terms do not gain what kernel calls cost, nor few filters that slices are staged
+  // for each box.
+  bool leaves_out_slices() const {
+    constexpr double kMostSeen = 0.95;
+    constexpr std::int64_t kLeastTaps = 25, kLeastPixels = 128;
+    const std::int64_t least_filters = problem_.channels_last ? 32 : 16;
+    const auto& [depth, height, width] = problem_.axis;
+    return tiling_.staging == Staging::patch && depth.kernel > 1 &&
+           height.kernel * width.kernel >= kLeastTaps && problem_.out_channels >= least_filters &&
+           height.out * width.out >= kLeastPixels && seen_slices(problem_) < kMostSeen;
   }
 
   // Whole pixels are copied a row at a time, some channels of them one by one.
@@ -241,6 +255,7 @@ class Builder {
     const std::int64_t one = elements(tiling_.box, 1, all_taps(problem_));
     const std::int64_t channels = std::min(problem_.in_channels, budget() / one);
     if (channels >= 1) {
+      tiling_.cuts_slices = leaves_out_slices();
       const std::int64_t count = divide_up(problem_.in_channels, channels);
       const std::int64_t step = divide_up(problem_.in_channels, count);
       for (std::int64_t c = 0; c < problem_.in_channels; c += step)

@@ -78,7 +78,9 @@ struct Tiling {
   bool flat = false;       // lanes: the rows of a slice run through as one
   bool far = false;        // lanes: the output is larger than L2
   bool x_is_far = false;   // lanes: so is the input, and each element is used by one tap
-  bool spliced = false;    // lanes: vectors go from one row to the next, where the output's do
+  bool cuts_slices =
+      false;             // boxes are of one slice, whose kernel slices in the border are left out
+  bool spliced = false;  // lanes: vectors go from one row to the next, where the output's do
   std::vector<Chunk> chunks;
   std::vector<std::int32_t> tap;  // offset of each term in what is staged
   // lanes: in x itself, where boxes can be read as they lie if they are stored as they are summed
