@@ -46,7 +46,7 @@ class Arena:
 class Guarded:
     """Four arenas, for the buffers of a call: x, w, bias and out."""
 
-    def __init__(self, size=2**20):
+    def __init__(self, size=2**21):
         self.arenas = {name: Arena(size) for name in ("x", "w", "bias", "out")}
 
     def call(self, function, x, w, bias, expected, at_end, **options):
@@ -99,6 +99,11 @@ TILES = (
     ((2, 4), 1, 33, {"stride": 2}),
 )
 NARROW = ("int8", "uint8", "int16")
+# Pictures of which all but the border is read in place, at two widths.
+PICTURES = (
+    ((3, 3), 3, 16, {"stride": 2, "padding": 1}),
+    ((5, 4), 1, 32, {"stride": (1, 2), "padding": "same"}),
+)
 
 
 ALGORITHMS = ("auto", "direct", "im2col", "reference")
@@ -110,13 +115,18 @@ def problems(layout, widths):
     from reference import conv
     from strategies import values
 
-    for number, (kernel, c, k, options) in enumerate(CALLS + TILES):
+    for number, (kernel, c, k, options) in enumerate(CALLS + TILES + PICTURES):
+        picture = number >= len(CALLS + TILES)
         for width in widths:
             dtype = DTYPES[(number + width) % 7] if width % 3 == 0 else "float32"
-            if number >= len(CALLS):
+            if picture:
+                if width not in (63, 65):
+                    continue
+            elif number >= len(CALLS):
                 dtype = NARROW[(number + width) % 3]
             rng = np.random.default_rng(width)
-            x = values((2, c, *(4, 3)[: len(kernel) - 1], width), dtype, rng, "exact")
+            rows = (70,) if picture else (4, 3)[: len(kernel) - 1]
+            x = values((2, c, *rows, width), dtype, rng, "exact")
             w = values((k, c // options.get("groups", 1), *kernel), dtype, rng, "exact")
             bias = values((k,), dtype, rng, "exact")
             x = np.ascontiguousarray(np.moveaxis(x, 1, -1)) if layout == "NHWC" else x

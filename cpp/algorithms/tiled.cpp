@@ -20,7 +20,7 @@ std::int64_t block_elements(const Tiling& tiling) {
 }
 
 // Scratch of one worker: staged input | accumulators | conversion buffer | weights | places in the
-// output | pixel offsets.
+// output | pixel offsets, and which output each pixel is.
 template <class T>
 struct Scratchpad {
   T* stage;
@@ -29,6 +29,7 @@ struct Scratchpad {
   T* weights;
   std::int64_t* place;
   std::int32_t* pixel;
+  std::int32_t* output;
 
   Scratchpad(const Tiling& tiling, char* at) {
     stage = reinterpret_cast<T*>(at);
@@ -42,6 +43,7 @@ struct Scratchpad {
     place = reinterpret_cast<std::int64_t*>(at);
     at += round_to_line(tiling.vectors * std::int64_t{sizeof(std::int64_t)});
     pixel = reinterpret_cast<std::int32_t*>(at);
+    output = pixel + tiling.pixels();
   }
 };
 
@@ -71,13 +73,33 @@ class TiledRun {
     const std::int64_t end = std::min(begin + tiling_.panels_per_task, tiling_.panels);
     const Scratchpad<T> pad(tiling_, scratch_ + worker * scratch_each_);
 
+    if (tiling_.family == Family::outer && !tiling_.tap_in_place.empty() && !pixels_overlap()) {
+      const Tile inner = without_border(tile);
+      if (is_most(inner, tile)) {
+        const auto put = [&](const Tile& edge) { run(edge, tile, begin, end, pad, worker, false); };
+        each_edge(tile, inner, put);
+        return run(inner, tile, begin, end, pad, worker, true);
+      }
+    }
+    const bool by_pixels = tiling_.family == Family::lanes && writes_pixels(tile);
+    run(tile, tile, begin, end, pad, worker, by_pixels && !tiling_.tap_in_place.empty());
+  }
+
+ private:
+  // Panels [begin, end) of some pixels of a box, their input read as it lies or staged.
+  void run(const Tile& tile, const Tile& box, std::int64_t begin, std::int64_t end,
+           const Scratchpad<T>& pad, int worker, bool in_place) {
     const bool one_chunk = tiling_.chunks.size() == 1;
     const bool pixels_out = writes_pixels(tile);
-    const bool in_place = pixels_out && !tiling_.tap_in_place.empty();
-    const bool channels_out = tiling_.family == Family::outer && store_.takes_channels(tile);
+    const bool channels_out = tiling_.family == Family::outer && store_.takes_channels(box);
+    const std::int32_t* output = nullptr;
+    if (channels_out && !store_.takes_channels(tile)) {
+      make_pixels(tile, {box.size[1] * box.size[2], box.size[2], 1}, pad.output);
+      output = pad.output;
+    }
     for (const Chunk& chunk : tiling_.chunks) {
       const bool last = &chunk == &tiling_.chunks.back();
-      const T* const x = in_place ? first_in_place(tile) : stage(chunk, tile, pad);
+      const T* const x = in_place ? read_in_place(tile, pad) : stage(chunk, tile, pad);
       LanesVectors vectors{pad.pixel, pad.place};
       if (tiling_.family == Family::lanes)
         make_vectors(tile, in_place ? pitch_in_place() : chunk.patch.layout.axis, pixels_out,
@@ -89,20 +111,64 @@ class TiledRun {
         const bool whole = shape_.channels(panel) == shape_.width(panel);
         const bool direct = pixels_out || (channels_out && (whole || backwards));
         T* const acc = pad.acc + (one_chunk ? 0 : (panel - begin) * tiling_.panel_elements);
-        multiply(chunk, tile, panel, x, in_place, vectors, acc, pad, worker, direct);
+        multiply(chunk, tile, panel, x, in_place, vectors, output, acc, pad, worker, direct);
         if (interrupt_.stop_requested()) return;
         if (last && !direct) store(tile, panel, acc, pad.convert);
       }
     }
   }
 
- private:
+  // Those of a box whose kernel sees nothing of the border.
+  //
+  //   e e e e e      edges are staged a few pixels at a time
+  //   e i i i e
+  //   e i i i e
+  Tile without_border(const Tile& tile) const {
+    Tile inner = tile;
+    for (int a = 0; a < 3; ++a) {
+      const Axis& axis = problem_.axis[a];
+      const std::int64_t room = axis.in + axis.lo - axis.span();
+      const std::int64_t first = std::max(tile.origin[a], divide_up(axis.lo, axis.stride));
+      const std::int64_t last =
+          std::min(tile.origin[a] + tile.size[a], room < 0 ? 0 : room / axis.stride + 1);
+      inner.origin[a] = first;
+      inner.size[a] = std::max<std::int64_t>(last - first, 0);
+    }
+    return inner;
+  }
+
+  static std::int64_t pixels_of(const Tile& tile) {
+    return tile.size[0] * tile.size[1] * tile.size[2];
+  }
+  static bool is_most(const Tile& part, const Tile& tile) {
+    return 4 * pixels_of(part) > 3 * pixels_of(tile);
+  }
+
+  template <class Put>
+  static void each_edge(const Tile& tile, const Tile& inner, Put put) {
+    Tile left = tile;
+    for (int a = 0; a < 3; ++a) {
+      const std::int64_t end = left.origin[a] + left.size[a];
+      const std::int64_t inner_end = inner.origin[a] + inner.size[a];
+      Tile edge = left;
+      edge.size[a] = inner.origin[a] - left.origin[a];
+      if (edge.size[a] > 0) put(edge);
+      edge.origin[a] = inner_end;
+      edge.size[a] = end - inner_end;
+      if (edge.size[a] > 0) put(edge);
+      left.origin[a] = inner.origin[a];
+      left.size[a] = inner.size[a];
+    }
+  }
+
+  const T* read_in_place(const Tile& tile, const Scratchpad<T>& pad) const {
+    if (tiling_.family == Family::outer) make_pixels(tile, pitch_in_place(), pad.pixel);
+    return first_in_place(tile);
+  }
+
   const T* stage(const Chunk& chunk, const Tile& tile, const Scratchpad<T>& pad) const {
     const Tensor& x = operands_.x;
-    if (tiling_.staging == Staging::in_place) {
-      make_pixels(tile, pitch_in_place(), pad.pixel);
-      return first_in_place(tile);
-    }
+    if (tiling_.staging == Staging::in_place) return read_in_place(tile, pad);
     if (tiling_.staging == Staging::columns) {
       stage_columns<T>(table_, problem_, x, tile, chunk.first, chunk.terms, tiling_.columns_group,
                        tiling_.columns_pitch, pad.stage);
@@ -119,7 +185,8 @@ class TiledRun {
     const Tensor& x = operands_.x;
     std::int64_t offset =
         tile.image * x.batch + x.channel_offset(tile.group * problem_.in_channels);
-    for (int a = 0; a < 3; ++a) offset += tile.origin[a] * problem_.axis[a].stride * x.axis[a];
+    for (int a = 0; a < 3; ++a)
+      offset += (tile.origin[a] * problem_.axis[a].stride - problem_.axis[a].lo) * x.axis[a];
     return reinterpret_cast<const T*>(x.data + offset);
   }
 
@@ -150,8 +217,8 @@ class TiledRun {
   }
 
   void multiply(const Chunk& chunk, const Tile& tile, std::int64_t panel, const T* x, bool in_place,
-                const LanesVectors& vectors, T* acc, const Scratchpad<T>& pad, int worker,
-                bool direct) {
+                const LanesVectors& vectors, const std::int32_t* output, T* acc,
+                const Scratchpad<T>& pad, int worker, bool direct) {
     const std::int64_t width = shape_.width(panel);
     const std::int64_t pixels = tile.size[0] * tile.size[1] * tile.size[2];
     if (tiling_.family == Family::rows) {
@@ -180,7 +247,7 @@ class TiledRun {
         begins = false;
         if (tiling_.family == Family::outer) {
           const Upcoming next = upcoming(tile.group, panel, chunk, t + terms);
-          multiply_outer(call, tile, panel, x, acc, pad, direct, next);
+          multiply_outer(call, tile, panel, x, output, acc, pad, direct, next);
         } else {
           multiply_lanes(call, tile, panel, x, in_place, vectors, acc, pad, direct);
         }
@@ -200,8 +267,9 @@ class TiledRun {
     bool complete;    // the sums are, then
   };
 
-  void multiply_outer(const Terms& terms, const Tile& tile, std::int64_t panel, const T* x, T* acc,
-                      const Scratchpad<T>& pad, bool direct, const Upcoming& next) const {
+  void multiply_outer(const Terms& terms, const Tile& tile, std::int64_t panel, const T* x,
+                      const std::int32_t* output, T* acc, const Scratchpad<T>& pad, bool direct,
+                      const Upcoming& next) const {
     const std::int64_t width = shape_.width(panel);
     const std::int64_t pixels = tile.size[0] * tile.size[1] * tile.size[2];
     const std::int64_t channel = tile.group * problem_.out_channels + panel * shape_.panel;
@@ -211,6 +279,7 @@ class TiledRun {
     if (direct) {
       args.acc = store_.first_pixel(tile, channel);
       args.acc_pixel = store_.pixel_pitch();
+      args.place = output;
       if (terms.complete) args.finish = store_.finish(channel);
     }
     if (direct && shape_.channels(panel) < width)
@@ -282,7 +351,9 @@ class TiledRun {
   // All panels, the last not of whole vectors, in one call each, and pixels side by side in the
   // output: what a vector writes beyond its pixel are pixels to come.
   bool pixels_overlap() const {
-    return tiling_.panel_tasks == 1 && problem_.groups == 1 && tiling_.chunks.size() == 1 &&
+    const std::int64_t last = tiling_.panels - 1;
+    return shape_.channels(last) < shape_.width(last) && tiling_.panel_tasks == 1 &&
+           problem_.groups == 1 && tiling_.chunks.size() == 1 &&
            tiling_.chunks[0].terms <= tiling_.block &&
            store_.pixel_pitch() == problem_.out_channels;
   }
@@ -422,7 +493,7 @@ std::int64_t scratch_bytes(const Tiling& tiling, int element) {
          round_to_line(tiling.panel_elements * element) +
          round_to_line(block_elements(tiling) * element) +
          round_to_line(tiling.vectors * std::int64_t{sizeof(std::int64_t)}) +
-         round_to_line(tiling.pixels() * std::int64_t{sizeof(std::int32_t)});
+         round_to_line(2 * tiling.pixels() * std::int64_t{sizeof(std::int32_t)});
 }
 
 void run_tiled(const Problem& problem, const Tiling& tiling, const KernelTable& kernels,

@@ -460,7 +460,11 @@ Tiling make_tiling(const Problem& problem, const Tensor& x, Staging staging, Fam
 }
 
 bool can_read_in_place(const Problem& problem, const Tensor& x) {
-  if (problem.padded() || !same_storage(problem.x_type, problem.compute)) return false;
+  return !problem.padded() && can_read_inside(problem, x);
+}
+
+bool can_read_inside(const Problem& problem, const Tensor& x) {
+  if (!same_storage(problem.x_type, problem.compute)) return false;
   const std::int64_t element = size_of(problem.compute);
   constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
   std::int64_t span = 0;

@@ -83,7 +83,8 @@ struct Tiling {
   bool spliced = false;  // lanes: vectors go from one row to the next, where the output's do
   std::vector<Chunk> chunks;
   std::vector<std::int32_t> tap;  // offset of each term in what is staged
-  // lanes: in x itself, where boxes can be read as they lie if they are stored as they are summed
+  // In x itself, where boxes can be read as they lie; lanes: if they are stored as they are summed,
+  // outer: beside the border.
   std::vector<std::int32_t> tap_in_place;
   std::vector<StencilGroup> groups;  // Family::rows, instead of `tap`
   std::vector<GroupRun> runs;
@@ -144,6 +145,8 @@ Tiling make_tiling(const Problem& problem, const Tensor& x, Staging staging, Fam
 
 // True where the kernels can read x as it lies: no border, the compute type, offsets in 32 bits.
 bool can_read_in_place(const Problem& problem, const Tensor& x);
+// The same beside the border.
+bool can_read_inside(const Problem& problem, const Tensor& x);
 
 // True where the channels of one position lie side by side.
 bool has_unit_channels(const Problem& problem, const Tensor& x);

@@ -165,7 +165,7 @@ bool stage_in_order(const KernelTable& kernels, const Problem& problem, const Te
   const std::int64_t left = range.inside - range.base, right = count - left - columns;
   const std::int64_t lanes = kernels.set<T>().lanes;
   // A vector of the fill value follows a short row: what is beside it and before the next one.
-  const bool covered = columns < lanes && left + right <= lanes;
+  const bool covered = columns < lanes && pitch - columns <= lanes;
   const T fill = scalar_as<T>(problem.fill[0]);
   for_each_plane(problem, x, patch, tile, to, [&](const PlaneRows& r, const T* from, T* at) {
     if (r.bottom == r.top) {
