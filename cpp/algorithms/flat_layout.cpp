@@ -167,7 +167,7 @@ bool flat_suits(const Problem& problem, const Tensor& x) {
           channels_lie_side_by_side(problem, problem.x_type, x));
 }
 
-// Cycles of an image without strides, as channel_lanes and as flat_lanes filter it; fitted to 270
+// Cycles of an image without strides, as channel_lanes and as flat_lanes filter it; fitted to 420
 // random layers with AVX-512 and 200 with AVX2 (docs/tuning.md).
 bool is_cheaper_than_channel_lanes(const Problem& problem, const Machine& machine) {
   const auto& [depth, height, width] = problem.axis;
@@ -179,7 +179,7 @@ bool is_cheaper_than_channel_lanes(const Problem& problem, const Machine& machin
   // Loads of pixels that begin within a line meet two.
   const bool is_near = width.kernel > 1 && width.dilation == 1;
   const bool rolls = machine.channel_vecs > 2 && is_near && width.kernel == 3 && height.kernel == 3;
-  const double of_channels = rolls ? (is_cut ? 1.0 : 0.7) : is_near ? 1.2 : is_cut ? 1.75 : 1.55;
+  const double of_channels = rolls ? (is_cut ? 1.0 : 0.7) : is_near ? 1.2 : 1.5;
   const double shared =
       shares_rows(problem)
           ? static_cast<double>(height.kernel / kFlatShared * kFlatShared) / height.kernel
