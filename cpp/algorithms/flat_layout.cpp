@@ -283,7 +283,8 @@ double flat_cost(const Problem& problem, const Machine& machine) {
   const double in = static_cast<double>(problem.groups * problem.in_channels) / lanes;
   const double out = static_cast<double>(problem.groups * problem.out_channels) / lanes;
   const double terms = static_cast<double>(problem.terms());
-  const double rows = pixels / static_cast<double>(width.out);
+  const double rows =
+      flat_is_pointwise(problem) ? kFlatRows : pixels / static_cast<double>(width.out);
   const double kernel_rows = terms / static_cast<double>(width.kernel);
   // Cycles: products, stores, tables and ends of rows, what a call is set up in.
   constexpr double kCall = 1500;
