@@ -1,8 +1,8 @@
-// Layers of few filters whose input has channels last, four terms of sixteen pixels at a time
-// (kernels/pixel_quads.hpp). Layers without a border are read where they lie, others from a patch
-// with channels last, which is copied in whole rows.
+// Layers of few filters, or groups of few, whose input has channels last, four terms of sixteen
+// pixels at a time (kernels/pixel_quads.hpp). Layers without a border are read where they lie,
+// others from a patch with channels last, which is copied in whole rows.
 //
-//   for each task (a box of outputs of one image)                                 in parallel
+//   for each task (a box of outputs of one image and group)                       in parallel
 //     stage its input, where it must be
 //     for each run of quads, over the rows of the box: multiply and store
 #include <algorithm>
