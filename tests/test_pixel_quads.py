@@ -10,6 +10,7 @@ import pytest
 
 import fastconv as fc
 from channels_last import RUN, check_input, small_integers
+from fastconv import _core
 from reference import absolute
 
 
@@ -120,6 +121,32 @@ def test_the_last_panel_overlaps_the_pixels_to_come(isa, filters):
             check(x, w, bias, activation=activation)
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mprotect")
+@pytest.mark.parametrize("groups", [2, 3])
+@pytest.mark.parametrize("filters", [1, 2, 3, 4])
+def test_groups_of_many_channels(isa, groups, filters):
+    from guarded import Arena
+
+    if isa not in ("avx2", "avx512"):
+        pytest.skip("no kernel for them")
+    behind, taken = Arena(2**20), 0
+    _core.prefer_kernel("pixel_quads")
+    try:
+        cases = itertools.product((4, 5, 30, 67), (1, 3), (1, 2), (1, 2), (0, 1))
+        for channels, size, stride, dilation, padding in cases:
+            x = small_integers((2, 9, 41, groups * channels), seed=channels)
+            x = behind.place(x, at_end=True)
+            w = small_integers((groups * filters, channels, 1, size), seed=size)
+            bias = small_integers(groups * filters, seed=3) if padding else None
+            options = {"groups": groups, "stride": stride, "dilation": dilation}
+            options["padding"] = padding
+            taken += fc.explain(x, w, bias, layout="NHWC", **options).kernel == "pixel_quads"
+            check(x, w, bias, activation="relu" if size == 3 else None, **options)
+    finally:
+        _core.prefer_kernel("")
+    assert taken == 64
+
+
 def test_what_takes_such_layers():
     if fc.get_isa() not in ("avx2", "avx512"):
         pytest.skip("no kernel for them")
@@ -135,3 +162,5 @@ def test_what_takes_such_layers():
     assert fc.explain(x, w, padding=1, **options).kernel != "pixel_quads"
     w = small_integers((8, 12, 1, 1))
     assert fc.explain(x, w, **options).kernel != "pixel_quads"
+    x, w = small_integers((1, 50, 50, 120)), small_integers((2, 60, 1, 1))
+    assert fc.explain(x, w, groups=2, **options).kernel == "pixel_quads"

@@ -132,7 +132,10 @@ double cost_of_group(const Problem& problem, const Machine& machine) {
   double staging = kGroup;
   if (problem.taps() > 1) {
     const auto& [depth, height, width] = problem.axis;
-    staging += static_cast<double>(depth.in * height.in) * (kRow + static_cast<double>(width.in));
+    // cost_of_channels has what pixels of one channel cost, that of a stride more than they do.
+    const bool counted = problem.in_channels == 1 && width.stride > 1;
+    const double row = counted ? kRow : kRow + static_cast<double>(width.in);
+    staging += static_cast<double>(depth.in * height.in) * row;
   }
   return staging / static_cast<double>(problem.terms() * problem.out_pixels());
 }

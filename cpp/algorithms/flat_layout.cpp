@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "algorithms/channels.hpp"
+#include "algorithms/tap_layout.hpp"
 #include "core/rounding.hpp"
 #include "kernels/args.hpp"
 
@@ -166,22 +167,58 @@ bool flat_suits(const Problem& problem, const Tensor& x) {
           channels_lie_side_by_side(problem, problem.x_type, x));
 }
 
+// Cycles of an image without strides, as channel_lanes and as flat_lanes filter it; fitted to 420
+// random layers with AVX-512 and 200 with AVX2 (docs/tuning.md).
+bool is_cheaper_than_channel_lanes(const Problem& problem, const Machine& machine) {
+  const auto& [depth, height, width] = problem.axis;
+  const bool is_cut = problem.groups % machine.lanes != 0;
+  const double pixels = static_cast<double>(problem.out_pixels());
+  const double kernel_rows = static_cast<double>(height.out * height.kernel);
+  const double vecs = static_cast<double>(problem.groups) / machine.lanes;
+  const double vector = machine.lanes * machine.element == 64 ? 1 : 0.6;
+  // Loads of pixels that begin within a line meet two.
+  const bool is_near = width.kernel > 1 && width.dilation == 1;
+  const bool rolls = machine.channel_vecs > 2 && is_near && width.kernel == 3 && height.kernel == 3;
+  const double of_channels = rolls ? (is_cut ? 1.0 : 0.7) : is_near ? 1.2 : 1.5;
+  const double shared =
+      shares_rows(problem)
+          ? static_cast<double>(height.kernel / kFlatShared * kFlatShared) / height.kernel
+          : 0;
+  const double terms = vector * static_cast<double>(problem.terms());
+  const double channels = static_cast<double>(divide_up(problem.groups, machine.lanes)) *
+                          (pixels * (of_channels * terms + 8) + 16 * kernel_rows);
+  constexpr double kCall = 2400;
+  double flat = kCall + pixels * vecs * ((2.1 - 0.8 * shared) * terms + 4.7) + 16 * kernel_rows;
+  if (width.lo > 0 || width.hi > 0)
+    flat += 5 * vector * vecs * static_cast<double>(height.in * (width.in + width.lo + width.hi));
+  // Weights of all channels are read for each tile.
+  const std::int64_t weights = problem.groups * problem.terms() * machine.element;
+  return (weights > machine.l1 / 2 ? 1.3 : 1.0) * flat < channels;
+}
+
 // Of layers that channel_lanes filters as well: where its vectors are cut by the end of a pixel,
 // and where memory is what counts, which is read and written in order here. As everywhere, one
 // image decides: the batch must not, for groups of several channels add up in another order
 // elsewhere.
 bool beats_channel_lanes(const Problem& problem, const Machine& machine) {
   const auto& [depth, height, width] = problem.axis;
-  if (std::max({depth.stride, height.stride, width.stride}) > 1) return false;
+  const bool is_strided = std::max({depth.stride, height.stride, width.stride}) > 1;
   const std::int64_t pixels = depth.in * height.in * width.in + problem.out_pixels();
   const std::int64_t image = pixels * problem.groups * machine.element;
   const bool is_cut = problem.groups % machine.lanes != 0;
-  if (image < kLeastBytes) return false;
+  if (is_strided && (problem.taps() > 1 || 2 * problem.groups > 3 * machine.lanes)) return false;
   if (problem.taps() == 1)
-    return (is_cut && problem.groups < 8 * machine.lanes) || image > machine.l2;
-  if (depth.kernel > 1) return is_cut && problem.groups < 2 * machine.lanes;
-  if (image < 12 * machine.l2) return false;
-  return problem.taps() <= 4 || (is_cut && problem.taps() <= 9 && image > 16 * machine.l2);
+    return image >= kLeastBytes &&
+           ((is_cut && problem.groups < 8 * machine.lanes) || (image > machine.l2 && !is_strided));
+  if (depth.kernel > 1) {
+    const std::int64_t most = problem.taps() <= 27 ? 3 : 2;
+    return image >= kLeastBytes && is_cut && problem.groups < most * machine.lanes;
+  }
+  // Of few products from beyond L2, of more from memory.
+  const std::int64_t far = problem.taps() <= 4 ? 5 : is_cut && problem.taps() <= 9 ? 16 : 28;
+  if (problem.taps() <= 25 && image > far * machine.l2) return true;
+  return image >= kLeastBytes / 4 && !leaves_out_border(problem) &&
+         is_cheaper_than_channel_lanes(problem, machine);
 }
 
 // Of flat_groups. All pixels are one row where there is neither a stride nor a border.
@@ -246,7 +283,8 @@ double flat_cost(const Problem& problem, const Machine& machine) {
   const double in = static_cast<double>(problem.groups * problem.in_channels) / lanes;
   const double out = static_cast<double>(problem.groups * problem.out_channels) / lanes;
   const double terms = static_cast<double>(problem.terms());
-  const double rows = pixels / static_cast<double>(width.out);
+  const double rows =
+      flat_is_pointwise(problem) ? kFlatRows : pixels / static_cast<double>(width.out);
   const double kernel_rows = terms / static_cast<double>(width.kernel);
   // Cycles: products, stores, tables and ends of rows, what a call is set up in.
   constexpr double kCall = 1500;

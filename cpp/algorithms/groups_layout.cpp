@@ -173,8 +173,9 @@ double groups_cost(const Problem& problem, const Machine& machine) {
   if (!layout.in_place) {
     const Axis& row = problem.axis[2];
     const double positions = static_cast<double>(problem.axis[0].in * problem.axis[1].in * row.in);
-    staging = positions / pixels * static_cast<double>(layout.in) *
-              (row.stride == 1 && same_storage(problem.x_type, problem.compute) ? 0.15 : 1.0);
+    const double channels = static_cast<double>(layout.in);
+    const bool in_order = row.stride == 1 && same_storage(problem.x_type, problem.compute);
+    staging = positions / pixels * (in_order ? 0.15 * channels : std::max(channels, 5.0));
   }
   const double terms = static_cast<double>(problem.terms());
   const double all = vectors * (taps * sums * product + store) + staging;

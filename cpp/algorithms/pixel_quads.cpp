@@ -1,8 +1,8 @@
-// Layers of few filters whose input has channels last, four terms of sixteen pixels at a time
-// (kernels/pixel_quads.hpp). Layers without a border are read where they lie, others from a patch
-// with channels last, which is copied in whole rows.
+// Layers of few filters, or groups of few, whose input has channels last, four terms of sixteen
+// pixels at a time (kernels/pixel_quads.hpp). Layers without a border are read where they lie,
+// others from a patch with channels last, which is copied in whole rows.
 //
-//   for each task (a box of outputs of one image)                                 in parallel
+//   for each task (a box of outputs of one image and group)                       in parallel
 //     stage its input, where it must be
 //     for each run of quads, over the rows of the box: multiply and store
 #include <algorithm>
@@ -32,7 +32,8 @@ constexpr std::int64_t kSpare = 128;        // elements, of which the kernel tak
 const char* accepts(const Problem& problem) {
   if (problem.compute != Compute::f32) return "not float32";
   if (problem.complex) return "complex numbers";
-  if (problem.groups != 1) return "groups";
+  if (problem.groups != 1 && problem.in_channels < kQuad)
+    return "groups of less than four channels";
   if (problem.out_channels > kMostFilters) return "more than four filters";
   if (problem.terms() > kMostTerms) return "the sum is too long for one chain";
   if (problem.axis[2].interleave != 1) return "interleaved channels";
@@ -46,6 +47,9 @@ bool is_even(const Tensor& tensor) {
          std::all_of(tensor.axis.begin(), tensor.axis.end(),
                      [](std::int64_t stride) { return stride % kElement == 0; });
 }
+
+// Weights of a term.
+std::int64_t quad_width(const Problem& problem) { return problem.out_channels == 1 ? 1 : kQuad; }
 
 bool suits(const Problem& problem, const Tensor& x) { return has_unit_channels(problem, x); }
 
@@ -206,7 +210,8 @@ class QuadRun {
                  layout_.run.data(),
                  static_cast<std::int64_t>(layout_.run.size()),
                  layout_.terms,
-                 static_cast<const float*>(operands_.packed),
+                 static_cast<const float*>(operands_.packed) +
+                     tile.group * quad_width(problem_) * problem_.terms(),
                  call.bias,
                  -std::numeric_limits<float>::infinity(),
                  std::numeric_limits<float>::infinity(),
@@ -215,7 +220,7 @@ class QuadRun {
                  std::max(kAhead, kWhole * kQuad * step[2]),
                  call.spare};
     if (plain_) {
-      const Finish<float> finish = store_.finish(0);
+      const Finish<float> finish = store_.finish(tile.group * filters);
       if (finish.bias != nullptr) std::copy_n(finish.bias, filters, call.bias);
       if (finish.clamp) {
         call.args.low = 0;
@@ -279,7 +284,7 @@ class QuadRun {
   bool run_row(Call& call, const float* x, std::int64_t width) const {
     const std::int64_t filters = problem_.out_channels, from_step = kQuad * layout_.step[2];
     const std::int64_t pixel = call.args.out_pixel;
-    float* out = plain_ ? store_.first_pixel(call.row, 0) : call.sums;
+    float* out = plain_ ? store_.first_pixel(call.row, call.row.group * filters) : call.sums;
     const std::int64_t first = call.row.origin[2];
     for (std::int64_t w = 0; w < width;) {
       const std::int64_t begin = w, room = kRunQuads - call.args.quads;
@@ -307,7 +312,7 @@ class QuadRun {
       if (plain_) continue;
       call.row.origin[2] = first + begin;
       call.row.size[2] = w - begin;
-      store_.store(call.row, 0, filters, {call.sums, filters, 1, 0, 0},
+      store_.store(call.row, call.row.group * filters, filters, {call.sums, filters, 1, 0, 0},
                    call.sums + sum_elements(problem_));
     }
     return true;
@@ -320,7 +325,8 @@ class QuadRun {
       stage_patch<float>(table_, problem_, x, layout_.patch, tile, stage);
       return stage;
     }
-    std::int64_t offset = tile.image * x.batch;
+    std::int64_t offset =
+        tile.image * x.batch + x.channel_offset(tile.group * problem_.in_channels);
     for (int a = 0; a < 3; ++a) offset += tile.origin[a] * problem_.axis[a].stride * x.axis[a];
     return reinterpret_cast<const float*>(x.data + offset);
   }
@@ -377,28 +383,31 @@ class QuadExecution final : public Execution {
         layout_(LayoutBuilder(problem_, x, machine).build()) {}
 
   std::int64_t tasks() const override {
-    return problem_.batch * layout_.boxes[0] * layout_.boxes[1] * layout_.boxes[2];
+    return problem_.batch * problem_.groups * layout_.boxes[0] * layout_.boxes[1] *
+           layout_.boxes[2];
   }
 
   std::int64_t packed_bytes() const override {
-    return (width() + 1) * problem_.terms() * size_of(problem_.compute);
+    return (problem_.groups * width() + 1) * problem_.terms() * size_of(problem_.compute);
   }
   bool packs_like(const Execution&) const override { return true; }
   bool takes_flagged() const override { return false; }
 
-  // [kernel row, column, channel][filter]; filters go through a row behind them.
+  // [group][kernel row, column, channel][filter]; filters go through a row behind them.
   bool pack(const Weights& w, void* to, int /*workers*/, Interrupt& /*interrupt*/) const override {
     const std::int64_t terms = problem_.terms(), taps = problem_.taps();
     const std::int64_t channels = problem_.in_channels, pitch = width();
-    float* const packed = static_cast<float*>(to);
-    float* const row = packed + pitch * terms;
+    float* packed = static_cast<float*>(to);
+    float* const row = packed + problem_.groups * pitch * terms;
     std::fill(packed, row, 0.0F);
-    for (std::int64_t k = 0; k < problem_.out_channels; ++k) {
+    for (std::int64_t k = 0; k < problem_.groups * problem_.out_channels; ++k) {
       gather_weights<float>(kernels_, problem_, w, k, 0, terms, row);
+      const std::int64_t filter = k % problem_.out_channels;
+      if (k > 0 && filter == 0) packed += pitch * terms;
       const float* from = row;
       for (std::int64_t c = 0; c < channels; ++c)
         for (std::int64_t tap = 0; tap < taps; ++tap, ++from)
-          packed[(tap * channels + c) * pitch + k] = *from;
+          packed[(tap * channels + c) * pitch + filter] = *from;
     }
     return true;
   }
@@ -415,7 +424,7 @@ class QuadExecution final : public Execution {
   }
 
  private:
-  std::int64_t width() const { return problem_.out_channels == 1 ? 1 : kQuad; }
+  std::int64_t width() const { return quad_width(problem_); }
 
   const Problem problem_;
   const KernelTable& kernels_;
@@ -425,7 +434,10 @@ class QuadExecution final : public Execution {
 // Cycles of a pixel: to load and turn four terms, to add them, to store; where there is a border,
 // to copy the input. Whoever estimates it takes his own products for all that a pixel costs.
 double cost(const Problem& problem, const Machine& machine) {
-  if (!problem.channels_last || !machine.quads) return std::numeric_limits<double>::infinity();
+  constexpr double kNever = std::numeric_limits<double>::infinity();
+  if (!problem.channels_last || !machine.quads) return kNever;
+  const bool grouped = problem.groups > 1;
+  if (grouped && problem.axis[0].kernel > 1) return kNever;
   constexpr double kTurn = 1.3, kAddOne = 0.065, kAdd = 0.3;
   constexpr double kStore[kMostFilters] = {1.6, 2.2, 3.3, 3.3};
   constexpr double kCopy = 0.12, kCopySlices = 0.7, kPosition = 2;
@@ -443,14 +455,23 @@ double cost(const Problem& problem, const Machine& machine) {
   double pixel =
       (turn * turns + (one ? kAddOne : kAdd) * terms + kStore[problem.out_channels - 1]) *
       static_cast<double>(round_up(width.out, kQuad)) / static_cast<double>(width.out);
-  const bool copies = problem.padded() || !same_storage(problem.x_type, problem.compute);
+  // Pixels of a group lie apart.
+  const bool copies = problem.padded() || !same_storage(problem.x_type, problem.compute) ||
+                      (grouped && width.kernel > 1 && width.dilation == 1);
+  const double each_copied = !grouped ? kCopy : has_strides(problem) ? 10 * kCopy : 3 * kCopy;
   if (copies && depth.kernel > 1 && has_strides(problem)) {
     // Boxes share much of what they stage.
     const double each = kCopySlices + kPosition / static_cast<double>(problem.in_channels);
     pixel += each * terms * staged_share(problem);
   } else if (copies) {
-    pixel += kCopy * static_cast<double>(problem.in_channels * depth.in * height.in * width.in) /
+    pixel += each_copied *
+             static_cast<double>(problem.in_channels * depth.in * height.in * width.in) /
              static_cast<double>(problem.out_pixels());
+  }
+  // Each group is a task, and fewer than four sums are stored in a pass of their own, row by row.
+  if (grouped) {
+    pixel += 1200 / static_cast<double>(problem.out_pixels());
+    if (problem.out_channels < kMostFilters) pixel += 9 + 250 / static_cast<double>(width.out);
   }
   // Pixels share no loads, and of large kernels what they read again has left L1 (41 -> 3, 7x7,
   // stride 3, on 34x34: 184 us, 119 by pixel_lanes).

@@ -51,7 +51,7 @@ template <class T>
 class TiledRun {
  public:
   TiledRun(const Problem& problem, const Tiling& tiling, const KernelTable& table,
-           const Operands& operands, char* scratch, Interrupt& interrupt)
+           const Operands& operands, char* scratch, int workers, Interrupt& interrupt)
       : problem_(problem),
         tiling_(tiling),
         table_(table),
@@ -61,13 +61,16 @@ class TiledRun {
         scratch_(scratch),
         scratch_each_(scratch_bytes(tiling, sizeof(T))),
         interrupt_(interrupt),
+        groups_together_(problem.channels_last && problem.groups > 1 && workers == 1),
         store_(problem, table, operands.y, operands.bias) {}
 
   void task(std::int64_t index, int worker) noexcept {
     if (interrupt_.stop_requested()) return;
     const std::int64_t range = index % tiling_.panel_tasks;
     const Tile tile =
-        tile_of_box(problem_, tiling_.box, tiling_.boxes, index / tiling_.panel_tasks);
+        tile_of_box(problem_, tiling_.box, tiling_.boxes,
+                    groups_together_ ? with_groups_together(index / tiling_.panel_tasks)
+                                     : index / tiling_.panel_tasks);
     if (operands_.flagged != nullptr && !operands_.flagged->take(tile)) return;
     const std::int64_t begin = range * tiling_.panels_per_task;
     const std::int64_t end = std::min(begin + tiling_.panels_per_task, tiling_.panels);
@@ -116,6 +119,15 @@ class TiledRun {
         if (last && !direct) store(tile, panel, acc, pad.convert);
       }
     }
+  }
+
+  // Of all groups one box, then the next.
+  std::int64_t with_groups_together(std::int64_t index) const {
+    const Index3& boxes = tiling_.boxes;
+    const std::int64_t of_image = boxes[0] * boxes[1] * boxes[2] * problem_.groups;
+    const std::int64_t in_image = index % of_image;
+    return index - in_image + in_image % problem_.groups * (of_image / problem_.groups) +
+           in_image / problem_.groups;
   }
 
   // Those of a box whose kernel sees nothing of the border.
@@ -470,13 +482,15 @@ class TiledRun {
   char* const scratch_;
   const std::int64_t scratch_each_;
   Interrupt& interrupt_;
+  // Channels last: groups share the lines of a pixel, which several threads had better not.
+  const bool groups_together_;
   const BoxStore<T> store_;
 };
 
 template <class T>
 void run_as(const Problem& problem, const Tiling& tiling, const KernelTable& kernels,
             const Operands& operands, char* scratch, int workers, Interrupt& interrupt) {
-  TiledRun<T> run(problem, tiling, kernels, operands, scratch, interrupt);
+  TiledRun<T> run(problem, tiling, kernels, operands, scratch, workers, interrupt);
   parallel_for(tiling.tasks(problem), workers,
                [&run](std::int64_t index, int worker) noexcept { run.task(index, worker); });
 }
