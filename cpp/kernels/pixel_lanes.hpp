@@ -27,14 +27,15 @@ namespace fastconv::FASTCONV_ISA_NAMESPACE {
 // Vectors of pixels in the widest tile of so many rows: as many as the registers hold beside one
 // weight per row and one load, and ten pointers (outer_product.hpp).
 template <class V, int Rows>
-inline constexpr int kLanesVecs = V::registers >= 32 && !kLean<V> ? (Rows == 1   ? 10
-                                                                     : Rows == 2 ? 10
-                                                                     : Rows == 3 ? 8
-                                                                                 : 6)
-                                                                  : (Rows == 1   ? 10
-                                                                     : Rows == 2 ? 6
-                                                                     : Rows == 3 ? 4
-                                                                                 : 3);
+inline constexpr int kLanesVecs = kSlowProduct<V>                   ? (Rows <= 2 ? 3 : 2)
+                                  : V::registers >= 32 && !kLean<V> ? (Rows == 1   ? 10
+                                                                       : Rows == 2 ? 10
+                                                                       : Rows == 3 ? 8
+                                                                                   : 6)
+                                                                    : (Rows == 1   ? 10
+                                                                       : Rows == 2 ? 6
+                                                                       : Rows == 3 ? 4
+                                                                                   : 3);
 
 // Whether vectors may go from one row to the next: there is a load that leaves lanes as they are.
 template <class V>
@@ -122,7 +123,7 @@ FASTCONV_INLINE void lanes_tile(const LanesArgs<typename V::value_type>& a, std:
   };
   const std::int32_t* tap = a.tap;
   // Two terms a turn for one and two rows (7 % faster on Zen 3); wider tiles lose a third so.
-  if constexpr (Rows <= 2) {
+  if constexpr (Rows <= 2 && !kSlowProduct<V>) {
     constexpr int kLine = 64 / sizeof(T) > V::lanes ? 64 / sizeof(T) / V::lanes : 1;  // vectors
     constexpr bool kAsks = kIsFloat<V> && Spliced == 0 && Vecs > 4;  // in most tiles
     [[maybe_unused]] const bool far = a.x_is_far;
@@ -199,7 +200,8 @@ void pixel_lanes(const LanesArgs<typename V::value_type>& a) {
     for (; i + 8 <= a.vectors; i += 8) lanes_tile<V, Rows, 8>(a, i);
   if constexpr (kVecs > 4 && !kLeanest<V>)
     for (; i + 4 <= a.vectors; i += 4) lanes_tile<V, Rows, 4>(a, i);
-  for (; i + 2 <= a.vectors; i += 2) lanes_tile<V, Rows, 2>(a, i);
+  if constexpr (kVecs > 2)
+    for (; i + 2 <= a.vectors; i += 2) lanes_tile<V, Rows, 2>(a, i);
   for (; i < a.vectors; ++i) lanes_tile<V, Rows, 1>(a, i);
 }
 

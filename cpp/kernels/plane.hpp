@@ -458,12 +458,16 @@ void plane_filter(const PlaneArgs<typename V::value_type>& given) {
     }
   }
   while (a.rows > 0) {
-    // Three rows: four, once more over the last that is done.
-    if ((kFours ? a.rows < 4 : a.rows == 3) && given.rows > 3) move(a.rows - 4);
-    if (a.rows >= 4) {
-      plane_rows<V, 4, Kernel>(a);
-      move(4);
-    } else if (a.rows >= 2) {
+    if constexpr (!kSlowProduct<V>) {
+      // Three rows: four, once more over the last that is done.
+      if ((kFours ? a.rows < 4 : a.rows == 3) && given.rows > 3) move(a.rows - 4);
+      if (a.rows >= 4) {
+        plane_rows<V, 4, Kernel>(a);
+        move(4);
+        continue;
+      }
+    }
+    if (a.rows >= 2) {
       plane_rows<V, 2, kFew>(a);
       move(2);
     } else {

@@ -114,12 +114,12 @@ FASTCONV_INLINE void stencil_tile(const StencilArgs<typename V::value_type>& a,
 
 template <class V, int Rows>
 void row_stencil(const StencilArgs<typename V::value_type>& a) {
-  if constexpr (Rows == 3 && kLean<V>) {
+  if constexpr ((Rows == 3 && kLean<V>) || (Rows == 4 && kSlowProduct<V>)) {
     row_stencil<V, 2>(a);
-    StencilArgs<typename V::value_type> third = a;
-    third.x += 2 * a.x_pitch;
-    third.acc += 2 * a.acc_pitch;
-    return row_stencil<V, 1>(third);
+    StencilArgs<typename V::value_type> others = a;
+    others.x += 2 * a.x_pitch;
+    others.acc += 2 * a.acc_pitch;
+    return row_stencil<V, Rows - 2>(others);
   }
   constexpr int kVecs = kStencilVecs<V>;
   std::int64_t p = 0;

@@ -23,6 +23,10 @@ inline constexpr bool kLean = !kIsFloat<V> || !V::fused;
 // those of NumPy have 64 bits; and widths of tiles, whose sums are the same in narrower ones.
 template <class V>
 inline constexpr bool kLeanest = !V::fused;
+// Their integers: a product takes ten instructions, beside which little counts that larger tiles
+// share.
+template <class V>
+inline constexpr bool kSlowProduct = kLeanest<V> && !kIsFloat<V>;
 
 // Long ones are called: inlined wherever rows are stored, they would be most of this code.
 template <class V>
