@@ -367,16 +367,6 @@ bool runs_strips(const Problem& problem, const Machine& machine) {
          width.dilation == 1 && width.kernel > 1;
 }
 
-double cycles_of_strips(std::int64_t pixels) {
-  constexpr std::int64_t kHalf = kStripPixels / 2;
-  const std::int64_t left = pixels % kStripPixels, of_half = left % kHalf;
-  double cycles = static_cast<double>(pixels - left);
-  if (left > kHalf && pixels > kStripPixels) return cycles + kStripPixels;
-  if (left >= kHalf) cycles += kHalf;
-  if (of_half == 0) return cycles;
-  return cycles + (of_half > kHalf / 2 && pixels > kHalf ? kHalf : 4);
-}
-
 bool suits_channel_lanes(const Problem& problem, std::int64_t most_columns) {
   // Integers are activated when they are converted, which needs another way out.
   const bool finished = is_float(problem.compute) || problem.activation == Activation::none;
@@ -445,7 +435,7 @@ double cycles_of_few_channels(const Problem& problem, const Machine& machine) {
   double product = strips ? 1.14 : 1.2;
   if (width.stride > 1) product = 1.9;
   // Products of a tile of few pixels wait for each other.
-  const std::int64_t tile = std::min<std::int64_t>(width.out, strips ? kStripPixels : kTile);
+  const std::int64_t tile = std::min<std::int64_t>(width.out, strips ? kLongStrip : kTile);
   product *= std::max(1.0, 4.0 / static_cast<double>(tile));
   double seen = 1;
   if (leaves_out_border(problem)) {

@@ -61,11 +61,8 @@ struct ChannelPad {
         padded(reinterpret_cast<std::int64_t*>(scratch + layout.padded)) {}
 };
 
-// Rows that kernels filter in strips of up to so many pixels; float32, AVX-512.
-inline constexpr std::int64_t kStripPixels = 14;
+// Rows that kernels filter in strips (strip_cycles, kernels/args.hpp); float32, AVX-512.
 bool runs_strips(const Problem& problem, const Machine& machine);
-// Cycles of an output row and a kernel column: shorter strips wait for their sums.
-double cycles_of_strips(std::int64_t pixels);
 
 bool channels_lie_side_by_side(const Problem& problem, DType type, const Tensor& tensor);
 // Whether the output, which is known last, lies so as well, or rows of sums can be turned.

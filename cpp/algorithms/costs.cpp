@@ -172,8 +172,9 @@ OuterVectors outer_vectors(const Problem& problem, const Machine& machine) {
       divide_up(problem.out_channels, machine.lanes) - (half ? std::int64_t{1} : 0);
   const std::int64_t tail = vectors % machine.out_vecs;
   const double tails[] = {0.0, machine.halved ? 1.1 : 1.3, 1.1 * 2, 1.07 * 3};
-  // Alone, half a vector waits as well.
-  const double halved = !machine.halved ? 1.1 : vectors == 0 ? 0.72 : 0.6;
+  // Alone, half a vector waits as well; others turn few channels for longer.
+  const bool alone = vectors == 0 && (!problem.channels_last || problem.in_channels >= 16);
+  const double halved = !machine.halved ? 1.1 : alone ? 0.72 : 0.6;
   const bool whole = problem.out_channels % machine.lanes * 2 == machine.lanes;
   const double stored = !half ? 0.0 : whole ? 0.6 : 1.0;
   return {static_cast<double>(vectors - tail), tails[tail] + (half ? halved : 0.0),

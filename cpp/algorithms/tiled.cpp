@@ -238,7 +238,6 @@ class TiledRun {
       interrupt_.work_done(worker, chunk.terms * pixels);
       return;
     }
-    const TapSpan seen = slices_seen(tile);
     // Whether nothing was summed up yet.
     bool begins = chunk.first == 0;
     for (std::int64_t t = 0; t < chunk.terms; t += tiling_.block) {
@@ -251,113 +250,94 @@ class TiledRun {
         pack_panel<T>(table_, problem_, *operands_.weights, shape_, tile.group, panel, first, terms,
                       pad.weights);
       }
+      const std::int64_t channel = tile.group * problem_.out_channels + panel * shape_.panel;
       const bool complete = first + terms == problem_.terms();
-      const auto run = [&](std::int64_t begin, std::int64_t end, bool last) {
+      Runs runs;
+      runs.first[0] = 0;
+      runs.last[0] = terms;
+      int count = 1;
+      if (tiling_.cuts_slices && !pixels_overlap())
+        count = runs_seen(tile, first, terms, w, width, complete, runs);
+      for (int i = 0; i < count; ++i) {
+        const TapSpan span{runs.first[i], runs.last[i]};
         const std::int32_t* const tap =
-            (in_place ? tiling_.tap_in_place : tiling_.tap).data() + first + begin;
-        const Terms call{tap, end - begin, w + begin * width, !begins, last && complete};
-        begins = false;
+            (in_place ? tiling_.tap_in_place : tiling_.tap).data() + first + span.first;
+        const T* const of_run = w + span.first * width;
+        const bool finishes = complete && i + 1 == count;
         if (tiling_.family == Family::outer) {
-          const Upcoming next = upcoming(tile.group, panel, chunk, t + terms);
-          multiply_outer(call, tile, panel, x, output, acc, pad, direct, next);
+          const bool columns = tiling_.columns_group != 0;
+          OuterArgs<T> args{
+              x,      pad.pixel, pixels,  tap,     span.count(),
+              of_run, acc,       !begins, columns, upcoming(tile.group, panel, chunk, t + terms)};
+          if (direct) {
+            args.acc = store_.first_pixel(tile, channel);
+            args.acc_pixel = store_.pixel_pitch();
+            args.place = output;
+            if (finishes) args.finish = store_.finish(channel);
+          }
+          if (direct && shape_.channels(panel) < width)
+            multiply_overlapping(args, tile, panel, acc, pad.convert);
+          else
+            outer_kernel(kernels_, width)(args);
         } else {
-          multiply_lanes(call, tile, panel, x, in_place, vectors, acc, pad, direct);
+          LanesArgs<T> args{x,   vectors.vector, vectors.count, tap, span.count(), of_run,
+                            acc, !begins};
+          args.next = vectors.next();
+          args.seam = vectors.seam();
+          args.tiled = vectors.tiled;
+          args.x_is_far = in_place && tiling_.x_is_far;
+          if (direct && finishes) {
+            args.out = store_.first_pixel(tile, channel);
+            args.place = pad.place;
+            args.out_channel = store_.channel_pitch();
+            args.finish = store_.finish(channel);
+            args.out_is_far = tiling_.far;
+          }
+          kernels_.pixel_lanes[width - 1](args);
         }
-      };
-      for_each_run(seen, first, terms, w, width, complete, run);
+        begins = false;
+      }
       interrupt_.work_done(worker, terms * width * pixels);
       if (interrupt_.stop_requested()) return;
     }
   }
 
-  // Of one kernel call.
-  struct Terms {
-    const std::int32_t* tap;
-    std::int64_t count;
-    const T* w;
-    bool accumulate;  // to what was summed up
-    bool complete;    // the sums are, then
+  // Of a block of terms, those that one kernel call each multiplies. Of a small layer to fill them
+  // with zeros takes a tenth of the time.
+  struct Runs {
+    static constexpr int kMost = 16;
+    std::int64_t first[kMost], last[kMost];
   };
 
-  void multiply_outer(const Terms& terms, const Tile& tile, std::int64_t panel, const T* x,
-                      const std::int32_t* output, T* acc, const Scratchpad<T>& pad, bool direct,
-                      const Upcoming& next) const {
-    const std::int64_t width = shape_.width(panel);
-    const std::int64_t pixels = tile.size[0] * tile.size[1] * tile.size[2];
-    const std::int64_t channel = tile.group * problem_.out_channels + panel * shape_.panel;
-    const bool columns = tiling_.columns_group != 0;
-    OuterArgs<T> args{x,       pad.pixel, pixels,           terms.tap, terms.count,
-                      terms.w, acc,       terms.accumulate, columns,   next};
-    if (direct) {
-      args.acc = store_.first_pixel(tile, channel);
-      args.acc_pixel = store_.pixel_pitch();
-      args.place = output;
-      if (terms.complete) args.finish = store_.finish(channel);
-    }
-    if (direct && shape_.channels(panel) < width)
-      multiply_overlapping(args, tile, panel, acc, pad.convert);
-    else
-      outer_kernel(kernels_, width)(args);
-  }
-
-  void multiply_lanes(const Terms& terms, const Tile& tile, std::int64_t panel, const T* x,
-                      bool in_place, const LanesVectors& vectors, T* acc, const Scratchpad<T>& pad,
-                      bool direct) const {
-    const std::int64_t channel = tile.group * problem_.out_channels + panel * shape_.panel;
-    LanesArgs<T> args{x,           vectors.vector, vectors.count, terms.tap,
-                      terms.count, terms.w,        acc,           terms.accumulate};
-    args.next = vectors.next();
-    args.seam = vectors.seam();
-    args.tiled = vectors.tiled;
-    args.x_is_far = in_place && tiling_.x_is_far;
-    if (direct && terms.complete) {
-      args.out = store_.first_pixel(tile, channel);
-      args.place = pad.place;
-      args.out_channel = store_.channel_pitch();
-      args.finish = store_.finish(channel);
-      args.out_is_far = tiling_.far;
-    }
-    kernels_.pixel_lanes[shape_.width(panel) - 1](args);
-  }
-
-  // Kernel slices through which a box sees the picture, where it leaves out the others.
-  TapSpan slices_seen(const Tile& tile) const {
-    const Axis& depth = problem_.axis[0];
-    if (!tiling_.cuts_slices || pixels_overlap()) return {0, depth.kernel};
-    return taps_inside(depth, tile.origin[0]);
-  }
-
-  // Of terms [first, first + count), the runs of those slices, from `first` on; all in one where a
-  // weight left out is infinite or NaN, or the sums could not be finished otherwise.
+  // Of terms [first, first + count) those of kernel slices through which a box sees the picture,
+  // and how many runs; all in one where a weight left out is infinite or NaN, or the sums could not
+  // be finished otherwise.
   //
   //   three slices, the first in the border      channel 0: . s s    channel 1: . s s
-  template <class Run>
-  void for_each_run(const TapSpan& seen, std::int64_t first, std::int64_t count, const T* w,
-                    std::int64_t width, bool complete, Run run) const {
-    const std::int64_t taps = problem_.taps(), slice = taps / problem_.axis[0].kernel;
-    const std::int64_t end = first + count;
-    const bool all = seen.count() * slice == taps;
-    std::int64_t left_out = first, last = -1;
+  int runs_seen(const Tile& tile, std::int64_t first, std::int64_t count, const T* w,
+                std::int64_t width, bool complete, Runs& to) const {
+    const Axis& depth = problem_.axis[0];
+    const TapSpan seen = taps_inside(depth, tile.origin[0]);
+    const std::int64_t taps = problem_.taps(), slice = taps / depth.kernel;
+    std::int64_t left_out = 0;
     bool finite = true;
-    const auto leave_out = [&](std::int64_t to) {
-      finite =
-          finite && kernels_.are_finite(w + (left_out - first) * width, (to - left_out) * width);
+    const auto leave_out = [&](std::int64_t end) {
+      finite = finite && kernels_.are_finite(w + left_out * width, (end - left_out) * width);
     };
-    for (std::int64_t c = first / taps; !all && c * taps < end; ++c) {
-      const std::int64_t begin = std::max(c * taps + seen.first * slice, first);
-      const std::int64_t stop = std::min(c * taps + seen.last * slice, end);
-      if (begin >= stop) continue;
-      leave_out(begin);
-      left_out = stop;
-      last = stop;
+    int runs = 0;
+    for (std::int64_t c = first / taps; c * taps < first + count && runs < Runs::kMost; ++c) {
+      const std::int64_t at = c * taps - first;
+      to.first[runs] = std::max<std::int64_t>(at + seen.first * slice, 0);
+      to.last[runs] = std::min(at + seen.last * slice, count);
+      if (to.first[runs] >= to.last[runs]) continue;
+      leave_out(to.first[runs]);
+      left_out = to.last[runs++];
     }
-    if (!all) leave_out(end);
-    if (all || !finite || (complete && last < 0)) return run(0, count, true);
-    for (std::int64_t c = first / taps; c * taps < end; ++c) {
-      const std::int64_t begin = std::max(c * taps + seen.first * slice, first);
-      const std::int64_t stop = std::min(c * taps + seen.last * slice, end);
-      if (begin < stop) run(begin - first, stop - first, stop == last);
-    }
+    leave_out(count);
+    if (finite && runs < Runs::kMost && (runs > 0 || !complete)) return runs;
+    to.first[0] = 0;
+    to.last[0] = count;
+    return 1;
   }
 
   // All panels, the last not of whole vectors, in one call each, and pixels side by side in the

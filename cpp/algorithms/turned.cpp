@@ -277,9 +277,15 @@ class GroupCycles {
     const double dealt = width.stride > 4 ? 1.0 : width.stride > 2 ? kDealtByVectors : 0.0;
     dealt_ = dealt * static_cast<double>(width.kernel == 1 ? width.out : width.in);
     strided_ = depth.stride > 1 || height.stride > 1 || width.stride > 1;
-    if (runs_strips(problem, machine) && width.out >= kStripPixels / 2)
-      strip_ = static_cast<double>(width.kernel) * cycles_of_strips(width.out);
-    const std::int64_t apart = std::min(height.dilation, height.out) - 2;
+    if (runs_strips(problem, machine) && width.out >= kLongStrip / 2)
+      strip_ = static_cast<double>(width.kernel) *
+               static_cast<double>(std::min(strip_cycles<kLongStrip>(width.out),
+                                            strip_cycles<kShortStrip>(width.out)));
+    if (!has_row_windows(problem)) {
+      kernel_row_ = 21;
+      row_ = 31;
+    }
+    const std::int64_t apart = std::min(SharedRows(height).apart, height.out) - 2;
     if (height.kernel > 1 && apart > 0 && machine.lanes == 16)
       phases_ = 45.0 * slices_ * static_cast<double>(height.kernel * apart);
     if (problem.taps() == 1 && width.stride > 1) picked_ = width.stride == 2 ? 1.05 : 2.6;
@@ -292,8 +298,8 @@ class GroupCycles {
 
   double turned() const {
     if (strip_ > 0) {
-      const double in_blocks =
-          rows_ * (20 + kernel_rows_ * seen_rows_ * (10 + strip_)) + 108 * filters_ * in_;
+      const double in_blocks = rows_ * (row_ + kernel_rows_ * seen_rows_ * (kernel_row_ + strip_)) +
+                               108 * filters_ * in_;
       return 0.24 * inputs_ + 0.86 * outputs_ + 0.45 * weights_ + in_blocks / lanes_;
     }
     const double in_blocks = rows_ * (31 + 11 * kernel_rows_) +
@@ -325,7 +331,8 @@ class GroupCycles {
   double rows_, vectors_, staged_rows_, dealt_;
   double seen_ = 1, seen_rows_ = 1, product_;
   double phases_ = 0;  // of a dilation: calls for rows so far apart
-  double strip_ = 0;   // of a kernel row
+  double strip_ = 0;   // of a kernel row, which takes besides
+  double kernel_row_ = 10, row_ = 20;
   double picked_ = 0;  // of an element that a stride leaves
   double rolled_;
   bool strided_;

@@ -158,9 +158,9 @@ double cost_of(const Problem& problem, const Machine& machine, WinogradTile tile
   // Packing, and reading from far away, which each phase of the dilation does.
   const std::int64_t phases =
       std::min(axis[1].dilation, axis[1].out) * std::min(axis[2].dilation, axis[2].out);
-  // Of short rows of channels each takes longer (fitted to 150 layers of 32 to 512 channels).
-  const double pack = (fine ? 11.5 : 7.5) + 110.0 / static_cast<double>(problem.in_channels) +
-                      (blocks > 1 ? 5.0 / vectors : 0.0);
+  // Of short rows of channels each takes longer (fitted to 150 layers of 32 to 512 channels, 3x3).
+  const double rows_of_channels = 0.5 + 110.0 / static_cast<double>(problem.in_channels);
+  const double pack = (fine ? 11.0 : 7.0) + (blocks > 1 ? 5.0 / vectors : rows_of_channels);
   // In units of L2; from further away products hide most of it.
   const double bytes = weights_of_term * terms * static_cast<double>(problem.out_channels) *
                        machine.element / static_cast<double>(machine.l2);

@@ -227,6 +227,26 @@ struct ChannelArgs {
   std::int64_t pixels;
 };
 
+// Pixels of a strip of float32 with 32 registers: pictures of 7, 14 and 28 columns are cut into the
+// long ones, of 12 and 24 into the others.
+inline constexpr std::int64_t kLongStrip = 14, kShortStrip = 12;
+
+// Cycles of a row of strips for each kernel column: what is left is a strip of half as many, or
+// overlaps the one before it. Strips of few pixels wait for their sums.
+template <int Pixels>
+FASTCONV_INLINE constexpr std::int64_t strip_cycles(std::int64_t pixels) {
+  constexpr std::int64_t kHalf = Pixels / 2, kWait = 4;
+  std::int64_t left = pixels % Pixels;
+  if (left > kHalf && pixels > Pixels) return pixels - left + Pixels;
+  std::int64_t cycles = pixels - left;
+  if (left >= kHalf) {
+    left -= kHalf;
+    cycles += kHalf;
+  }
+  if (left == 0) return cycles;
+  return cycles + (left > kHalf / 2 && pixels > kHalf ? kHalf : kWait);
+}
+
 // One row of output pixels of some groups of few channels, channels last; lanes are their input
 // channels (kernels/group_lanes.hpp). Of `pixels`, all is as for a depthwise layer but these: w is
 // [kernel_rows][kernel_columns][sums][lanes], bias has whole vectors and is not null, vecs is 1,

@@ -232,7 +232,7 @@ FASTCONV_INLINE void channel_roll_block(const ChannelArgs<typename V::value_type
 //   x0 x1 x2 x3 x4 ...     acc[0] += w0 x0 + w1 x1 + w2 x2
 //                          acc[1] +=         w0 x1 + w1 x2 + w2 x3
 template <class V>
-inline constexpr int kStripPixels = V::registers == 32 ? 14 : 8;
+inline constexpr int kStripPixels = V::registers == 32 ? kLongStrip : 8;
 inline constexpr int kStripColumns = 4;
 
 // Inside: no pixel sees a border column.
@@ -241,7 +241,7 @@ FASTCONV_INLINE void channel_strip_columns(const ChannelArgs<T>& a, const T* lin
                                            const std::int64_t* column, const T* w,
                                            std::int64_t w_pitch, V (&acc)[Pixels][1]) {
   constexpr int kInputs = Pixels + Columns - 1;
-  static_assert(kInputs <= 24, "GCC unrolls no loop of more turns");
+  static_assert(kInputs <= 18, "as the loop below is unrolled");
   // Looked up beforehand: with branches between the products GCC 12 stores weights to the stack.
   const T* at[kInputs];
   if constexpr (!Inside) {
@@ -257,7 +257,11 @@ FASTCONV_INLINE void channel_strip_columns(const ChannelArgs<T>& a, const T* lin
   }
   const std::int64_t pitch = a.column_pitch;
   const T* x = Inside ? line + *column : line;
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC unroll 18
+#else
   FASTCONV_UNROLL
+#endif
   for (int j = 0; j < kInputs; ++j) {
     V value = V::load(Inside ? x : at[j]);
     FASTCONV_IN_REGISTER(value.v);
@@ -348,6 +352,10 @@ FASTCONV_INLINE void channel_strips_from(const ChannelArgs<typename V::value_typ
 template <class V, bool Inside>
 FASTCONV_NOINLINE void channel_strips(const ChannelArgs<typename V::value_type>& a,
                                       std::int64_t first, std::int64_t end) {
+  if constexpr (kStripPixels<V> == kLongStrip) {
+    if (strip_cycles<kShortStrip>(end - first) < strip_cycles<kLongStrip>(end - first))
+      return channel_strips_from<V, Inside, kShortStrip>(a, first, end, first);
+  }
   channel_strips_from<V, Inside, kStripPixels<V>>(a, first, end, first);
 }
 

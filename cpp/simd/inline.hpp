@@ -29,7 +29,7 @@
 #if defined(__clang__)
 #define FASTCONV_UNROLL _Pragma("clang loop unroll(full)")
 #elif defined(__GNUC__)
-#define FASTCONV_UNROLL _Pragma("GCC unroll 24")
+#define FASTCONV_UNROLL _Pragma("GCC unroll 16")
 #else
 #define FASTCONV_UNROLL
 #endif
