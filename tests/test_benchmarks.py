@@ -158,9 +158,13 @@ def test_compare_needs_a_layer():
     run("compare.py", "--shapes", "no such layer", expect=2)
 
 
-def test_every_listed_shape_is_read():
-    listed = (BENCHMARKS / "shapes.csv").read_text(encoding="utf-8").splitlines()[1:]
-    code = "import _layers; print(len([l.output_shape for l in _layers.read_layers()]))"
+@pytest.mark.parametrize("name", ["shapes.csv", "networks.csv"])
+def test_every_listed_shape_is_read(name):
+    listed = (BENCHMARKS / name).read_text(encoding="utf-8").splitlines()[1:]
+    code = (
+        "import _layers, pathlib; "
+        f"print(len([l.output_shape for l in _layers.read_layers(path=pathlib.Path('{name}'))]))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=BENCHMARKS, capture_output=True, text=True, check=True
     )
