@@ -338,7 +338,9 @@ bool staging_pays(const Problem& problem, const Machine& machine) {
                      width.dilation == 1 && machine.channel_vecs > 2;
   // Of dilated kernels tiles that see a border leave out more columns, being shorter.
   if (depth.kernel > 1 && width.dilation > 1) return false;
-  if (rolls && (depth.kernel == 1 || problem.groups >= 2 * machine.lanes)) return false;
+  // Volumes of channels that fill whole vectors, or of many, roll by slices as fast.
+  const std::int64_t vecs = problem.groups % machine.lanes == 0 ? 2 : 4;
+  if (rolls && (depth.kernel == 1 || problem.groups >= vecs * machine.lanes)) return false;
   const double products = static_cast<double>(problem.out_pixels() * problem.terms()) *
                           (leaves_out_border(problem) ? seen_share(problem) : 1);
   const double staged = static_cast<double>(depth.in * height.in * padded_columns(width));
