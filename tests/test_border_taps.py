@@ -163,6 +163,21 @@ def test_slices_of_tiles(layout, precision, value):
         np.testing.assert_array_equal(run("3-D", x, w, layout, plan, **named), expected)
 
 
+@pytest.mark.parametrize("kernel", ["outer_product", "pixel_lanes"])
+def test_slices_of_nothing_in_chunks(kernel):
+    """Output slices beyond the picture, their sums made of several chunks of channels."""
+    x, w = integers((1, 150, 3, 14, 32)), integers((17, 150, 3, 5, 5))
+    options = {"padding": (4, 2, 2), "algorithm": "direct"}
+    fc._core.prefer_kernel(kernel)
+    try:
+        assert fc.explain(x, w, **options).kernel == kernel
+        for scale in (50, 1):  # sums of a call before must not show
+            y = fc.conv3d(scale * x, w, **options)
+    finally:
+        fc._core.prefer_kernel("")
+    np.testing.assert_array_equal(y, conv(x, w, padding=(4, 2, 2)))
+
+
 @pytest.mark.parametrize("plan", [False, True])
 def test_one_tap_seen_with_gaps_between_rows_of_the_output(plan):
     """The middle tap alone is seen: a pointwise layer, of one long row but for `out`."""

@@ -311,7 +311,7 @@ class TiledRun {
 
   // Of terms [first, first + count) those of kernel slices through which a box sees the picture,
   // and how many runs; all in one where a weight left out is infinite or NaN, or the sums could not
-  // be finished otherwise.
+  // be begun or finished otherwise.
   //
   //   three slices, the first in the border      channel 0: . s s    channel 1: . s s
   int runs_seen(const Tile& tile, std::int64_t first, std::int64_t count, const T* w,
@@ -334,7 +334,8 @@ class TiledRun {
       left_out = to.last[runs++];
     }
     leave_out(count);
-    if (finite && runs < Runs::kMost && (runs > 0 || !complete)) return runs;
+    const bool sums = seen.count() > 0 && (runs > 0 || !complete);
+    if (finite && runs < Runs::kMost && sums) return runs;
     to.first[0] = 0;
     to.last[0] = count;
     return 1;
