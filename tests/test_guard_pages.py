@@ -21,7 +21,7 @@ def test_guarded_buffers(run_python, isa, layout):
     """At both ends, by every algorithm."""
     last_line = run_python(CONVOLVE, isa, layout, timeout=300).splitlines()[-1]
     counts = [int(count) for count in last_line.split()]
-    assert min(counts) > 700, "most of the 2070 calls of each algorithm must have run"
+    assert min(counts) > 700, "most calls of each algorithm must have run"
 
 
 TOUCH = """

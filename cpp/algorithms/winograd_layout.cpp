@@ -134,9 +134,9 @@ double cost_of(const Problem& problem, const Machine& machine, WinogradTile tile
   const double inputs = static_cast<double>(rows.inputs() * columns.inputs());
   const double vectors = static_cast<double>(divide_up(problem.out_channels, machine.lanes));
   const double terms = static_cast<double>(problem.in_channels * axis[0].kernel);
-  // A tile of one vector hides less. Where more than half of the products are left, or there are
-  // four inputs to an output, so do all: planes that are turned, and calls for each row of planes
-  // that are not, count.
+  // Where more than half of the products are left, or there are four inputs to an output, what
+  // products hide else counts: planes that are turned, and calls for each row of planes that are
+  // not. A tile of one vector always hides less.
   const bool close = 2 * products > taps * area || axis[1].stride * axis[2].stride == 4;
   const bool one = divide_up(problem.out_channels, machine.lanes) % machine.out_vecs == 1;
   const double multiply = (1.1 * vectors + (one ? (machine.halved ? 0.3 : 0.5) : 0.0)) *
