@@ -16,6 +16,7 @@
 #include <type_traits>
 
 #include "kernels/args.hpp"
+#include "kernels/multiply_add.hpp"
 #include "kernels/store.hpp"
 #include "kernels/unroll.hpp"
 #include "simd/inline.hpp"
@@ -31,12 +32,10 @@ inline constexpr int kOuterPixelsNarrow = 10;
 
 inline constexpr std::int64_t kLine = 64;
 
-// Of what lies ahead, and terms of a turn of the loop that asks for a line of each: of sixteen
-// registers GCC would spill some if there were two terms.
+// Of what lies ahead, and terms of a turn of the loop that asks for a line of each.
 template <class V>
 inline constexpr int kStreams = V::registers >= 32 ? 4 : 2;
-template <class V>
-inline constexpr int kTermsAhead = V::registers >= 32 ? 2 : 1;
+inline constexpr int kTermsAhead = 2;
 
 // Two vectors of sixteen registers (12 accumulators, 2 weights, 1 pixel), four of thirty-two (24,
 // 4, 1): the shape that oneDNN and XNNPACK have come to as well.
@@ -69,11 +68,8 @@ FASTCONV_INLINE void outer_tile(const OuterArgs<typename V::value_type>& a, std:
     FASTCONV_UNROLL
     for (int o = 0; o < OutVecs; ++o) wv[o] = V::load(weights + o * V::lanes);
     FASTCONV_UNROLL
-    for (int p = 0; p < Pixels; ++p) {
-      const V xv = V::load_broadcast(Columns ? x[0] + offset + p : x[p] + offset);
-      FASTCONV_UNROLL
-      for (int o = 0; o < OutVecs; ++o) acc[p][o] = V::fma(xv, wv[o], acc[p][o]);
-    }
+    for (int p = 0; p < Pixels; ++p)
+      add_products(Columns ? x[0] + offset + p : x[p] + offset, wv, acc[p]);
   };
   const auto look_ahead = [&]() FASTCONV_INLINE_LAMBDA {
     FASTCONV_UNROLL
@@ -81,19 +77,29 @@ FASTCONV_INLINE void outer_tile(const OuterArgs<typename V::value_type>& a, std:
     if constexpr (Streams != 0) ahead += kLine;
   };
   // Two terms a turn: on a core whose other hardware thread is busy, instructions count (measured
-  // on Zen 3: 68 GFLOP/s with GCC's own loop, 84 with this one, 79 with four terms a turn).
+  // on Zen 3: 68 GFLOP/s with GCC's own loop, 84 with this one). Four, where GCC need not allot
+  // registers (add_products): 83 instructions for 48 multiply-adds, two took 47 for 24.
   constexpr bool kOne = kSlowProduct<V> && sizeof(T) == 8;
-  constexpr int kTerms = Streams != 0 ? kTermsAhead<V> : kOne ? 1 : 2;
+  constexpr int kTerms = Streams != 0 ? kTermsAhead : kOne ? 1 : 2;
   if constexpr (Columns) {
-    FASTCONV_NO_UNROLL
-    for (std::int64_t turns = a.taps / kTerms; turns != 0; --turns) {
-      look_ahead();
+    constexpr int kTurn = kFillsRegisters<V> && Streams == 0 ? 4 : kTerms;
+    const auto turn = [&]<int Terms>() FASTCONV_INLINE_LAMBDA {
       term(0, w);
-      if constexpr (kTerms == 2) term(kOuterPixels, w + kWidth);
-      x[0] += kTerms * kOuterPixels;
-      w += kTerms * kWidth;
+      if constexpr (Terms >= 2) term(kOuterPixels, w + kWidth);
+      if constexpr (Terms == 4) {
+        term(2 * kOuterPixels, w + 2 * kWidth);
+        term(3 * kOuterPixels, w + 3 * kWidth);
+      }
+      x[0] += Terms * kOuterPixels;
+      w += Terms * kWidth;
+    };
+    FASTCONV_NO_UNROLL
+    for (std::int64_t turns = a.taps / kTurn; turns != 0; --turns) {
+      look_ahead();
+      turn.template operator()<kTurn>();
     }
-    if (a.taps % kTerms != 0) term(0, w);
+    FASTCONV_NO_UNROLL
+    for (std::int64_t rest = a.taps % kTurn; rest != 0; --rest) turn.template operator()<1>();
   } else {
     const std::int32_t* tap = a.tap;
     FASTCONV_NO_UNROLL
@@ -233,7 +239,7 @@ void outer_product(const OuterArgs<typename V::value_type>& a) {
   // A tile alone reads its weights once, in order: the processor's own requests are in time.
   const std::int64_t last_tiles = last >= 8 ? 2 : last == 7 || (last >= 4 && end > p) ? 1 : 0;
   Prefetcher<kStreams<V>> prefetcher(a.upcoming, (end - p) / kOuterPixels + last_tiles,
-                                     a.taps / kTermsAhead<V>);
+                                     a.taps / kTermsAhead);
   if (a.columns && OutVecs > 1) {
     for (; p < end; p += kOuterPixels)
       outer_ahead<V, kOuterPixels, OutVecs, true>(a, p, prefetcher);

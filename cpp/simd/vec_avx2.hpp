@@ -75,6 +75,30 @@ struct F32 {
   static FASTCONV_INLINE F32 fma(F32 a, F32 b, F32 acc) {
     return {_mm256_fmadd_ps(a.v, b.v, acc.v)};
   }
+  // The product of one element and two or three vectors, for tiles that fill the registers: apart,
+  // GCC would broadcast some elements long before their turn, and copy sums to make room.
+#ifdef FASTCONV_ADD_BY_ASSEMBLY
+  static FASTCONV_INLINE void add_products(const float* x, F32 w0, F32 w1, F32& sum0, F32& sum1) {
+    __m256 all;
+    __asm__(
+        "vbroadcastss %3, %2\n\t"
+        "vfmadd231ps %4, %2, %0\n\t"
+        "vfmadd231ps %5, %2, %1"
+        : "+x"(sum0.v), "+x"(sum1.v), "=&x"(all)
+        : "m"(*x), "x"(w0.v), "x"(w1.v));
+  }
+  static FASTCONV_INLINE void add_products(const float* x, F32 w0, F32 w1, F32 w2, F32& sum0,
+                                           F32& sum1, F32& sum2) {
+    __m256 all;
+    __asm__(
+        "vbroadcastss %4, %3\n\t"
+        "vfmadd231ps %5, %3, %0\n\t"
+        "vfmadd231ps %6, %3, %1\n\t"
+        "vfmadd231ps %7, %3, %2"
+        : "+x"(sum0.v), "+x"(sum1.v), "+x"(sum2.v), "=&x"(all)
+        : "m"(*x), "x"(w0.v), "x"(w1.v), "x"(w2.v));
+  }
+#endif
   static FASTCONV_INLINE F32 add(F32 a, F32 b) { return {_mm256_add_ps(a.v, b.v)}; }
   static FASTCONV_INLINE F32 sub(F32 a, F32 b) { return {_mm256_sub_ps(a.v, b.v)}; }
   static FASTCONV_INLINE F32 abs(F32 a) { return {_mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.v)}; }
@@ -201,6 +225,30 @@ struct F64 {
   static FASTCONV_INLINE F64 fma(F64 a, F64 b, F64 acc) {
     return {_mm256_fmadd_pd(a.v, b.v, acc.v)};
   }
+  // The product of one element and two or three vectors, for tiles that fill the registers: apart,
+  // GCC would broadcast some elements long before their turn, and copy sums to make room.
+#ifdef FASTCONV_ADD_BY_ASSEMBLY
+  static FASTCONV_INLINE void add_products(const double* x, F64 w0, F64 w1, F64& sum0, F64& sum1) {
+    __m256d all;
+    __asm__(
+        "vbroadcastsd %3, %2\n\t"
+        "vfmadd231pd %4, %2, %0\n\t"
+        "vfmadd231pd %5, %2, %1"
+        : "+x"(sum0.v), "+x"(sum1.v), "=&x"(all)
+        : "m"(*x), "x"(w0.v), "x"(w1.v));
+  }
+  static FASTCONV_INLINE void add_products(const double* x, F64 w0, F64 w1, F64 w2, F64& sum0,
+                                           F64& sum1, F64& sum2) {
+    __m256d all;
+    __asm__(
+        "vbroadcastsd %4, %3\n\t"
+        "vfmadd231pd %5, %3, %0\n\t"
+        "vfmadd231pd %6, %3, %1\n\t"
+        "vfmadd231pd %7, %3, %2"
+        : "+x"(sum0.v), "+x"(sum1.v), "+x"(sum2.v), "=&x"(all)
+        : "m"(*x), "x"(w0.v), "x"(w1.v), "x"(w2.v));
+  }
+#endif
   static FASTCONV_INLINE F64 add(F64 a, F64 b) { return {_mm256_add_pd(a.v, b.v)}; }
   static FASTCONV_INLINE F64 sub(F64 a, F64 b) { return {_mm256_sub_pd(a.v, b.v)}; }
   static FASTCONV_INLINE F64 abs(F64 a) { return {_mm256_andnot_pd(_mm256_set1_pd(-0.0), a.v)}; }
