@@ -59,6 +59,17 @@ bool reads_pixels_in_place(const Problem& problem, const Tensor& x, int element,
          can_read_inside(problem, x);
 }
 
+// Of each of the chunks, whose offsets follow each other in `tap`.
+bool are_adjacent(const std::vector<Chunk>& chunks, const std::vector<std::int32_t>& tap) {
+  auto at = tap.begin();
+  return std::all_of(chunks.begin(), chunks.end(), [&](const Chunk& chunk) {
+    const auto begin = at;
+    at += chunk.terms;
+    return std::adjacent_find(begin, at,
+                              [](std::int32_t a, std::int32_t b) { return b != a + 1; }) == at;
+  });
+}
+
 void make_taps(const Problem& problem, const Tensor& x, int element, Tiling& tiling) {
   tiling.tap.reserve(static_cast<std::size_t>(problem.terms()));
   const auto put = [&](std::int64_t offset) {
@@ -78,9 +89,12 @@ void make_taps(const Problem& problem, const Tensor& x, int element, Tiling& til
       put_taps_in_place(problem, x, element, tiling.tap);
     }
   }
+  tiling.adjacent = are_adjacent(tiling.chunks, tiling.tap);
   if (reads_rows_in_place(problem, x, element, tiling) ||
-      reads_pixels_in_place(problem, x, element, tiling))
+      reads_pixels_in_place(problem, x, element, tiling)) {
     put_taps_in_place(problem, x, element, tiling.tap_in_place);
+    tiling.adjacent_in_place = are_adjacent(tiling.chunks, tiling.tap_in_place);
+  }
 }
 
 // The groups of a chunk, cut into runs of about kRunTerms terms.

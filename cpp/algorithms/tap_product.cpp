@@ -221,6 +221,7 @@ class TapRun {
     args.taps = channels;
     args.acc = acc;
     args.accumulate = true;
+    args.adjacent = layout_.channel_step == 1;
     for (std::int64_t tap = 0; tap < taps; ++tap) {
       const TapPixels& seen = box.tap[static_cast<std::size_t>(tap)];
       args.w = w.data + tap * TapLayout::tap_rows(channels) * width;

@@ -269,6 +269,7 @@ class TiledRun {
           OuterArgs<T> args{
               x,      pad.pixel, pixels,  tap,     span.count(),
               of_run, acc,       !begins, columns, upcoming(tile.group, panel, chunk, t + terms)};
+          args.adjacent = in_place ? tiling_.adjacent_in_place : tiling_.adjacent;
           if (direct) {
             args.acc = store_.first_pixel(tile, channel);
             args.acc_pixel = store_.pixel_pitch();

@@ -86,7 +86,8 @@ struct Tiling {
   // In x itself, where boxes can be read as they lie; lanes: if they are stored as they are summed,
   // outer: beside the border.
   std::vector<std::int32_t> tap_in_place;
-  std::vector<StencilGroup> groups;  // Family::rows, instead of `tap`
+  bool adjacent = false, adjacent_in_place = false;  // offsets of a chunk go up by one
+  std::vector<StencilGroup> groups;                  // Family::rows, instead of `tap`
   std::vector<GroupRun> runs;
   std::vector<std::int32_t> column;
   PlaneTiling plane;  // Family::plane, instead of all the above

@@ -46,6 +46,7 @@ struct OuterArgs {
   std::int64_t acc_pixel = 0;  // from one pixel to the next; 0: out_vecs * lanes
   Finish<T> finish = {};
   const std::int32_t* place = nullptr;  // which pixel of acc each is; null: they are in order
+  bool adjacent = false;                // tap[t + 1] == tap[t] + 1
 };
 
 // Of a vector of pixels that all lie in one row.

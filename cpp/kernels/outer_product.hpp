@@ -42,21 +42,31 @@ inline constexpr int kTermsAhead = 2;
 template <class V>
 inline constexpr int kOuterVecs = V::registers >= 32 && !kLean<V> ? 4 : 2;
 
-// Columns: the pixels of the tile lie side by side at x[0], and terms kOuterPixels further on each;
-// one pointer and constant offsets, a tenth fewer instructions. Otherwise each pixel has a pointer.
+// Where the terms of a tile lie.
+enum class Terms : std::uint8_t {
+  listed,    // at offsets of their own, from a pointer of each pixel
+  adjacent,  // side by side, from a pointer of each pixel
+  columns    // kOuterPixels further on each from one pointer, pixels side by side
+};
+
+// Few instructions for each term count most where tiles are narrow.
+template <class V, int OutVecs>
+inline constexpr bool kTellsAdjacent = kFillsRegisters<V> && OutVecs == 2;
+
 // Streams: a line of each of so many is asked for in each turn of the loop.
-template <class V, int Pixels, int OutVecs, bool Columns, int Streams = 0>
+template <class V, int Pixels, int OutVecs, Terms At, int Streams = 0>
 FASTCONV_INLINE void outer_tile(const OuterArgs<typename V::value_type>& a, std::int64_t first,
                                 const char* ahead = nullptr, std::int64_t ahead_pitch = 0) {
   static_assert(Pixels * OutVecs + OutVecs + 1 <= V::registers, "the tile spills");
   using T = typename V::value_type;
   constexpr int kWidth = OutVecs * V::lanes;
+  constexpr bool kColumns = At == Terms::columns;
   const T* x[Pixels];
   V acc[Pixels][OutVecs];
   FASTCONV_UNROLL
   for (int p = 0; p < Pixels; ++p) {
-    if (!Columns || p == 0) {
-      x[p] = a.x + a.pixel[first + p] + (Columns ? a.tap[0] : 0);
+    if (!kColumns || p == 0) {
+      x[p] = a.x + a.pixel[first + p] + (kColumns ? a.tap[0] : 0);
       FASTCONV_OPAQUE_POINTER(x[p]);
     }
     FASTCONV_UNROLL
@@ -69,7 +79,7 @@ FASTCONV_INLINE void outer_tile(const OuterArgs<typename V::value_type>& a, std:
     for (int o = 0; o < OutVecs; ++o) wv[o] = V::load(weights + o * V::lanes);
     FASTCONV_UNROLL
     for (int p = 0; p < Pixels; ++p)
-      add_products(Columns ? x[0] + offset + p : x[p] + offset, wv, acc[p]);
+      add_products(kColumns ? x[0] + offset + p : x[p] + offset, wv, acc[p]);
   };
   const auto look_ahead = [&]() FASTCONV_INLINE_LAMBDA {
     FASTCONV_UNROLL
@@ -81,26 +91,7 @@ FASTCONV_INLINE void outer_tile(const OuterArgs<typename V::value_type>& a, std:
   // registers (add_products): 83 instructions for 48 multiply-adds, two took 47 for 24.
   constexpr bool kOne = kSlowProduct<V> && sizeof(T) == 8;
   constexpr int kTerms = Streams != 0 ? kTermsAhead : kOne ? 1 : 2;
-  if constexpr (Columns) {
-    constexpr int kTurn = kFillsRegisters<V> && Streams == 0 ? 4 : kTerms;
-    const auto turn = [&]<int Terms>() FASTCONV_INLINE_LAMBDA {
-      term(0, w);
-      if constexpr (Terms >= 2) term(kOuterPixels, w + kWidth);
-      if constexpr (Terms == 4) {
-        term(2 * kOuterPixels, w + 2 * kWidth);
-        term(3 * kOuterPixels, w + 3 * kWidth);
-      }
-      x[0] += Terms * kOuterPixels;
-      w += Terms * kWidth;
-    };
-    FASTCONV_NO_UNROLL
-    for (std::int64_t turns = a.taps / kTurn; turns != 0; --turns) {
-      look_ahead();
-      turn.template operator()<kTurn>();
-    }
-    FASTCONV_NO_UNROLL
-    for (std::int64_t rest = a.taps % kTurn; rest != 0; --rest) turn.template operator()<1>();
-  } else {
+  if constexpr (At == Terms::listed) {
     const std::int32_t* tap = a.tap;
     FASTCONV_NO_UNROLL
     for (std::int64_t turns = a.taps / kTerms; turns != 0; --turns) {
@@ -111,6 +102,32 @@ FASTCONV_INLINE void outer_tile(const OuterArgs<typename V::value_type>& a, std:
       w += kTerms * kWidth;
     }
     if (a.taps % kTerms != 0) term(*tap, w);
+  } else {
+    constexpr int kStep = kColumns ? kOuterPixels : 1;
+    constexpr int kTurn = kFillsRegisters<V> && Streams == 0 ? 4 : kTerms;
+    std::int64_t at = kColumns ? 0 : a.tap[0];
+    const auto turn = [&]<int Count>() FASTCONV_INLINE_LAMBDA {
+      term(at, w);
+      if constexpr (Count >= 2) term(at + kStep, w + kWidth);
+      if constexpr (Count == 4) {
+        term(at + 2 * kStep, w + 2 * kWidth);
+        term(at + 3 * kStep, w + 3 * kWidth);
+      }
+      w += Count * kWidth;
+      if constexpr (kColumns) {
+        x[0] += Count * kStep;
+      } else {
+        at += Count * kStep;
+        FASTCONV_OPAQUE_POINTER(at);  // one index for all pixels
+      }
+    };
+    FASTCONV_NO_UNROLL
+    for (std::int64_t turns = a.taps / kTurn; turns != 0; --turns) {
+      look_ahead();
+      turn.template operator()<kTurn>();
+    }
+    FASTCONV_NO_UNROLL
+    for (std::int64_t rest = a.taps % kTurn; rest != 0; --rest) turn.template operator()<1>();
   }
   const std::int64_t pitch = a.acc_pixel != 0 ? a.acc_pixel : kWidth;
   T* out[Pixels];
@@ -200,18 +217,17 @@ class Prefetcher {
   std::int64_t at_once_ = 0;
 };
 
-template <class V, int Pixels, int OutVecs, bool Columns>
+template <class V, int Pixels, int OutVecs, Terms At>
 FASTCONV_INLINE void outer_ahead(const OuterArgs<typename V::value_type>& a, std::int64_t p,
                                  Prefetcher<kStreams<V>>& prefetcher) {
   if constexpr (!kLean<V>) {
     if (prefetcher.takes_turns()) {
-      outer_tile<V, Pixels, OutVecs, Columns, kStreams<V>>(a, p, prefetcher.at(),
-                                                           prefetcher.pitch());
+      outer_tile<V, Pixels, OutVecs, At, kStreams<V>>(a, p, prefetcher.at(), prefetcher.pitch());
       return prefetcher.tile_ends();
     }
   }
   prefetcher.tile_begins();
-  outer_tile<V, Pixels, OutVecs, Columns>(a, p);
+  outer_tile<V, Pixels, OutVecs, At>(a, p);
 }
 
 // The pixels left over, in tiles of one to five; a function each, that all sizes share.
@@ -219,9 +235,9 @@ template <class V, int Pixels, int OutVecs>
 FASTCONV_NOINLINE void outer_rest(const OuterArgs<typename V::value_type>& a, std::int64_t p,
                                   Prefetcher<kStreams<V>>& prefetcher) {
   if constexpr (Pixels >= 4) {
-    outer_ahead<V, Pixels, OutVecs, false>(a, p, prefetcher);
+    outer_ahead<V, Pixels, OutVecs, Terms::listed>(a, p, prefetcher);
   } else {
-    outer_tile<V, Pixels, OutVecs, false>(a, p);
+    outer_tile<V, Pixels, OutVecs, Terms::listed>(a, p);
   }
 }
 
@@ -230,7 +246,7 @@ void outer_product(const OuterArgs<typename V::value_type>& a) {
   std::int64_t p = 0;
   if constexpr (OutVecs == 1 && kIsFloat<V>)
     for (; p + kOuterPixelsNarrow <= a.pixels; p += kOuterPixelsNarrow)
-      outer_tile<V, kOuterPixelsNarrow, OutVecs, false>(a, p);
+      outer_tile<V, kOuterPixelsNarrow, OutVecs, Terms::listed>(a, p);
   // One to three pixels left over would wait for their additions: they share with the last tile.
   const std::int64_t rest = (a.pixels - p) % kOuterPixels;
   const bool share = rest >= 1 && rest <= 3 && a.pixels - p > kOuterPixels;
@@ -240,13 +256,15 @@ void outer_product(const OuterArgs<typename V::value_type>& a) {
   const std::int64_t last_tiles = last >= 8 ? 2 : last == 7 || (last >= 4 && end > p) ? 1 : 0;
   Prefetcher<kStreams<V>> prefetcher(a.upcoming, (end - p) / kOuterPixels + last_tiles,
                                      a.taps / kTermsAhead);
-  if (a.columns && OutVecs > 1) {
-    for (; p < end; p += kOuterPixels)
-      outer_ahead<V, kOuterPixels, OutVecs, true>(a, p, prefetcher);
-  } else {
-    for (; p < end; p += kOuterPixels)
-      outer_ahead<V, kOuterPixels, OutVecs, false>(a, p, prefetcher);
-  }
+  const auto tiles = [&]<Terms At>() FASTCONV_INLINE_LAMBDA {
+    for (; p < end; p += kOuterPixels) outer_ahead<V, kOuterPixels, OutVecs, At>(a, p, prefetcher);
+  };
+  if (a.columns && OutVecs > 1)
+    tiles.template operator()<Terms::columns>();
+  else if (kTellsAdjacent<V, OutVecs> && a.adjacent)
+    tiles.template operator()<kTellsAdjacent<V, OutVecs> ? Terms::adjacent : Terms::listed>();
+  else
+    tiles.template operator()<Terms::listed>();
   // A copy, for what functions are shown is kept in memory (512 channels of 7 x 7, a call: 2.00 ms
   // for 2.05; two slices of them, a plan: 5.65 for 5.94). Of integers GCC would spill sums instead.
   std::conditional_t<kLean<V>, Prefetcher<kStreams<V>>&, Prefetcher<kStreams<V>>> own = prefetcher;
