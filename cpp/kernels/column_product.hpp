@@ -158,6 +158,19 @@ FASTCONV_NOINLINE void column_tile(const ColumnArgs<typename V::value_type>& a, 
   }
 }
 
+// Lane i of the result is the sum of the lanes of square[i].
+template <class V>
+FASTCONV_INLINE V sum_of_lanes(V (&square)[V::lanes]) {
+  V::transpose(square);
+  FASTCONV_UNROLL
+  for (int step = 1; step < V::lanes; step *= 2) {
+    FASTCONV_UNROLL
+    for (int i = 0; i + step < V::lanes; i += 2 * step)
+      square[i] = V::add(square[i], square[i + step]);
+  }
+  return square[0];
+}
+
 // Pixels [first, first + Pixels) of those behind the panel.
 template <class V, int Rows, int Pixels>
 FASTCONV_NOINLINE void dot_tile(const ColumnArgs<typename V::value_type>& a, std::int64_t row,
@@ -215,14 +228,7 @@ FASTCONV_NOINLINE void dot_tile(const ColumnArgs<typename V::value_type>& a, std
     V square[V::lanes];
     FASTCONV_UNROLL
     for (int i = 0; i < V::lanes; ++i) square[i] = s + i < kSums ? acc[s + i] : V::zero();
-    V::transpose(square);
-    FASTCONV_UNROLL
-    for (int step = 1; step < V::lanes; step *= 2) {
-      FASTCONV_UNROLL
-      for (int i = 0; i + step < V::lanes; i += 2 * step)
-        square[i] = V::add(square[i], square[i + step]);
-    }
-    square[0].store(sums + s);
+    sum_of_lanes(square).store(sums + s);
   }
   T* const out = a.out + row * a.out_pitch + a.pixels + first;
   FASTCONV_NO_UNROLL
@@ -238,6 +244,67 @@ FASTCONV_NOINLINE void dot_tile(const ColumnArgs<typename V::value_type>& a, std
       sum.store(lanes);
       to = lanes[0];
     }
+  }
+}
+
+// Rows of which one pixel needs each element once, and whose sums lie side by side.
+template <class V>
+inline constexpr int kDotColumn =
+    V::registers == 16 && V::lanes * sizeof(typename V::value_type) == 32 ? 8 : 0;
+
+template <class V>
+FASTCONV_NOINLINE void dot_column(const ColumnArgs<typename V::value_type>& a, std::int64_t row) {
+  using T = typename V::value_type;
+  constexpr int kRows = kDotColumn<V>;
+  const T* const x = a.rest;
+  const T* w[kRows];
+  FASTCONV_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    w[r] = a.w + (row + r) * a.w_pitch;
+    FASTCONV_OPAQUE_POINTER(w[r]);
+  }
+  V acc[kRows];
+  FASTCONV_UNROLL
+  for (int r = 0; r < kRows; ++r) acc[r] = V::zero();
+  const auto term = [&](std::int64_t t) FASTCONV_INLINE_LAMBDA {
+    const V xv = V::load(x + t);
+    FASTCONV_UNROLL
+    for (int r = 0; r < kRows; ++r) acc[r] = V::fma(V::load(w[r] + t), xv, acc[r]);
+  };
+  // A line of each row.
+  const std::int64_t ahead = a.w_ahead;
+  std::int64_t t = 0;
+  FASTCONV_NO_UNROLL
+  for (; t + 2 * V::lanes <= a.terms; t += 2 * V::lanes) {
+    if (ahead != 0) {
+      FASTCONV_UNROLL
+      for (int r = 0; r < kRows; ++r) FASTCONV_PREFETCH(w[r] + t + ahead);
+    }
+    term(t);
+    term(t + V::lanes);
+    FASTCONV_OPAQUE_POINTER(t);
+  }
+  if (t + V::lanes <= a.terms) {
+    term(t);
+    t += V::lanes;
+  }
+  if (t < a.terms) {
+    const int n = static_cast<int>(a.terms - t);
+    const V xv = V::load(x + t, n);
+    FASTCONV_UNROLL
+    for (int r = 0; r < kRows; ++r) acc[r] = V::fma(V::load(w[r] + t, n), xv, acc[r]);
+  }
+  FASTCONV_UNROLL
+  for (int s = 0; s < kRows; s += V::lanes) {
+    V square[V::lanes];
+    FASTCONV_UNROLL
+    for (int i = 0; i < V::lanes; ++i) square[i] = acc[s + i];
+    V sum = sum_of_lanes(square);
+    T* const out = a.out + row + s;
+    if (a.accumulate) sum = V::add(V::load(out), sum);
+    if (a.bias != nullptr) sum = V::add(sum, V::load(a.bias + row + s));
+    if (a.relu) sum = V::at_least(sum, V::zero());
+    sum.store(out);
   }
 }
 
@@ -282,6 +349,10 @@ void column_product(const ColumnArgs<typename V::value_type>& args) {
   const ColumnArgs<typename V::value_type> a = args;  // no store can change a copy
   constexpr int kRows = kColumnRows<V, Vecs>;
   std::int64_t row = 0, tile = 0;
+  if constexpr (kDotColumn<V> != 0) {
+    if (a.pixels == 0 && a.rest_pixels == 1 && a.out_pitch == 1)
+      for (; row + kDotColumn<V> <= a.rows; row += kDotColumn<V>) dot_column<V>(a, row);
+  }
   for (; a.rows - row >= 2 * kRows || a.rows - row == kRows; row += kRows, ++tile)
     column_rows<V, Vecs, kRows>(a, row, tile);
   // Two tiles of about the same height rather than a whole one and a thin one, which would wait for
