@@ -22,7 +22,7 @@ CALLS = {
     "border alone": ((1, 20, 3, 3), (20, 20, 1, 1), {"padding": 3, "stride": 2}),
     "grouped": ((1, 64, 5, 5), (32, 32, 3, 3), {"padding": 1, "groups": 2}),
     "boxes": ((1, 17, 31, 33), (18, 17, 3, 3), {"padding": 20, "dilation": 20}),
-    "few channels": ((2, 7, 8, 9), (20, 7, 4, 4), {"padding": 4, "dilation": 3}),
+    "few channels": ((2, 7, 8, 9), (24, 7, 4, 4), {"padding": 4, "dilation": 3}),
     "few, boxes": ((1, 3, 31, 33), (18, 3, 3, 3), {"padding": 20, "dilation": 20}),
     "few, 3-D": ((1, 9, 4, 5, 6), (13, 9, 3, 3, 3), {"padding": 3, "dilation": 3}),
     "1-D": ((2, 50, 12), (40, 50, 3), {"padding": 8, "dilation": 8}),

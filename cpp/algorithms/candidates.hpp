@@ -22,8 +22,8 @@ struct Candidate {
                                               const Machine& machine) = nullptr;
   // Whether the input lies in an order that it can read well; null: any does.
   bool (*suits)(const Problem& problem, const Tensor& x) = nullptr;
-  // True where the processor lacks the instructions, and plain loops take their place.
-  bool (*is_emulated)(const Problem& problem, const Machine& machine) = nullptr;
+  // True where there is no kernel, or plain loops take the place of instructions. Null: never.
+  bool (*lacks_instructions)(const Problem& problem, const Machine& machine) = nullptr;
 };
 
 extern const Candidate amx_split;

@@ -480,7 +480,14 @@ std::unique_ptr<const Execution> execute(const Problem& problem, const Tensor& x
 
 }  // namespace
 
-const Candidate columns = {Algorithm::direct, "column_product", accepts,     columns_cost,
-                           nullptr,           execute,          columns_suit};
+const Candidate columns = {
+    Algorithm::direct,
+    "column_product",
+    accepts,
+    columns_cost,
+    nullptr,
+    execute,
+    columns_suit,
+    [](const Problem&, const Machine& machine) { return machine.column_vecs[0] == 0; }};
 
 }  // namespace fastconv

@@ -505,7 +505,10 @@ std::unique_ptr<const Execution> execute(const Problem& problem, const Tensor& x
 
 }  // namespace
 
-const Candidate flat = {Algorithm::direct, "flat_lanes", flat_accepts, flat_cost,
-                        nullptr,           execute,      flat_suits};
+const Candidate flat = {
+    Algorithm::direct, "flat_lanes",
+    flat_accepts,      flat_cost,
+    nullptr,           execute,
+    flat_suits,        [](const Problem&, const Machine& machine) { return !machine.flat; }};
 
 }  // namespace fastconv

@@ -294,7 +294,10 @@ std::unique_ptr<const Execution> execute(const Problem& problem, const Tensor& x
 
 }  // namespace
 
-const Candidate groups = {Algorithm::direct, "group_lanes", groups_accepts, groups_cost,
-                          nullptr,           execute,       groups_suit};
+const Candidate groups = {
+    Algorithm::direct, "group_lanes",
+    groups_accepts,    groups_cost,
+    nullptr,           execute,
+    groups_suit,       [](const Problem&, const Machine& machine) { return !machine.routes; }};
 
 }  // namespace fastconv

@@ -225,7 +225,14 @@ std::unique_ptr<const Execution> execute(const Problem& problem, const Tensor&,
 
 }  // namespace
 
-const Candidate pixel_dots = {Algorithm::direct, "pixel_dots", accepts, cost,
-                              nullptr,           execute,      suits};
+const Candidate pixel_dots = {
+    Algorithm::direct,
+    "pixel_dots",
+    accepts,
+    cost,
+    nullptr,
+    execute,
+    suits,
+    [](const Problem&, const Machine& machine) { return machine.column_vecs[0] == 0; }};
 
 }  // namespace fastconv

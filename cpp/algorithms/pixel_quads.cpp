@@ -490,7 +490,14 @@ std::unique_ptr<const Execution> execute(const Problem& problem, const Tensor& x
 
 }  // namespace
 
-const Candidate pixel_quads = {Algorithm::direct, "pixel_quads", accepts, cost,
-                               nullptr,           execute,       suits};
+const Candidate pixel_quads = {
+    Algorithm::direct,
+    "pixel_quads",
+    accepts,
+    cost,
+    nullptr,
+    execute,
+    suits,
+    [](const Problem&, const Machine& machine) { return !machine.quads; }};
 
 }  // namespace fastconv

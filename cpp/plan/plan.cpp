@@ -88,9 +88,10 @@ Problem as_outer_product(Problem problem) {
 }
 
 // Nobody wants the plain loops in the place of an instruction, unless he names them.
-bool is_emulated(const Candidate& candidate, const Problem& problem, const Machine& machine) {
-  return candidate.is_emulated != nullptr && problem.algorithm != Algorithm::amx_split &&
-         candidate.is_emulated(problem, machine);
+bool lacks_instructions(const Candidate& candidate, const Problem& problem,
+                        const Machine& machine) {
+  return candidate.lacks_instructions != nullptr && problem.algorithm != Algorithm::amx_split &&
+         candidate.lacks_instructions(problem, machine);
 }
 
 std::string& preferred_kernel() {
@@ -105,7 +106,7 @@ const Candidate* choose(const Problem& problem, const Tensor& x, const Machine& 
     if (!is_named(*candidate, problem.algorithm) || candidate->accepts(problem) != nullptr)
       continue;
     if (candidate->suits != nullptr && !candidate->suits(problem, x)) continue;
-    if (is_emulated(*candidate, problem, machine)) continue;
+    if (lacks_instructions(*candidate, problem, machine)) continue;
     const bool preferred = preferred_kernel() == candidate->kernel;
     const double cost = preferred ? -1.0 : candidate->cost(problem, machine);
     if (best == nullptr || cost < best_cost) {
@@ -425,7 +426,7 @@ std::vector<Verdict> Plan::verdicts() const {
       v.reason = refusal;
     } else if (candidate->suits != nullptr && !candidate->suits(problem_, x_)) {
       v.reason = "the order of the input's axes";
-    } else if (is_emulated(*candidate, problem_, machine_)) {
+    } else if (lacks_instructions(*candidate, problem_, machine_)) {
       v.reason = "the processor has no instruction for it";
     } else {
       const double cost = candidate->cost(considered(*candidate), machine_);
