@@ -49,8 +49,8 @@ class ColumnRun {
         w_(problem, operands) {}
 
   static std::int64_t scratch_elements(const ColumnLayout& l) {
-    return l.patch_elements + l.column_elements + l.rest_elements + l.sums_elements +
-           l.convert_elements;
+    return l.patch_elements + l.panels_at_once * l.column_elements + l.rest_elements +
+           l.sums_elements + l.convert_elements;
   }
 
   void task(std::int64_t index, int worker) noexcept {
@@ -60,7 +60,7 @@ class ColumnRun {
     T* at = reinterpret_cast<T*>(scratch_) + worker * scratch_elements(layout_);
     task.patch = at;
     task.columns = at += layout_.patch_elements;
-    task.rest = at += layout_.column_elements;
+    task.rest = at += layout_.panels_at_once * layout_.column_elements;
     task.sums = at += layout_.rest_elements;
     task.convert = at + layout_.sums_elements;
 
@@ -77,10 +77,13 @@ class ColumnRun {
       for (std::int64_t panel = task.first_panel; panel < task.last_panel; ++panel) {
         Ahead ahead;
         if (layout_.source != ColumnSource::patch) {
-          if (panel + 1 < task.last_panel) {
-            ahead = panel_ahead(task, chunk, panel + 1, chunk.terms);
-          } else if (next != nullptr) {
-            ahead = panel_ahead(*next, next_chunk, next->first_panel, chunk.terms);
+          // Of those that are gathered next, its own one.
+          const std::int64_t at = (panel - task.first_panel) % layout_.panels_at_once;
+          if (panel - at + layout_.panels_at_once < task.last_panel) {
+            if (panel + layout_.panels_at_once < task.last_panel)
+              ahead = panel_ahead(task, chunk, panel + layout_.panels_at_once, chunk.terms);
+          } else if (next != nullptr && next->first_panel + at < next->last_panel) {
+            ahead = panel_ahead(*next, next_chunk, next->first_panel + at, chunk.terms);
           }
         } else if (next != nullptr) {
           ahead = patch_ahead(*next, next_chunk, panel - task.first_panel,
@@ -211,7 +214,8 @@ class ColumnRun {
     const std::int64_t channel = task.tile.group * problem_.out_channels + task.row;
     const bool last = &chunk == &layout_.chunks.back();
     ColumnArgs<T> args{};
-    args.x = task.columns;
+    const std::int64_t at = (panel - task.first_panel) % layout_.panels_at_once;
+    args.x = task.columns + at * layout_.column_elements;
     args.terms = chunk.terms;
     args.w = w_.row(channel) + chunk.first;
     args.w_pitch = w_.pitch;
@@ -226,7 +230,10 @@ class ColumnRun {
     }
     args.accumulate = chunk.first != 0;
     args.ahead = ahead;
-    if (layout_.source != ColumnSource::patch) {
+    if (layout_.source == ColumnSource::plane) {
+      if (at == 0) gather_planes(task, chunk, panel);
+      gather_rest(task, chunk, first, args);
+    } else if (layout_.source != ColumnSource::patch) {
       gather_in_place(task, chunk, first, panels.width[kind], args);
     } else {
       gather_from_patch(task, chunk, first, panels.width[kind], args);
@@ -270,26 +277,51 @@ class ColumnRun {
     g.terms = chunk.terms;
     g.to = task.columns;
     g.to_pitch = width;
-    if (layout_.source == ColumnSource::plane) {
-      g.from += first;
-    } else {
-      const std::int64_t row = problem_.axis[2].out;
-      for (std::int64_t p = 0; p < args.pixels;) {
-        const std::int64_t count =
-            std::min<std::int64_t>({kernels_.lanes, args.pixels - p, row - (first + p) % row});
-        piece[static_cast<std::size_t>(g.pieces++)] = {static_cast<std::int32_t>(at(p)),
-                                                       static_cast<std::int32_t>(p),
-                                                       static_cast<std::int32_t>(count)};
-        p += count;
-      }
-      g.piece = piece.data();
-      g.step = row == 1 ? 1 : problem_.axis[2].stride;
+    const std::int64_t row = problem_.axis[2].out;
+    for (std::int64_t p = 0; p < args.pixels;) {
+      const std::int64_t count =
+          std::min<std::int64_t>({kernels_.lanes, args.pixels - p, row - (first + p) % row});
+      piece[static_cast<std::size_t>(g.pieces++)] = {static_cast<std::int32_t>(at(p)),
+                                                     static_cast<std::int32_t>(p),
+                                                     static_cast<std::int32_t>(count)};
+      p += count;
     }
+    g.piece = piece.data();
+    g.step = row == 1 ? 1 : problem_.axis[2].stride;
     if (args.pixels != 0) kernels_.gather(g);
-    const T* const plane = reinterpret_cast<const T*>(channel_of(task, chunk));
-    for (std::int64_t p = 0; p < args.rest_pixels; ++p)
+    gather_rest(task, chunk, first, args);
+  }
+
+  // The panels from `panel` on that are gathered at once, of one width.
+  void gather_planes(const Task& task, const ColumnChunk& chunk, std::int64_t panel) const {
+    const ColumnPanels& panels = layout_.panels;
+    const std::int64_t end = std::min(panel + layout_.panels_at_once, task.last_panel);
+    for (std::int64_t at = 0; panel < end;) {
+      const int kind = panels.kind(panel);
+      std::int64_t last = panel + 1;
+      while (last < end && panels.kind(last) == kind) ++last;
+      GatherArgs<T> g{};
+      g.from = first_of_x(task, chunk, panels.first(panel));
+      g.from_pitch = operands_.x.channel / std::int64_t{sizeof(T)};
+      g.pixels = panels.first(last) - panels.first(panel);
+      g.terms = chunk.terms;
+      g.to = task.columns + at * layout_.column_elements;
+      g.to_pitch = panels.width[kind];
+      g.panel_pitch = layout_.column_elements;
+      if (g.pixels != 0) kernels_.gather(g);
+      at += last - panel;
+      panel = last;
+    }
+  }
+
+  void gather_rest(const Task& task, const ColumnChunk& chunk, std::int64_t first,
+                   const ColumnArgs<T>& args) const {
+    const std::int64_t pitch = operands_.x.channel / std::int64_t{sizeof(T)};
+    for (std::int64_t p = 0; p < args.rest_pixels; ++p) {
+      const T* const from = first_of_x(task, chunk, first + args.pixels + p);
       for (std::int64_t t = 0; t < chunk.terms; ++t)
-        task.rest[p * layout_.rest_pitch + t] = plane[t * g.from_pitch + at(args.pixels + p)];
+        task.rest[p * layout_.rest_pitch + t] = from[t * pitch];
+    }
   }
 
   void gather_from_patch(const Task& task, const ColumnChunk& chunk, std::int64_t first,

@@ -68,7 +68,8 @@ struct ColumnLayout {
   std::int64_t row_tasks = 1;
   // Scratch of one worker, in elements: patch | columns | rest | sums | conversion
   std::int64_t patch_elements = 0;
-  std::int64_t column_elements = 0;
+  std::int64_t column_elements = 0;  // of one panel
+  std::int64_t panels_at_once = 1;   // that are gathered, of a task
   std::int64_t rest_pitch = 0;
   std::int64_t rest_elements = 0;
   std::int64_t sums_pitch = 0;

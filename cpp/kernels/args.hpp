@@ -385,7 +385,7 @@ struct Piece {
 // offset; whole vectors are read and written, over what follows: terms and pieces go in rising
 // order, and behind the last there is room for a vector. Without, term t is at
 // from + t * from_pitch, where not an element more is read: pieces of every `step`-th (1 or 2)
-// element, or, if there are none, `pixels` side by side.
+// element, or, if there are none, `pixels` side by side, of one panel of to_pitch or of several.
 template <class T>
 struct GatherArgs {
   const T* from;
@@ -398,6 +398,7 @@ struct GatherArgs {
   std::int64_t terms;
   T* to;
   std::int64_t to_pitch;
+  std::int64_t panel_pitch;  // from one panel to the next
 };
 
 // Rows of weights to kernel order: to[t * to_pitch + r] = from[r * from_pitch + t], and zeros in

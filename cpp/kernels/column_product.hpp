@@ -403,17 +403,20 @@ void gather_columns(const GatherArgs<typename V::value_type>& args) {
     return;
   }
   if (a.tap == nullptr) {
-    const std::int64_t whole = a.pixels / V::lanes * V::lanes;
     for (std::int64_t t = 0; t < a.terms; ++t) {
-      const T* const from = a.from + t * a.from_pitch;
-      T* const to = a.to + t * a.to_pitch;
+      const T* from = a.from + t * a.from_pitch;
+      T* to = a.to + t * a.to_pitch;
       const std::int64_t ahead = t + kAhead < a.terms ? kAhead * a.from_pitch : 0;
-      for (std::int64_t i = 0; i < whole; i += V::lanes) {
-        FASTCONV_PREFETCH(from + ahead + i);
-        V::load(from + i).store(to + i);
+      for (std::int64_t left = a.pixels; left > 0;
+           left -= a.to_pitch, from += a.to_pitch, to += a.panel_pitch) {
+        const std::int64_t pixels = left < a.to_pitch ? left : a.to_pitch;
+        std::int64_t i = 0;
+        for (; i + V::lanes <= pixels; i += V::lanes) {
+          FASTCONV_PREFETCH(from + ahead + i);
+          V::load(from + i).store(to + i);
+        }
+        if (i != pixels) V::load(from + i, static_cast<int>(pixels - i)).store(to + i);
       }
-      if (whole != a.pixels)
-        V::load(from + whole, static_cast<int>(a.pixels - whole)).store(to + whole);
     }
     return;
   }
