@@ -74,22 +74,24 @@ class ColumnRun {
       const Task* const next = !last_chunk ? &task : more ? &following : nullptr;
       if (layout_.source == ColumnSource::patch)
         stage_patch<T>(table_, problem_, operands_.x, chunk.patch, task.tile, task.patch);
-      for (std::int64_t panel = task.first_panel; panel < task.last_panel; ++panel) {
+      for (std::int64_t panel = task.first_panel, count = 1; panel < task.last_panel;
+           panel += count) {
+        count = panels_of_call(task, panel);
         Ahead ahead;
         if (layout_.source != ColumnSource::patch) {
-          // Of those that are gathered next, its own one.
-          const std::int64_t at = (panel - task.first_panel) % layout_.panels_at_once;
-          if (panel - at + layout_.panels_at_once < task.last_panel) {
-            if (panel + layout_.panels_at_once < task.last_panel)
-              ahead = panel_ahead(task, chunk, panel + layout_.panels_at_once, chunk.terms);
-          } else if (next != nullptr && next->first_panel + at < next->last_panel) {
-            ahead = panel_ahead(*next, next_chunk, next->first_panel + at, chunk.terms);
+          // Of those that are gathered next, as many.
+          const std::int64_t at_once = layout_.panels_at_once;
+          const std::int64_t at = (panel - task.first_panel) % at_once;
+          if (panel - at + at_once < task.last_panel) {
+            ahead = panels_ahead(task, chunk, panel + at_once, count, chunk.terms);
+          } else if (next != nullptr) {
+            ahead = panels_ahead(*next, next_chunk, next->first_panel + at, count, chunk.terms);
           }
         } else if (next != nullptr) {
           ahead = patch_ahead(*next, next_chunk, panel - task.first_panel,
                               task.last_panel - task.first_panel, chunk.terms);
         }
-        multiply(task, chunk, panel, ahead, worker);
+        multiply(task, chunk, panel, count, ahead, worker);
         if (interrupt_.stop_requested()) return;
       }
     }
@@ -134,10 +136,13 @@ class ColumnRun {
   }
 
   // What a call of `terms` terms asks for on behalf of a later gathering from x.
-  Ahead panel_ahead(const Task& task, const ColumnChunk& chunk, std::int64_t panel,
-                    std::int64_t terms) const {
+  Ahead panels_ahead(const Task& task, const ColumnChunk& chunk, std::int64_t panel,
+                     std::int64_t panel_count, std::int64_t terms) const {
     const ColumnPanels& panels = layout_.panels;
-    const std::int64_t from = offset_in_x(panels.first(panel));
+    if (panel >= task.last_panel) return {};
+    const std::int64_t begin = panels.first(panel);
+    const std::int64_t end = panels.first(std::min(panel + panel_count, task.last_panel));
+    const std::int64_t from = offset_in_x(begin);
     if (layout_.source == ColumnSource::turned) {
       const std::int64_t lines = chunk.terms * std::int64_t{sizeof(T)} / 64 + 1;
       const std::int64_t count = std::min(lines, std::max<std::int64_t>(terms / 2, 1));
@@ -146,10 +151,10 @@ class ColumnRun {
               count,
               divide_up(lines, count),
               layout_.pixel_pitch,
-              panels.first(panel + 1) - panels.first(panel)};
+              end - begin};
     }
-    const std::int64_t bytes = offset_in_x(panels.first(panel + 1) - 1) - from;
-    if (panels.first(panel + 1) == panels.first(panel) || bytes < 0) return {};
+    const std::int64_t bytes = offset_in_x(end - 1) - from;
+    if (end == begin || bytes < 0) return {};
     const std::int64_t count = std::max<std::int64_t>(terms / 2, 1);
     return {channel_of(task, chunk) + from,
             operands_.x.channel,
@@ -206,8 +211,24 @@ class ColumnRun {
     return true;
   }
 
-  void multiply(const Task& task, const ColumnChunk& chunk, std::int64_t panel, const Ahead& ahead,
-                int worker) {
+  // Whole ones of one width, gathered at once, which a kernel call multiplies in turn.
+  std::int64_t panels_of_call(const Task& task, std::int64_t panel) const {
+    if (!layout_.panels_in_turn) return 1;
+    const ColumnPanels& panels = layout_.panels;
+    const std::int64_t width = panels.width[panels.kind(panel)];
+    const std::int64_t end = std::min(
+        panel + layout_.panels_at_once - (panel - task.first_panel) % layout_.panels_at_once,
+        task.last_panel);
+    std::int64_t last = panel;
+    while (last < end && panels.kind(last) == panels.kind(panel) &&
+           panels.first(last + 1) - panels.first(last) == width)
+      ++last;
+    if (last == panels.total() && panels.rest != 0) --last;  // which is followed by the rest
+    return std::max<std::int64_t>(last - panel, 1);
+  }
+
+  void multiply(const Task& task, const ColumnChunk& chunk, std::int64_t panel, std::int64_t count,
+                const Ahead& ahead, int worker) {
     const ColumnPanels& panels = layout_.panels;
     const int kind = panels.kind(panel);
     const std::int64_t first = panels.first(panel);
@@ -221,9 +242,11 @@ class ColumnRun {
     args.w_pitch = w_.pitch;
     args.rows = task.rows;
     args.pixels = panels.first(panel + 1) - first;
+    args.panels = count;
+    args.panel_pitch = layout_.column_elements;
     args.rest = task.rest;
     args.rest_pitch = layout_.rest_pitch;
-    args.rest_pixels = panel + 1 == panels.total() ? panels.rest : 0;
+    args.rest_pixels = panel + count == panels.total() ? panels.rest : 0;
     if (layout_.source == ColumnSource::turned) {
       args.rest_pitch = layout_.pixel_pitch / std::int64_t{sizeof(T)};
       args.rest = first_of_x(task, chunk, first) + args.pixels * args.rest_pitch;
@@ -251,8 +274,9 @@ class ColumnRun {
       args.out_pitch = layout_.sums_pitch;
     }
     kernels_.column_product[kind](args);
-    if (!plain_ && last) store(task, channel, first, args.pixels + args.rest_pixels);
-    interrupt_.work_done(worker, chunk.terms * task.rows * (args.pixels + args.rest_pixels));
+    const std::int64_t pixels = count * args.pixels + args.rest_pixels;
+    if (!plain_ && last) store(task, channel, first, pixels);
+    interrupt_.work_done(worker, chunk.terms * task.rows * pixels);
   }
 
   const T* first_of_x(const Task& task, const ColumnChunk& chunk, std::int64_t pixel) const {

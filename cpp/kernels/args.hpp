@@ -372,6 +372,10 @@ struct ColumnArgs {
   Ahead ahead;
   // Dot products ask for weights so many elements further on, where that is not 0.
   std::int64_t w_ahead = 0;
+  // Panels of `pixels` each, one behind the other in out; x of each panel_pitch further on. A row
+  // takes all of them in turn.
+  std::int64_t panels = 1;
+  std::int64_t panel_pitch = 0;
 };
 
 // Pixels of a panel that lie side by side in a patch or a row, a vector of them or fewer.

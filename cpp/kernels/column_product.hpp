@@ -42,7 +42,7 @@ FASTCONV_INLINE Requests requests_of(const Ahead& a, std::int64_t tile, const vo
 
 template <class V, int Vecs, int Rows>
 FASTCONV_NOINLINE void column_tile(const ColumnArgs<typename V::value_type>& a, std::int64_t row,
-                                   Requests ahead) {
+                                   std::int64_t panel, Requests ahead) {
   static_assert(Rows * Vecs + Vecs + 1 <= V::registers, "the tile spills");
   using T = typename V::value_type;
   const T* w[Rows];
@@ -57,7 +57,7 @@ FASTCONV_NOINLINE void column_tile(const ColumnArgs<typename V::value_type>& a, 
     FASTCONV_UNROLL
     for (int v = 0; v < Vecs; ++v) acc[r][v] = V::zero();
   }
-  T* const out = a.out + row * a.out_pitch;
+  T* const out = a.out + row * a.out_pitch + panel * (Vecs * V::lanes);
   const std::int64_t pitch = a.out_pitch;
   // Lines of y that no cache holds are here when the sums are.
   if (a.pixels == Vecs * V::lanes) {
@@ -67,7 +67,7 @@ FASTCONV_NOINLINE void column_tile(const ColumnArgs<typename V::value_type>& a, 
       for (int v = 0; v < Vecs; ++v) FASTCONV_PREFETCH(out + r * pitch + v * V::lanes);
     }
   }
-  const T* x = a.x;
+  const T* x = a.x + panel * a.panel_pitch;
   const auto term = [&](const T* at, std::int64_t t) FASTCONV_INLINE_LAMBDA {
     V xv[Vecs];
     FASTCONV_UNROLL
@@ -327,7 +327,9 @@ FASTCONV_INLINE void dot_rows(const ColumnArgs<typename V::value_type>& a, std::
 template <class V, int Vecs, int Rows>
 FASTCONV_INLINE void column_rows(const ColumnArgs<typename V::value_type>& a, std::int64_t row,
                                  std::int64_t tile) {
-  if (a.pixels != 0) column_tile<V, Vecs, Rows>(a, row, requests_of(a.ahead, tile, a.x));
+  if (a.pixels != 0)
+    for (std::int64_t p = 0; p < a.panels; ++p)
+      column_tile<V, Vecs, Rows>(a, row, p, requests_of(a.ahead, tile * a.panels + p, a.x));
   if (a.rest_pixels != 0) dot_rows<V, Rows>(a, row);
 }
 
