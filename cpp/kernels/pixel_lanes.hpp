@@ -18,6 +18,7 @@
 #include <cstdint>
 
 #include "kernels/args.hpp"
+#include "kernels/multiply_add.hpp"
 #include "kernels/store.hpp"
 #include "kernels/unroll.hpp"
 #include "simd/inline.hpp"
@@ -77,6 +78,7 @@ FASTCONV_INLINE void lanes_tile(const LanesArgs<typename V::value_type>& a, std:
     }
     return V::load(x[v] + offset);
   };
+  const std::int64_t acc_pitch = a.vectors * V::lanes;
   if (a.out_is_far && a.out != nullptr) {
     FASTCONV_UNROLL
     for (int v = 0; v < Vecs; ++v) {
@@ -86,7 +88,6 @@ FASTCONV_INLINE void lanes_tile(const LanesArgs<typename V::value_type>& a, std:
     }
   }
   const T* w = a.w;
-  const std::int32_t* const end = a.tap + a.taps;
   const auto term = [&](std::int64_t offset, const T* weights) FASTCONV_INLINE_LAMBDA {
     if constexpr (Rows <= Vecs) {
       // Where the product takes the last register, it loads for itself.
@@ -97,10 +98,17 @@ FASTCONV_INLINE void lanes_tile(const LanesArgs<typename V::value_type>& a, std:
       for (int o = 0; o < Rows; ++o) wv[o] = V::load_broadcast(weights + o);
       FASTCONV_UNROLL
       for (int v = 0; v < Vecs; ++v) {
-        V xv = load(v, offset);
-        if constexpr (kHold) FASTCONV_IN_REGISTER(xv.v);
-        FASTCONV_UNROLL
-        for (int o = 0; o < Rows; ++o) acc[o][v] = V::fma(wv[o], xv, acc[o][v]);
+        if constexpr (kFillsRegisters<V> && Rows == 2) {
+          V::add_vector_products(x[v] + offset, wv[0], wv[1], acc[0][v], acc[1][v]);
+        } else if constexpr (kFillsRegisters<V> && Rows == 3) {
+          V::add_vector_products(x[v] + offset, wv[0], wv[1], wv[2], acc[0][v], acc[1][v],
+                                 acc[2][v]);
+        } else {
+          V xv = load(v, offset);
+          if constexpr (kHold) FASTCONV_IN_REGISTER(xv.v);
+          FASTCONV_UNROLL
+          for (int o = 0; o < Rows; ++o) acc[o][v] = V::fma(wv[o], xv, acc[o][v]);
+        }
       }
     } else {
       // Where the product takes the last register, the last vector is loaded for each row.
@@ -115,70 +123,92 @@ FASTCONV_INLINE void lanes_tile(const LanesArgs<typename V::value_type>& a, std:
           FASTCONV_OPAQUE_POINTER(again);
           xv[Vecs - 1] = V::load(again);
         }
-        const V wv = V::load_broadcast(weights + o);
-        FASTCONV_UNROLL
-        for (int v = 0; v < Vecs; ++v) acc[o][v] = V::fma(wv, xv[v], acc[o][v]);
+        add_products(weights + o, xv, acc[o]);
       }
     }
   };
   const std::int32_t* tap = a.tap;
-  // Two terms a turn for one and two rows (7 % faster on Zen 3); wider tiles lose a third so.
-  if constexpr (Rows <= 2 && !kSlowProduct<V>) {
+  const auto terms = static_cast<std::uint64_t>(a.taps);
+  // Several terms a turn: where another hardware thread is busy on the core, a tile is bound by its
+  // instructions. Elsewhere two for one and two rows; wider tiles lose a third so.
+  constexpr int kTerms = kFillsRegisters<V> && Rows > 1 ? 4 : Rows <= 2 && !kSlowProduct<V> ? 2 : 1;
+  if constexpr (kTerms > 1) {
     constexpr int kLine = 64 / sizeof(T) > V::lanes ? 64 / sizeof(T) / V::lanes : 1;  // vectors
-    constexpr bool kAsks = kIsFloat<V> && Spliced == 0 && Vecs > 4;  // in most tiles
+    // In most tiles.
+    constexpr bool kAsks = Rows <= 2 && kIsFloat<V> && Spliced == 0 && Vecs > 4;
     [[maybe_unused]] const bool far = a.x_is_far;
     FASTCONV_NO_UNROLL
-    for (; end - tap >= 2; tap += 2, w += 2 * Rows) {
-      term(tap[0], w);
-      term(tap[1], w + Rows);
+    for (std::uint64_t turns = terms / kTerms; turns != 0;
+         --turns, tap += kTerms, w += kTerms * Rows) {
+      FASTCONV_UNROLL
+      for (int i = 0; i < kTerms; ++i) term(tap[i], w + i * Rows);
       if constexpr (kAsks) {
         if (!far) continue;
         FASTCONV_UNROLL
         for (int v = 0; v < Vecs; v += kLine) {
-          FASTCONV_PREFETCH_L2(x[v] + tap[0] + Vecs * V::lanes);
-          FASTCONV_PREFETCH_L2(x[v] + tap[1] + Vecs * V::lanes);
+          FASTCONV_UNROLL
+          for (int i = 0; i < kTerms; ++i) FASTCONV_PREFETCH_L2(x[v] + tap[i] + Vecs * V::lanes);
         }
       }
     }
   }
   FASTCONV_NO_UNROLL
-  for (; tap != end; ++tap, w += Rows) term(*tap, w);
-  const std::int64_t acc_pitch = a.vectors * V::lanes, out_pitch = a.out_channel;
-  const bool direct = a.out != nullptr, accumulate = a.accumulate, clamp = a.finish.clamp;
-  const T* const bias = a.finish.bias;
-  const std::int64_t* const place = a.place + first;
-  T* acc_row = a.acc + first * V::lanes;
-  T* out_row = a.out;
-  FASTCONV_UNROLL
-  for (int o = 0; o < Rows; ++o, acc_row += acc_pitch, out_row += out_pitch) {
-    if (accumulate) {
+  for (std::uint64_t left = kTerms > 1 ? terms % kTerms : terms; left != 0;
+       --left, ++tap, w += Rows)
+    term(*tap, w);
+  if (a.accumulate) {
+    const T* row = a.acc + first * V::lanes;
+    FASTCONV_UNROLL
+    for (int o = 0; o < Rows; ++o, row += acc_pitch) {
       FASTCONV_UNROLL
-      for (int v = 0; v < Vecs; ++v) acc[o][v] = V::add(V::load(acc_row + v * V::lanes), acc[o][v]);
+      for (int v = 0; v < Vecs; ++v) acc[o][v] = V::add(V::load(row + v * V::lanes), acc[o][v]);
     }
-    if (!direct) {
+  }
+  if (a.out == nullptr) {
+    T* row = a.acc + first * V::lanes;
+    FASTCONV_UNROLL
+    for (int o = 0; o < Rows; ++o, row += acc_pitch) {
       FASTCONV_UNROLL
-      for (int v = 0; v < Vecs; ++v) acc[o][v].store(acc_row + v * V::lanes);
-      continue;
+      for (int v = 0; v < Vecs; ++v) acc[o][v].store(row + v * V::lanes);
     }
-    if (bias != nullptr) {
+    return;
+  }
+  if (const T* const bias = a.finish.bias; bias != nullptr) {
+    FASTCONV_UNROLL
+    for (int o = 0; o < Rows; ++o) {
       FASTCONV_UNROLL
       for (int v = 0; v < Vecs; ++v) acc[o][v] = V::add(acc[o][v], V::load_broadcast(bias + o));
     }
-    if constexpr (kIsFloat<V>) {
-      if (clamp) {
-        const V most = V::load_broadcast(&a.finish.most);
+  }
+  if constexpr (kIsFloat<V>) {
+    if (a.finish.clamp) {
+      const V most = V::load_broadcast(&a.finish.most);
+      FASTCONV_UNROLL
+      for (int o = 0; o < Rows; ++o) {
         FASTCONV_UNROLL
         for (int v = 0; v < Vecs; ++v)
           acc[o][v] = V::at_most(V::at_least(acc[o][v], V::zero()), most);
       }
     }
+  }
+  // A row after the other: the processor writes neighbouring vectors at once.
+  T* out[Vecs];
+  FASTCONV_UNROLL
+  for (int v = 0; v < Vecs; ++v) {
+    out[v] = a.out + a.place[first + v];
+    FASTCONV_OPAQUE_POINTER(out[v]);
+  }
+  std::int64_t at = 0;
+  FASTCONV_UNROLL
+  for (int o = 0; o < Rows; ++o, at += a.out_channel) {
     FASTCONV_UNROLL
-    for (int v = 0; v < Vecs; ++v) acc[o][v].store(out_row + place[v]);
+    for (int v = 0; v < Vecs; ++v) acc[o][v].store(out[v] + at);
   }
 }
 
 template <class V, int Rows>
-void pixel_lanes(const LanesArgs<typename V::value_type>& a) {
+void pixel_lanes(const LanesArgs<typename V::value_type>& args) {
+  const LanesArgs<typename V::value_type> a = args;  // no store can change a copy
   constexpr int kVecs = kLanesVecs<V, Rows>;
   std::int64_t i = 0;
   if constexpr (kSplices<V>) {

@@ -98,6 +98,28 @@ struct F32 {
         : "+x"(sum0.v), "+x"(sum1.v), "+x"(sum2.v), "=&x"(all)
         : "m"(*x), "x"(w0.v), "x"(w1.v), "x"(w2.v));
   }
+  // The product of a vector and two or three elements, each in all lanes of its own.
+  static FASTCONV_INLINE void add_vector_products(const float* x, F32 w0, F32 w1, F32& sum0,
+                                                  F32& sum1) {
+    __m256 all;
+    __asm__(
+        "vmovups %3, %2\n\t"
+        "vfmadd231ps %4, %2, %0\n\t"
+        "vfmadd231ps %5, %2, %1"
+        : "+x"(sum0.v), "+x"(sum1.v), "=&x"(all)
+        : "m"(*reinterpret_cast<const float (*)[lanes]>(x)), "x"(w0.v), "x"(w1.v));
+  }
+  static FASTCONV_INLINE void add_vector_products(const float* x, F32 w0, F32 w1, F32 w2, F32& sum0,
+                                                  F32& sum1, F32& sum2) {
+    __m256 all;
+    __asm__(
+        "vmovups %4, %3\n\t"
+        "vfmadd231ps %5, %3, %0\n\t"
+        "vfmadd231ps %6, %3, %1\n\t"
+        "vfmadd231ps %7, %3, %2"
+        : "+x"(sum0.v), "+x"(sum1.v), "+x"(sum2.v), "=&x"(all)
+        : "m"(*reinterpret_cast<const float (*)[lanes]>(x)), "x"(w0.v), "x"(w1.v), "x"(w2.v));
+  }
 #endif
   static FASTCONV_INLINE F32 add(F32 a, F32 b) { return {_mm256_add_ps(a.v, b.v)}; }
   static FASTCONV_INLINE F32 sub(F32 a, F32 b) { return {_mm256_sub_ps(a.v, b.v)}; }
@@ -247,6 +269,28 @@ struct F64 {
         "vfmadd231pd %7, %3, %2"
         : "+x"(sum0.v), "+x"(sum1.v), "+x"(sum2.v), "=&x"(all)
         : "m"(*x), "x"(w0.v), "x"(w1.v), "x"(w2.v));
+  }
+  // The product of a vector and two or three elements, each in all lanes of its own.
+  static FASTCONV_INLINE void add_vector_products(const double* x, F64 w0, F64 w1, F64& sum0,
+                                                  F64& sum1) {
+    __m256d all;
+    __asm__(
+        "vmovupd %3, %2\n\t"
+        "vfmadd231pd %4, %2, %0\n\t"
+        "vfmadd231pd %5, %2, %1"
+        : "+x"(sum0.v), "+x"(sum1.v), "=&x"(all)
+        : "m"(*reinterpret_cast<const double (*)[lanes]>(x)), "x"(w0.v), "x"(w1.v));
+  }
+  static FASTCONV_INLINE void add_vector_products(const double* x, F64 w0, F64 w1, F64 w2,
+                                                  F64& sum0, F64& sum1, F64& sum2) {
+    __m256d all;
+    __asm__(
+        "vmovupd %4, %3\n\t"
+        "vfmadd231pd %5, %3, %0\n\t"
+        "vfmadd231pd %6, %3, %1\n\t"
+        "vfmadd231pd %7, %3, %2"
+        : "+x"(sum0.v), "+x"(sum1.v), "+x"(sum2.v), "=&x"(all)
+        : "m"(*reinterpret_cast<const double (*)[lanes]>(x)), "x"(w0.v), "x"(w1.v), "x"(w2.v));
   }
 #endif
   static FASTCONV_INLINE F64 add(F64 a, F64 b) { return {_mm256_add_pd(a.v, b.v)}; }
