@@ -207,8 +207,7 @@ FASTCONV_INLINE void lanes_tile(const LanesArgs<typename V::value_type>& a, std:
 }
 
 template <class V, int Rows>
-void pixel_lanes(const LanesArgs<typename V::value_type>& args) {
-  const LanesArgs<typename V::value_type> a = args;  // no store can change a copy
+void pixel_lanes(const LanesArgs<typename V::value_type>& a) {
   constexpr int kVecs = kLanesVecs<V, Rows>;
   std::int64_t i = 0;
   if constexpr (kSplices<V>) {
