@@ -25,6 +25,10 @@ constexpr std::int64_t kMaxPixels = 512;
 constexpr std::int64_t kMaxColumns = 256;  // of im2col
 static_assert(kMaxPixels <= kMostColumns);
 constexpr std::int64_t kMaxLanesPixels = 8192;
+// Of few filters what lies beyond the caches is read as long runs of few channels, whose sums stay
+// in L1 meanwhile: tiles of all channels would read a few lines of each page.
+constexpr std::int64_t kRunPixels = 2048;
+constexpr std::int64_t kRunTerms = 8;
 constexpr std::int64_t kMaxScratch = std::int64_t{3} << 20;  // bytes, for each of patch and acc
 
 PatchLayout patch_layout(const Patch& patch, const Index3& box, bool channels_last,
@@ -123,10 +127,7 @@ class Builder {
     tiling_.far = static_cast<double>(problem_.batch * problem_.groups * problem_.out_channels) *
                       static_cast<double>(problem_.out_pixels()) * machine_.element >
                   static_cast<double>(machine_.l2);
-    const double inputs = static_cast<double>(problem_.batch * problem_.in_channels) *
-                          static_cast<double>(problem_.out_pixels());
-    tiling_.x_is_far = problem_.taps() == 1 && problem_.groups == 1 &&
-                       inputs * machine_.element > static_cast<double>(machine_.l2);
+    tiling_.x_is_far = x_is_far();
     finish_layouts();
     make_offsets(problem_, x_, machine_.element, tiling_);
     return std::move(tiling_);
@@ -167,8 +168,9 @@ class Builder {
     Index3& box = tiling_.box;
     for (int a = 0; a < 3; ++a) box[a] = problem_.axis[a].out;
     const bool large = tiling_.family != Family::outer || stores_at_once();
-    const std::int64_t most =
-        large && tiling_.staging == Staging::patch ? kMaxLanesPixels : kMaxPixels;
+    const std::int64_t most = reads_runs()                                 ? kRunPixels
+                              : large && tiling_.staging == Staging::patch ? kMaxLanesPixels
+                                                                           : kMaxPixels;
     const auto fits = [&] {
       if (tiling_.pixels() > most) return false;
       switch (tiling_.staging) {
@@ -192,6 +194,19 @@ class Builder {
       if (!fits()) box = large;
     }
     even_out(problem_, box);
+  }
+
+  bool x_is_far() const {
+    const double inputs = static_cast<double>(problem_.batch * problem_.in_channels) *
+                          static_cast<double>(problem_.out_pixels());
+    return problem_.taps() == 1 && problem_.groups == 1 &&
+           inputs * machine_.element > static_cast<double>(machine_.l2);
+  }
+
+  bool reads_runs() const {
+    return tiling_.family == Family::lanes && tiling_.staging == Staging::patch && x_is_far() &&
+           tiling_.panels == 1 && !problem_.channels_last && !has_strides(problem_) &&
+           problem_.in_channels >= 2 * kRunTerms && machine_.lanes * machine_.element < 64;
   }
 
   // Short runs of terms do not gain what kernel calls cost, nor few filters that slices are staged
@@ -300,7 +315,7 @@ class Builder {
   }
 
   void choose_block() {
-    const std::int64_t most = most_terms_of_block();
+    const std::int64_t most = reads_runs() ? kRunTerms : most_terms_of_block();
     std::int64_t longest = 1;
     for (const Chunk& chunk : tiling_.chunks) longest = std::max(longest, chunk.terms);
     tiling_.block = divide_up(longest, divide_up(longest, most));
