@@ -79,9 +79,11 @@ FASTCONV_INLINE void lanes_tile(const LanesArgs<typename V::value_type>& a, std:
     return V::load(x[v] + offset);
   };
   const std::int64_t acc_pitch = a.vectors * V::lanes;
+  constexpr int kLine = 64 / sizeof(T) > V::lanes ? 64 / sizeof(T) / V::lanes : 1;  // vectors
   if (a.out_is_far && a.out != nullptr) {
+    // Of neighbouring vectors of one line the first.
     FASTCONV_UNROLL
-    for (int v = 0; v < Vecs; ++v) {
+    for (int v = 0; v < Vecs; v += kLine) {
       const T* ahead = a.out + a.place[first + v];
       FASTCONV_UNROLL
       for (int o = 0; o < Rows; ++o, ahead += a.out_channel) FASTCONV_PREFETCH(ahead);
@@ -133,7 +135,6 @@ FASTCONV_INLINE void lanes_tile(const LanesArgs<typename V::value_type>& a, std:
   // instructions. Elsewhere two for one and two rows; wider tiles lose a third so.
   constexpr int kTerms = kFillsRegisters<V> && Rows > 1 ? 4 : Rows <= 2 && !kSlowProduct<V> ? 2 : 1;
   if constexpr (kTerms > 1) {
-    constexpr int kLine = 64 / sizeof(T) > V::lanes ? 64 / sizeof(T) / V::lanes : 1;  // vectors
     // In most tiles.
     constexpr bool kAsks = Rows <= 2 && kIsFloat<V> && Spliced == 0 && Vecs > 4;
     [[maybe_unused]] const bool far = a.x_is_far;

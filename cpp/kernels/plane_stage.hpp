@@ -69,8 +69,12 @@ FASTCONV_INLINE void plane_stage_rows(const PlaneStageArgs<typename V::value_typ
     return;
   }
   for (std::int64_t r = 0; r < a.rows; ++r, from += from_pitch, even += to_pitch, odd += to_pitch) {
-    for (std::int64_t c = 0; c < whole; c += kStep)
+    for (std::int64_t c = 0; c < whole; c += kStep) {
+      // The next row lies too far behind this one for the processor to foresee it.
+      if constexpr (Stride == 2 && kStep * sizeof(*from) <= 64)
+        FASTCONV_PREFETCH(from + from_pitch + c);
       plane_stage_part<V, Stride>(from, even, odd, c, kStep);
+    }
     if (overlaps) {
       plane_stage_part<V, Stride>(from, even, odd, columns - V::lanes, V::lanes);
     } else if (whole < columns) {
