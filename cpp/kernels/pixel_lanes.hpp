@@ -100,9 +100,9 @@ FASTCONV_INLINE void lanes_tile(const LanesArgs<typename V::value_type>& a, std:
       for (int o = 0; o < Rows; ++o) wv[o] = V::load_broadcast(weights + o);
       FASTCONV_UNROLL
       for (int v = 0; v < Vecs; ++v) {
-        if constexpr (kFillsRegisters<V> && Rows == 2) {
+        if constexpr (kFillsRegisters<V> && Spliced == 0 && Rows == 2) {
           V::add_vector_products(x[v] + offset, wv[0], wv[1], acc[0][v], acc[1][v]);
-        } else if constexpr (kFillsRegisters<V> && Rows == 3) {
+        } else if constexpr (kFillsRegisters<V> && Spliced == 0 && Rows == 3) {
           V::add_vector_products(x[v] + offset, wv[0], wv[1], wv[2], acc[0][v], acc[1][v],
                                  acc[2][v]);
         } else {
