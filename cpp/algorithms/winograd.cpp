@@ -50,6 +50,9 @@ class WinogradRun {
         kernels_(table.set<T>()),
         transforms_(kernels_.winograd[static_cast<int>(layout.tile)]),
         operands_(operands),
+        last_panel_(shape.panels() - 1),
+        last_width_(shape.width(last_panel_)),
+        rows_lie_dense_(packs() && is_dense(problem, *operands.weights)),
         scratch_(scratch),
         scratch_each_(scratch_each),
         interrupt_(interrupt) {}
@@ -308,6 +311,9 @@ class WinogradRun {
   }
 
   bool packs() const { return operands_.packed == nullptr; }
+  std::int64_t width(std::int64_t panel) const {
+    return panel == last_panel_ ? last_width_ : shape_.panel;
+  }
 
   // Products of which M takes the sum: some panels, and some channels of all blocks.
   struct Part {
@@ -373,9 +379,8 @@ class WinogradRun {
           d = end;
         }
         m += layout_.points() * layout_.m_frequency;
-        interrupt_.work_done(worker, layout_.terms[layout_.kind(f)].slice / problem_.in_channels *
-                                         part.channels * problem_.axis[0].kernel * shape_.width(p) *
-                                         box.count());
+        interrupt_.work_done(worker, layout_.terms_of(f).blocks * part.channels *
+                                         problem_.axis[0].kernel * width(p) * box.count());
       }
       if (interrupt_.stop_requested()) return;
     }
@@ -385,8 +390,8 @@ class WinogradRun {
   void multiply_slices(const Box& box, const Part& part, std::int64_t f, std::int64_t panel,
                        const Depths& depths, const Slices& slices, const Upcoming& next,
                        const Pad& pad, T* m) const {
-    const WinogradLayout::Terms& terms = layout_.terms[layout_.kind(f)];
-    const std::int64_t width = shape_.width(panel), plane = box.plane();
+    const WinogradLayout::Terms& terms = layout_.terms_of(f);
+    const std::int64_t width = this->width(panel), plane = box.plane();
     const std::int64_t first = depths.begin * plane, count = (depths.end - depths.begin) * plane;
     // Some channels of the only slice and block, or all of those that are seen.
     const bool all = part.channels == problem_.in_channels;
@@ -410,14 +415,14 @@ class WinogradRun {
     const bool same = panel + 1 < part.last_panel;
     const T* const next =
         same ? weights(pad, box.tile.group, panel + 1, f)
-             : weights(pad, box.tile.group, part.first_panel, (f + 1) % layout_.points());
-    return ahead(next, layout_.chain(layout_.terms[layout_.kind(f)].slice) * shape_.width(panel));
+             : weights(pad, box.tile.group, part.first_panel, f + 1 < layout_.points() ? f + 1 : 0);
+    return ahead(next, layout_.chain(layout_.terms_of(f).slice) * width(panel));
   }
 
   // A share of the weights that are packed next, as they lie.
   Upcoming upcoming_rows(const Box& box, const Part& part, std::int64_t f) const {
     const Weights& w = *operands_.weights;
-    if (!is_dense(problem_, w)) return {};
+    if (!rows_lie_dense_) return {};
     std::int64_t panel = part.first_panel, channel = part.first_channel + part.channels;
     if (channel == problem_.in_channels) {
       channel = 0;
@@ -465,6 +470,8 @@ class WinogradRun {
   const KernelSet<T>& kernels_;
   const WinogradKernels<T>& transforms_;
   const Operands& operands_;
+  const std::int64_t last_panel_, last_width_;
+  const bool rows_lie_dense_;  // of the weights that are packed
   char* const scratch_;
   const std::int64_t scratch_each_;
   Interrupt& interrupt_;

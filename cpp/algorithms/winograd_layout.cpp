@@ -221,6 +221,7 @@ class Builder {
     choose_box();
     deal_out();
     place_input();
+    name_kinds();
     for (std::int64_t f = 0; f < layout_.points(); ++f) list_terms(layout_.kind(f));
     place_weights();
     return std::move(layout_);
@@ -379,6 +380,17 @@ class Builder {
            (point == 3 && block.narrow);
   }
 
+  void name_kinds() {
+    const auto of = [](int point, const WinogradAxis& axis) {
+      if (axis.tile.points == 1) return 0;
+      return point == 0 ? 1 : point == axis.tile.points - 1 ? 2 : point == axis.narrow ? 3 : 0;
+    };
+    std::uint8_t* kind = layout_.kinds;
+    for (int i = 0; i < layout_.rows.tile.points; ++i)
+      for (int j = 0; j < layout_.columns.tile.points; ++j)
+        *kind++ = static_cast<std::uint8_t>(4 * of(i, layout_.rows) + of(j, layout_.columns));
+  }
+
   void list_terms(int kind) {
     WinogradLayout& l = layout_;
     WinogradLayout::Terms& terms = l.terms[kind];
@@ -397,7 +409,8 @@ class Builder {
       }
     }
     const std::int64_t channels = problem_.in_channels;
-    terms.slice = static_cast<std::int64_t>(used.size()) * channels;
+    terms.blocks = static_cast<std::int64_t>(used.size());
+    terms.slice = terms.blocks * channels;
     for (std::int64_t k = 0; k < problem_.axis[0].kernel; ++k)
       for (const std::int64_t at : used)
         for (std::int64_t c = 0; c < channels; ++c)
@@ -409,7 +422,7 @@ class Builder {
     WinogradLayout& l = layout_;
     for (std::int64_t f = 0; f < l.points(); ++f) {
       l.u_frequency.push_back(l.u_panel);
-      const std::int64_t terms = l.terms[l.kind(f)].slice * problem_.axis[0].kernel;
+      const std::int64_t terms = l.terms_of(f).slice * problem_.axis[0].kernel;
       l.u_panel += terms * panels_.panel + line_;
     }
     // Terms of one slice and block are its channels. Parts are the chains of a packed panel, so

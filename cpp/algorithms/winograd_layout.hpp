@@ -100,11 +100,13 @@ struct WinogradLayout {
   // narrow blocks, else 0, plus four times the same of the rows.
   struct Terms {
     std::vector<std::int32_t> tap;   // where each lies in V: [kernel slice][block][channel]
+    std::int64_t blocks = 0;         // that have a product
     std::int64_t slice = 0;          // terms of one kernel slice
     std::vector<std::int64_t> rank;  // of each block, rows x columns, or -1: no product
   };
-  static constexpr int kKinds = 16;
+  static constexpr int kKinds = 16, kMostPoints = 36;
   Terms terms[kKinds];
+  std::uint8_t kinds[kMostPoints] = {};   // of each frequency
   std::vector<std::int64_t> u_frequency;  // where each begins in a panel of weights
   std::int64_t u_panel = 0;               // elements of a panel
   // The same of weights that are packed as they are multiplied: so many channels at a time, of
@@ -114,21 +116,19 @@ struct WinogradLayout {
   std::int64_t part_elements = 0;
 
   std::int64_t points() const { return std::int64_t{rows.tile.points} * columns.tile.points; }
-  int kind(std::int64_t frequency) const {
-    const auto of = [](std::int64_t point, const WinogradAxis& axis) {
-      if (axis.tile.points == 1) return 0;
-      return point == 0 ? 1 : point == axis.tile.points - 1 ? 2 : point == axis.narrow ? 3 : 0;
-    };
-    return 4 * of(frequency / columns.tile.points, rows) +
-           of(frequency % columns.tile.points, columns);
-  }
+  int kind(std::int64_t frequency) const { return kinds[frequency]; }
+  const Terms& terms_of(std::int64_t frequency) const { return terms[kind(frequency)]; }
+  // A kernel of one block has all of its taps.
+  bool is_whole() const { return rows.blocks.size() == 1 && columns.blocks.size() == 1; }
   std::int64_t grid_columns() const { return tiles[2] + columns.most_shift; }
   std::int64_t grid() const { return (tiles[1] + rows.most_shift) * grid_columns(); }
   std::int64_t lattice_count() const {
     return static_cast<std::int64_t>(rows.lattices.size() * columns.lattices.size());
   }
   // Terms of a kernel call: as many in each, at most `block`.
-  std::int64_t chain(std::int64_t count) const { return divide_up(count, divide_up(count, block)); }
+  std::int64_t chain(std::int64_t count) const {
+    return count <= block ? count : divide_up(count, divide_up(count, block));
+  }
   std::int64_t plane() const { return tiles[1] * tiles[2]; }
   std::int64_t tile_count() const { return tiles[0] * plane(); }
   // `of` boxes that share the tiles of axis a.

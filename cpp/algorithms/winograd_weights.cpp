@@ -11,7 +11,6 @@
 namespace fastconv {
 namespace {
 
-constexpr std::int64_t kMaxPoints = 36;  // of a tile
 constexpr std::int64_t kMaxTaps = 9;
 constexpr std::int64_t kMaxLanes = 16;
 // Elements that are packed before they are transformed, while in L1. Panels at a time, in L2, took
@@ -72,6 +71,7 @@ WinogradPanel<T>::WinogradPanel(const Problem& problem, const WinogradLayout& la
       begin_(first_lane),
       end_(std::min(first_lane + count, width_)),
       channels_(std::min(shape.channels(panel), end_)),
+      is_whole_(layout.is_whole() && layout.columns.tile.taps == 3 && lanes_ > 1),
       vectors_{shape.out_channels, lanes_, lanes_},
       first_vector_(panel * shape.panel / lanes_) {
   std::fill_n(whole_, kMaxWidth, problem.algorithm == Algorithm::automatic);
@@ -93,7 +93,10 @@ void WinogradPanel<T>::transform(std::int64_t first, std::int64_t count,
     for (std::int64_t lane = begin_; lane < end_; lane += lanes_) {
       pack_panel<T>(kernels_, problem_, w_, vectors_, group_, first_vector_ + lane / lanes_,
                     taps * (first + c), taps * some, rows);
-      transform_rows(rows, c, some, frequency, u + lane, sums_ + sums_of(lane));
+      if (is_whole_)
+        transform_whole(rows, c, some, frequency, u + lane, sums_ + sums_of(lane));
+      else
+        transform_rows(rows, c, some, frequency, u + lane, sums_ + sums_of(lane));
       sum_by_tap(rows, first + c, some, by_tap_ + lane);
       for (std::int64_t k = lane; k < std::min(lane + lanes_, channels_); ++k)
         whole_[k] = whole_[k] && are_whole_numbers(rows + k - lane, taps * some, lanes_);
@@ -144,6 +147,19 @@ bool WinogradPanel<T>::suits() const {
   return true;
 }
 
+// Every kernel slice of some channels, the kernel being one block.
+template <class T>
+void WinogradPanel<T>::transform_whole(const T* rows, std::int64_t channel, std::int64_t count,
+                                       const std::int64_t* frequency, T* u, T* sums) const {
+  const auto kernel = kernels_.set<T>().winograd[static_cast<int>(layout_.tile)].weights[0][0];
+  const std::int64_t slices = problem_.axis[0].kernel, taps = problem_.taps();
+  for (std::int64_t slice = 0; slice < slices; ++slice, rows += taps / slices * lanes_) {
+    T* const to = u + (slice * problem_.in_channels + channel) * width_;
+    T* const first[2] = {to + frequency[0], to + frequency[1]};
+    kernel({rows, nullptr, taps * lanes_, count, first, width_, sums});
+  }
+}
+
 // Every kernel slice and block of some channels of a vector, `channel` being the place of the first
 // among those that u takes.
 template <class T>
@@ -152,7 +168,7 @@ void WinogradPanel<T>::transform_rows(const T* rows, std::int64_t channel, std::
   const auto& kernel = kernels_.set<T>().winograd[static_cast<int>(layout_.tile)].weights;
   const Axis &height = problem_.axis[1], &across = problem_.axis[2];
   std::int64_t tap[kMaxTaps];
-  T* to[kMaxPoints];
+  T* to[WinogradLayout::kMostPoints];
   for (std::int64_t slice = 0; slice < problem_.axis[0].kernel; ++slice) {
     std::size_t block = 0;
     for (const WinogradBlock& r : layout_.rows.blocks) {
@@ -169,7 +185,7 @@ void WinogradPanel<T>::transform_rows(const T* rows, std::int64_t channel, std::
           }
         }
         for (std::int64_t f = 0; f < layout_.points(); ++f) {
-          const WinogradLayout::Terms& terms = layout_.terms[layout_.kind(f)];
+          const WinogradLayout::Terms& terms = layout_.terms_of(f);
           const std::int64_t rank = terms.rank[block];
           const std::int64_t term = slice * terms.slice + rank * problem_.in_channels + channel;
           to[f] = rank < 0 ? nullptr : u + frequency[f] + term * width_;

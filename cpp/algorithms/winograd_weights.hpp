@@ -63,6 +63,8 @@ class WinogradPanel {
   bool suits() const;
 
  private:
+  void transform_whole(const T* rows, std::int64_t channel, std::int64_t count,
+                       const std::int64_t* frequency, T* u, T* sums) const;
   void transform_rows(const T* rows, std::int64_t channel, std::int64_t count,
                       const std::int64_t* frequency, T* u, T* sums) const;
   void sum_by_tap(const T* rows, std::int64_t first, std::int64_t count, T* to) const;
@@ -76,6 +78,7 @@ class WinogradPanel {
   const std::int64_t group_, width_, lanes_;
   const std::int64_t begin_, end_;  // lanes that are packed
   const std::int64_t channels_;     // the last of them that has a channel, and one
+  const bool is_whole_;             // one block of three taps, and vectors of several lanes
   const PanelShape vectors_;        // of output channels
   const std::int64_t first_vector_;
   T sums_[2 * kMaxWidth] = {};  // of each vector: of magnitudes, of squares

@@ -447,8 +447,10 @@ struct WinogradOutputArgs {
 template <class T>
 struct WinogradWeightsArgs {
   const T* w;
-  const std::int64_t* tap;  // [taps of rows][taps of columns] offsets, or -1: no weight there
-  std::int64_t channel;     // from one channel to the next
+  // [taps of rows][taps of columns] offsets, or -1: no weight there. Null: three taps along a row,
+  // side by side, and weights of all frequencies, as far apart as the first two.
+  const std::int64_t* tap;
+  std::int64_t channel;  // from one channel to the next
   std::int64_t channels;
   T* const* u;             // [frequency] -> [channels][lanes], or null: not needed
   std::int64_t u_channel;  // from one channel to the next

@@ -329,15 +329,19 @@ template <class V, bool Whole, bool Checked>
 FASTCONV_INLINE void pack_square(const PackArgs<typename V::value_type>& a, std::int64_t r,
                                  std::int64_t t, int rows, int terms, V* sums) {
   using T = typename V::value_type;
+  constexpr int kNear = 4;  // rows that one pointer and a multiple of the pitch reach
   const T* from = a.from + r * a.from_pitch + t;
   V square[V::lanes];
   FASTCONV_UNROLL
-  for (int i = 0; i < V::lanes; ++i, from += a.from_pitch) {
+  for (int i = 0; i < V::lanes; ++i) {
+    const T* const row = from + i % kNear * a.from_pitch;
     if (Whole) {
-      square[i] = V::load(from);
+      square[i] = V::load(row);
     } else {
-      square[i] = i >= rows ? V::zero() : terms < V::lanes ? V::load(from, terms) : V::load(from);
+      square[i] = i >= rows ? V::zero() : terms < V::lanes ? V::load(row, terms) : V::load(row);
     }
+    if (i % kNear != kNear - 1) continue;
+    from += kNear * a.from_pitch;
     FASTCONV_OPAQUE_POINTER(from);
   }
   V::transpose(square);
@@ -352,9 +356,11 @@ FASTCONV_INLINE void pack_square(const PackArgs<typename V::value_type>& a, std:
   }
   T* to = a.to + t * a.to_pitch + r;
   FASTCONV_UNROLL
-  for (int i = 0; i < V::lanes; ++i, to += a.to_pitch) {
+  for (int i = 0; i < V::lanes; ++i) {
     if (!Whole && i >= terms) break;
-    square[i].store(to);
+    square[i].store(to + i % kNear * a.to_pitch);
+    if (i % kNear != kNear - 1) continue;
+    to += kNear * a.to_pitch;
     FASTCONV_OPAQUE_POINTER(to);
   }
 }

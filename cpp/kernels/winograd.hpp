@@ -129,6 +129,17 @@ struct NarrowOf<F23> {
 template <class F>
 using Narrow = typename NarrowOf<F>::type;
 
+// Of the rows that no tap is missing in, the first.
+template <int Rows, int Cols>
+constexpr bool takes_all(const Matrix<Rows, Cols>& m, int row) {
+  for (int r = 0; r <= row; ++r) {
+    bool all = true;
+    for (int c = 0; c < Cols; ++c) all = all && m.at[r][c] != 0;
+    if (all) return r == row;
+  }
+  return false;
+}
+
 template <int Rows, int Cols>
 constexpr bool is_zero_row(const Matrix<Rows, Cols>& m, int row) {
   for (int c = 0; c < Cols; ++c)
@@ -191,25 +202,49 @@ constexpr bool is_mirrored(const Matrix<Rows, Cols>& m, int row) {
   return terms > 2;
 }
 
-// The terms of a row that have the same sign in the next (or that have not).
+// The terms of a row that have the same sign in the next (or that have not), as signs alone.
 template <int Rows, int Cols>
-constexpr Matrix<1, Cols> terms_of(const Matrix<Rows, Cols>& m, int row, bool same) {
-  Matrix<1, Cols> terms = {};
+constexpr Matrix<1, Cols> signs_of(const Matrix<Rows, Cols>& m, int row, bool same) {
+  Matrix<1, Cols> signs = {};
   for (int c = 0; c < Cols; ++c)
-    if ((m.at[row][c] == m.at[row + 1][c]) == same) terms.at[0][c] = m.at[row][c];
-  return terms;
+    if ((m.at[row][c] == m.at[row + 1][c]) == same)
+      signs.at[0][c] = m.at[row][c] > 0 ? 1 : m.at[row][c] < 0 ? -1 : 0;
+  return signs;
 }
 template <const auto& M, int Row, bool Same>
-inline constexpr auto kTermsOf = terms_of(M, Row, Same);
+inline constexpr auto kSignsOf = signs_of(M, Row, Same);
+
+// The magnitude that all terms of a row have.
+template <int Rows, int Cols>
+constexpr double factor_of(const Matrix<Rows, Cols>& m, int row) {
+  double factor = 0;
+  for (int c = 0; c < Cols; ++c) {
+    const double magnitude = m.at[row][c] < 0 ? -m.at[row][c] : m.at[row][c];
+    if (magnitude == 0) continue;
+    if (factor != 0 && factor != magnitude) return 0;
+    factor = magnitude;
+  }
+  return factor;
+}
+
+// Mirrored rows times x.
+template <class V, const auto& M, int Row, int Step>
+FASTCONV_INLINE void multiply_mirrored(const V* x, V& first, V& second) {
+  using T = typename V::value_type;
+  constexpr T kFactor = static_cast<T>(factor_of(M, Row));
+  static_assert(kFactor != 0);
+  const V factor = V::broadcast(kFactor);
+  const V same = V::mul(dot_row<V, kSignsOf<M, Row, true>, 0, Step>(x), factor);
+  const V others = dot_row<V, kSignsOf<M, Row, false>, 0, Step>(x);
+  first = V::fma(others, factor, same);
+  second = V::fma(others, V::broadcast(-kFactor), same);
+}
 
 // to[r * ToStep] = row r of M times x, for every row.
 template <class V, const auto& M, int Step, int ToStep, int Row = 0>
 FASTCONV_INLINE void multiply_rows(const V* x, V* to) {
   if constexpr (is_mirrored(M, Row)) {
-    const V same = dot_row<V, kTermsOf<M, Row, true>, 0, Step>(x);
-    const V others = dot_row<V, kTermsOf<M, Row, false>, 0, Step>(x);
-    to[Row * ToStep] = V::add(same, others);
-    to[(Row + 1) * ToStep] = V::sub(same, others);
+    multiply_mirrored<V, M, Row, Step>(x, to[Row * ToStep], to[(Row + 1) * ToStep]);
     multiply_rows<V, M, Step, ToStep, Row + 2>(x, to);
   } else if constexpr (Row < M.rows) {
     if constexpr (is_zero_row(M, Row))
@@ -222,38 +257,47 @@ FASTCONV_INLINE void multiply_rows(const V* x, V* to) {
 
 // B' d B for lanes x blocks tiles (or channels) side by side. H is the axis of rows, W of columns.
 template <class V, class H, class W>
-void winograd_input(const WinogradInputArgs<typename V::value_type>& a) {
+void winograd_input(const WinogradInputArgs<typename V::value_type>& args) {
   using T = typename V::value_type;
+  const WinogradInputArgs<T> a = args;  // no store can change a copy
   constexpr int kRows = H::input.cols, kColumns = W::input.cols;
   const T* column[kColumns];
   FASTCONV_UNROLL
   for (int j = 0; j < kColumns; ++j) column[j] = a.x + a.column[j];
-  for (std::int64_t b = 0; b < a.blocks; ++b) {
-    const std::int64_t at = b * V::lanes;
+  std::int64_t row[kRows];
+  FASTCONV_UNROLL
+  for (int i = 0; i < kRows; ++i) row[i] = a.row[i];
+  T* block = a.v;
+  for (std::int64_t b = 0; b < a.blocks; ++b, block += V::lanes) {
     V half[H::points * kColumns];
     FASTCONV_UNROLL
     for (int j = 0; j < kColumns; ++j) {
       V d[kRows];
       FASTCONV_UNROLL
-      for (int i = 0; i < kRows; ++i) d[i] = V::load(column[j] + a.row[i] + at);
+      for (int i = 0; i < kRows; ++i) d[i] = V::load(column[j] + row[i]);
+      column[j] += V::lanes;
+      FASTCONV_OPAQUE_POINTER(column[j]);
       multiply_rows<V, H::input, 1, kColumns>(d, half + j);
     }
-    T* to = a.v + at;
+    T* to = block;
     FASTCONV_UNROLL
     for (int i = 0; i < H::points; ++i) {
       V v[W::points];
       multiply_rows<V, W::input, 1, 1>(half + i * kColumns, v);
       FASTCONV_UNROLL
-      for (int j = 0; j < W::points; ++j, to += a.frequency)
-        if (i != H::missing && j != W::missing) v[j].store(to);
+      for (int j = 0; j < W::points; ++j)
+        if (i != H::missing && j != W::missing) v[j].store(to + j * a.frequency);
+      to += W::points * a.frequency;
+      FASTCONV_OPAQUE_POINTER(to);
     }
   }
 }
 
 // A' M A: from the products of a panel of output channels to its pixels.
 template <class V, class H, class W>
-void winograd_output(const WinogradOutputArgs<typename V::value_type>& a) {
+void winograd_output(const WinogradOutputArgs<typename V::value_type>& args) {
   using T = typename V::value_type;
+  const WinogradOutputArgs<T> a = args;  // no store can change a copy
   for (std::int64_t t = 0; t < a.tiles; ++t) {
     for (std::int64_t o = 0; o < a.width; o += V::lanes) {
       const T* from = a.m + t * a.width + o;
@@ -262,8 +306,9 @@ void winograd_output(const WinogradOutputArgs<typename V::value_type>& a) {
       for (int j = 0; j < W::points; ++j) {
         V m[H::points];
         FASTCONV_UNROLL
-        for (int i = 0; i < H::points; ++i)
-          m[i] = V::load(from + (i * W::points + j) * a.frequency);
+        for (int i = 0; i < H::points; ++i) m[i] = V::load(from + i * W::points * a.frequency);
+        from += a.frequency;
+        FASTCONV_OPAQUE_POINTER(from);
         multiply_rows<V, H::output, 1, W::points>(m, half + j);
       }
       T* const to = a.acc + a.tile[t] * a.width + o;
@@ -278,10 +323,84 @@ void winograd_output(const WinogradOutputArgs<typename V::value_type>& a) {
   }
 }
 
+// Of weights, for is_even (algorithms/winograd.cpp).
+template <class V, int Chains>
+struct WeightSums {
+  V sum, squares[Chains];  // which would wait for each other
+
+  explicit FASTCONV_INLINE WeightSums(const typename V::value_type* sums) : sum(V::load(sums)) {
+    squares[0] = V::load(sums + V::lanes);
+    FASTCONV_UNROLL
+    for (int i = 1; i < Chains; ++i) squares[i] = V::zero();
+  }
+  FASTCONV_INLINE void store(typename V::value_type* sums) const {
+    V all = squares[0];
+    FASTCONV_UNROLL
+    for (int i = 1; i < Chains; ++i) all = V::add(all, squares[i]);
+    sum.store(sums);
+    all.store(sums + V::lanes);
+  }
+};
+
+// One row of G g G', or two that are mirrored, and those behind: taps lie side by side, and weights
+// as far from each other as frequencies are.
+template <class V, class H, class W, int Row = 0>
+FASTCONV_INLINE void transform_whole(const typename V::value_type* from, std::int64_t frequency,
+                                     typename V::value_type* to, WeightSums<V, W::taps>& sums) {
+  if constexpr (Row < H::points) {
+    constexpr bool kPair = is_mirrored(H::weights, Row), kTakes = takes_all(H::weights, Row);
+    V first[W::taps], second[W::taps];
+    V sum = V::zero();
+    FASTCONV_UNROLL
+    for (int j = 0; j < W::taps; ++j) {
+      V g[H::taps];
+      FASTCONV_UNROLL
+      for (int i = 0; i < H::taps; ++i) g[i] = V::load(from + (i * W::taps + j) * V::lanes);
+      if constexpr (kPair)
+        multiply_mirrored<V, H::weights, Row, 1>(g, first[j], second[j]);
+      else
+        first[j] = dot_row<V, H::weights, Row, 1>(g);
+      if constexpr (kTakes) {
+        FASTCONV_UNROLL
+        for (int i = 0; i < H::taps; ++i) {
+          sum = i + j == 0 ? V::abs(g[i]) : V::add(sum, V::abs(g[i]));
+          sums.squares[j] = V::fma(g[i], g[i], sums.squares[j]);
+          FASTCONV_IN_REGISTER(sum.v);
+        }
+      }
+    }
+    if constexpr (kTakes) sums.sum = V::add(sums.sum, sum);
+    const auto store = [&](const V* half) FASTCONV_INLINE_LAMBDA {
+      V u[W::points];
+      multiply_rows<V, W::weights, 1, 1>(half, u);
+      FASTCONV_UNROLL
+      for (int j = 0; j < W::points; ++j) u[j].store(to + j * frequency);
+      to += W::points * frequency;
+      FASTCONV_OPAQUE_POINTER(to);
+    };
+    store(first);
+    if constexpr (kPair) store(second);
+    transform_whole<V, H, W, Row + (kPair ? 2 : 1)>(from, frequency, to, sums);
+  }
+}
+
 // G g G' for some channels of a vector of output channels.
 template <class V, class H, class W>
-void winograd_weights(const WinogradWeightsArgs<typename V::value_type>& a) {
+void winograd_weights(const WinogradWeightsArgs<typename V::value_type>& args) {
   using T = typename V::value_type;
+  const WinogradWeightsArgs<T> a = args;  // no store can change a copy
+  if constexpr (V::lanes > 1 && W::taps == 3 && H::missing < 0 && W::missing < 0) {
+    if (a.tap == nullptr) {
+      WeightSums<V, W::taps> sums(a.sums);
+      const T* from = a.w;
+      T* to = a.u[0];
+      const std::int64_t frequency = a.u[1] - a.u[0];
+      for (std::int64_t c = 0; c < a.channels; ++c, from += a.channel, to += a.u_channel)
+        transform_whole<V, H, W>(from, frequency, to, sums);
+      sums.store(a.sums);
+      return;
+    }
+  }
   V sum = V::load(a.sums), squares = V::load(a.sums + V::lanes);
   for (std::int64_t c = 0; c < a.channels; ++c) {
     const T* from = a.w + c * a.channel;
@@ -320,21 +439,22 @@ void winograd_weights(const WinogradWeightsArgs<typename V::value_type>& a) {
 template <class V>
 struct Magnitudes {
   using T = typename V::value_type;
-  V sum = V::zero(), squares = V::zero(), count = V::zero();
+  static constexpr int kChains = 2;  // of multiply-adds, which would wait for each other
+  V sum = V::zero(), squares[kChains] = {V::zero(), V::zero()}, count = V::zero();
 
   // Brings every normal number but the very smallest to 1 or above.
   static FASTCONV_INLINE V large() {
     return V::broadcast(static_cast<T>(sizeof(T) == 4 ? 0x1p100 : 0x1p960));
   }
-  FASTCONV_INLINE void take(V x, V large, V one) {
+  FASTCONV_INLINE void take(V x, V large, V one, int chain) {
     const V magnitude = V::abs(x);
     sum = V::add(sum, magnitude);
-    squares = V::fma(x, x, squares);
-    count = V::add(count, V::min(one, V::mul(magnitude, large)));
+    squares[chain] = V::fma(x, x, squares[chain]);
+    count = V::add(count, V::at_most(V::mul(magnitude, large), one));
   }
   FASTCONV_INLINE void add_to(T* sums) const {
     V::add(V::load(sums), sum).store(sums);
-    V::add(V::load(sums + V::lanes), squares).store(sums + V::lanes);
+    V::add(V::load(sums + V::lanes), V::add(squares[0], squares[1])).store(sums + V::lanes);
     V::add(V::load(sums + 2 * V::lanes), count).store(sums + 2 * V::lanes);
   }
 };
@@ -343,19 +463,28 @@ template <class V>
 void magnitudes(const MagnitudesArgs<typename V::value_type>& a) {
   using T = typename V::value_type;
   Magnitudes<V> m;
+  constexpr int kVecs = Magnitudes<V>::kChains;
   const V large = Magnitudes<V>::large(), one = V::broadcast(T(1));
   std::int64_t i = 0;
-  for (; i + V::lanes <= a.count; i += V::lanes) m.take(V::load(a.x + i), large, one);
-  if (i < a.count) m.take(V::load(a.x + i, static_cast<int>(a.count - i)), large, one);
+  for (; i + kVecs * V::lanes <= a.count; i += kVecs * V::lanes) {
+    FASTCONV_UNROLL
+    for (int c = 0; c < kVecs; ++c) m.take(V::load(a.x + i + c * V::lanes), large, one, c);
+  }
+  for (; i < a.count; i += V::lanes) {
+    const std::int64_t left = a.count - i;
+    m.take(left >= V::lanes ? V::load(a.x + i) : V::load(a.x + i, static_cast<int>(left)), large,
+           one, 0);
+  }
   m.add_to(a.sums);
 }
 
 // A row into `Phases` rows, which lets tiles lie side by side in lanes, and its magnitudes on the
 // way. Whole vectors are written.
 template <class V, int Phases>
-void split_phases(const SplitArgs<typename V::value_type>& a) {
+void split_phases(const SplitArgs<typename V::value_type>& args) {
   static_assert(Phases == 1 || Phases == 2 || Phases == 4);
   using T = typename V::value_type;
+  const SplitArgs<T> a = args;  // no store can change a copy
   Magnitudes<V> m;
   const V large = Magnitudes<V>::large(), one = V::broadcast(T(1));
   // Loads of vector p of a step; zeros behind the end.
@@ -364,7 +493,7 @@ void split_phases(const SplitArgs<typename V::value_type>& a) {
     FASTCONV_UNROLL
     for (int p = 0; p < Phases; ++p) {
       x[p] = load(i + p * V::lanes);
-      m.take(x[p], large, one);
+      m.take(x[p], large, one, p % Magnitudes<V>::kChains);
     }
     if constexpr (Phases == 2) V::unzip(x[0], x[1]);
     if constexpr (Phases == 4) {
