@@ -451,6 +451,8 @@ struct Magnitudes {
     sum = V::add(sum, magnitude);
     squares[chain] = V::fma(x, x, squares[chain]);
     count = V::add(count, V::at_most(V::mul(magnitude, large), one));
+    // Now, not when magnitudes of all vectors wait for it in registers.
+    FASTCONV_IN_REGISTER(sum.v);
   }
   FASTCONV_INLINE void add_to(T* sums) const {
     V::add(V::load(sums), sum).store(sums);
