@@ -163,4 +163,6 @@ def test_what_takes_such_layers():
     w = small_integers((8, 12, 1, 1))
     assert fc.explain(x, w, **options).kernel != "pixel_quads"
     x, w = small_integers((1, 50, 50, 120)), small_integers((2, 60, 1, 1))
-    assert fc.explain(x, w, groups=2, **options).kernel == "pixel_quads"
+    # With AVX2 many channels of a group are as fast by flat_lanes.
+    taken = ("pixel_quads",) if fc.get_isa() == "avx512" else ("pixel_quads", "flat_lanes")
+    assert fc.explain(x, w, groups=2, **options).kernel in taken
