@@ -11,6 +11,24 @@
 // until some spill; a read-write operand of an assembly statement pins each to its register.
 #if defined(__GNUC__) && !defined(__clang__)
 #define FASTCONV_ADD_BY_ASSEMBLY 1
+#define FASTCONV_VECTOR_AT(x) *reinterpret_cast<const value_type(*)[lanes]>(x)
+// For tiles that fill the registers: what `load` brings from x, one element for all lanes or a
+// vector, by two or three operands. Apart, GCC would load some long before their turn, and copy
+// sums to make room.
+#define FASTCONV_PRODUCTS(name, V, load, from, fma)                                          \
+  static FASTCONV_INLINE void name(const value_type* x, V w0, V w1, V& sum0, V& sum1) {      \
+    decltype(w0.v) all;                                                                      \
+    __asm__(load " %3, %2\n\t" fma " %4, %2, %0\n\t" fma " %5, %2, %1"                       \
+            : "+x"(sum0.v), "+x"(sum1.v), "=&x"(all)                                         \
+            : "m"(from), "x"(w0.v), "x"(w1.v));                                              \
+  }                                                                                          \
+  static FASTCONV_INLINE void name(const value_type* x, V w0, V w1, V w2, V& sum0, V& sum1,  \
+                                   V& sum2) {                                                \
+    decltype(w0.v) all;                                                                      \
+    __asm__(load " %4, %3\n\t" fma " %5, %3, %0\n\t" fma " %6, %3, %1\n\t" fma " %7, %3, %2" \
+            : "+x"(sum0.v), "+x"(sum1.v), "+x"(sum2.v), "=&x"(all)                           \
+            : "m"(from), "x"(w0.v), "x"(w1.v), "x"(w2.v));                                   \
+  }
 #endif
 
 namespace fastconv::avx2 {
@@ -75,51 +93,9 @@ struct F32 {
   static FASTCONV_INLINE F32 fma(F32 a, F32 b, F32 acc) {
     return {_mm256_fmadd_ps(a.v, b.v, acc.v)};
   }
-  // The product of one element and two or three vectors, for tiles that fill the registers: apart,
-  // GCC would broadcast some elements long before their turn, and copy sums to make room.
 #ifdef FASTCONV_ADD_BY_ASSEMBLY
-  static FASTCONV_INLINE void add_products(const float* x, F32 w0, F32 w1, F32& sum0, F32& sum1) {
-    __m256 all;
-    __asm__(
-        "vbroadcastss %3, %2\n\t"
-        "vfmadd231ps %4, %2, %0\n\t"
-        "vfmadd231ps %5, %2, %1"
-        : "+x"(sum0.v), "+x"(sum1.v), "=&x"(all)
-        : "m"(*x), "x"(w0.v), "x"(w1.v));
-  }
-  static FASTCONV_INLINE void add_products(const float* x, F32 w0, F32 w1, F32 w2, F32& sum0,
-                                           F32& sum1, F32& sum2) {
-    __m256 all;
-    __asm__(
-        "vbroadcastss %4, %3\n\t"
-        "vfmadd231ps %5, %3, %0\n\t"
-        "vfmadd231ps %6, %3, %1\n\t"
-        "vfmadd231ps %7, %3, %2"
-        : "+x"(sum0.v), "+x"(sum1.v), "+x"(sum2.v), "=&x"(all)
-        : "m"(*x), "x"(w0.v), "x"(w1.v), "x"(w2.v));
-  }
-  // The product of a vector and two or three elements, each in all lanes of its own.
-  static FASTCONV_INLINE void add_vector_products(const float* x, F32 w0, F32 w1, F32& sum0,
-                                                  F32& sum1) {
-    __m256 all;
-    __asm__(
-        "vmovups %3, %2\n\t"
-        "vfmadd231ps %4, %2, %0\n\t"
-        "vfmadd231ps %5, %2, %1"
-        : "+x"(sum0.v), "+x"(sum1.v), "=&x"(all)
-        : "m"(*reinterpret_cast<const float (*)[lanes]>(x)), "x"(w0.v), "x"(w1.v));
-  }
-  static FASTCONV_INLINE void add_vector_products(const float* x, F32 w0, F32 w1, F32 w2, F32& sum0,
-                                                  F32& sum1, F32& sum2) {
-    __m256 all;
-    __asm__(
-        "vmovups %4, %3\n\t"
-        "vfmadd231ps %5, %3, %0\n\t"
-        "vfmadd231ps %6, %3, %1\n\t"
-        "vfmadd231ps %7, %3, %2"
-        : "+x"(sum0.v), "+x"(sum1.v), "+x"(sum2.v), "=&x"(all)
-        : "m"(*reinterpret_cast<const float (*)[lanes]>(x)), "x"(w0.v), "x"(w1.v), "x"(w2.v));
-  }
+  FASTCONV_PRODUCTS(add_products, F32, "vbroadcastss", *x, "vfmadd231ps")
+  FASTCONV_PRODUCTS(add_vector_products, F32, "vmovups", FASTCONV_VECTOR_AT(x), "vfmadd231ps")
 #endif
   static FASTCONV_INLINE F32 add(F32 a, F32 b) { return {_mm256_add_ps(a.v, b.v)}; }
   static FASTCONV_INLINE F32 sub(F32 a, F32 b) { return {_mm256_sub_ps(a.v, b.v)}; }
@@ -247,51 +223,9 @@ struct F64 {
   static FASTCONV_INLINE F64 fma(F64 a, F64 b, F64 acc) {
     return {_mm256_fmadd_pd(a.v, b.v, acc.v)};
   }
-  // The product of one element and two or three vectors, for tiles that fill the registers: apart,
-  // GCC would broadcast some elements long before their turn, and copy sums to make room.
 #ifdef FASTCONV_ADD_BY_ASSEMBLY
-  static FASTCONV_INLINE void add_products(const double* x, F64 w0, F64 w1, F64& sum0, F64& sum1) {
-    __m256d all;
-    __asm__(
-        "vbroadcastsd %3, %2\n\t"
-        "vfmadd231pd %4, %2, %0\n\t"
-        "vfmadd231pd %5, %2, %1"
-        : "+x"(sum0.v), "+x"(sum1.v), "=&x"(all)
-        : "m"(*x), "x"(w0.v), "x"(w1.v));
-  }
-  static FASTCONV_INLINE void add_products(const double* x, F64 w0, F64 w1, F64 w2, F64& sum0,
-                                           F64& sum1, F64& sum2) {
-    __m256d all;
-    __asm__(
-        "vbroadcastsd %4, %3\n\t"
-        "vfmadd231pd %5, %3, %0\n\t"
-        "vfmadd231pd %6, %3, %1\n\t"
-        "vfmadd231pd %7, %3, %2"
-        : "+x"(sum0.v), "+x"(sum1.v), "+x"(sum2.v), "=&x"(all)
-        : "m"(*x), "x"(w0.v), "x"(w1.v), "x"(w2.v));
-  }
-  // The product of a vector and two or three elements, each in all lanes of its own.
-  static FASTCONV_INLINE void add_vector_products(const double* x, F64 w0, F64 w1, F64& sum0,
-                                                  F64& sum1) {
-    __m256d all;
-    __asm__(
-        "vmovupd %3, %2\n\t"
-        "vfmadd231pd %4, %2, %0\n\t"
-        "vfmadd231pd %5, %2, %1"
-        : "+x"(sum0.v), "+x"(sum1.v), "=&x"(all)
-        : "m"(*reinterpret_cast<const double (*)[lanes]>(x)), "x"(w0.v), "x"(w1.v));
-  }
-  static FASTCONV_INLINE void add_vector_products(const double* x, F64 w0, F64 w1, F64 w2,
-                                                  F64& sum0, F64& sum1, F64& sum2) {
-    __m256d all;
-    __asm__(
-        "vmovupd %4, %3\n\t"
-        "vfmadd231pd %5, %3, %0\n\t"
-        "vfmadd231pd %6, %3, %1\n\t"
-        "vfmadd231pd %7, %3, %2"
-        : "+x"(sum0.v), "+x"(sum1.v), "+x"(sum2.v), "=&x"(all)
-        : "m"(*reinterpret_cast<const double (*)[lanes]>(x)), "x"(w0.v), "x"(w1.v), "x"(w2.v));
-  }
+  FASTCONV_PRODUCTS(add_products, F64, "vbroadcastsd", *x, "vfmadd231pd")
+  FASTCONV_PRODUCTS(add_vector_products, F64, "vmovupd", FASTCONV_VECTOR_AT(x), "vfmadd231pd")
 #endif
   static FASTCONV_INLINE F64 add(F64 a, F64 b) { return {_mm256_add_pd(a.v, b.v)}; }
   static FASTCONV_INLINE F64 sub(F64 a, F64 b) { return {_mm256_sub_pd(a.v, b.v)}; }
@@ -479,3 +413,5 @@ struct I64 {
 }  // namespace fastconv::avx2
 
 #undef FASTCONV_ADD_BY_ASSEMBLY
+#undef FASTCONV_PRODUCTS
+#undef FASTCONV_VECTOR_AT
