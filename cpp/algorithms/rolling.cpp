@@ -262,6 +262,17 @@ bool is_single(const Problem& problem) {
   return problem.out_channels == 1 && depth.kernel == 1 && depth.lo == 0 && depth.hi == 0;
 }
 
+// The sums of a volume are stored after each of its slices, if they roll. Tiles of staged rows keep
+// them, and where there are few registers, and so strips of one vector, they are faster if they are
+// full. (AVX2, Zen 3, 3x3x3: 54 channels of 8 x 28 x 28 1.79 ms rolling, 1.5 staged; 64 of 8 x 18 x
+// 18 0.86, 1.08.)
+bool staged_volume_pays(const Axis& width, const Machine& machine) {
+  if (width.stride > 1) return false;
+  const std::int64_t vectors = divide_up(width.out, machine.lanes);
+  if (width.kernel == 3) return vectors > 1 && 4 * vectors * machine.lanes <= 5 * width.out;
+  return vectors > 4 || (vectors > 1 && machine.element == 8);
+}
+
 RollTiling roll_tiling(const Problem& problem, const Machine& machine) {
   RollTiling tiling;
   const Axis& height = problem.axis[1];
@@ -273,6 +284,7 @@ RollTiling roll_tiling(const Problem& problem, const Machine& machine) {
   const bool few_registers = machine.out_vecs < 4 && !(width.kernel == 3 && width.stride == 2);
   const std::int64_t widest = few_registers ? 2 * machine.lanes : 24 * machine.lanes - 1;
   if (width.out > (is_single(problem) ? widest : kMostRollColumns)) return tiling;
+  if (few_registers && !is_single(problem) && staged_volume_pays(width, machine)) return tiling;
 
   const std::int64_t row_bytes = width.in * machine.element;
   std::int64_t rows = std::max(std::min(kMinRows, kMostBandBytes / row_bytes),

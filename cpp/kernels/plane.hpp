@@ -16,6 +16,7 @@
 #include <cstdint>
 
 #include "kernels/args.hpp"
+#include "kernels/multiply_add.hpp"
 #include "kernels/store.hpp"
 #include "kernels/table.hpp"
 #include "kernels/unroll.hpp"
@@ -116,8 +117,9 @@ FASTCONV_INLINE void plane_row(V (&acc)[Rows][Vecs], const typename V::value_typ
 
 // What the vectors of a tile are: of columns side by side, or, where rows are no wider than a
 // vector, of as many bands of Rows rows, so that each weight that is loaded serves them all. The
-// last band may overlap the one before it.
-enum class PlaneForm : std::uint8_t { columns, bands };
+// last band may overlap the one before it. Or of columns whose output rows share few input rows,
+// for a stride keeps them apart or the kernel is low, and share weights instead.
+enum class PlaneForm : std::uint8_t { columns, bands, apart };
 
 // Adds one input row of each band to output rows [Lo, Hi] of it.
 template <class V, int Rows, int Bands, int Lo, int Hi>
@@ -199,6 +201,38 @@ FASTCONV_INLINE void plane_sum(V (&acc)[Rows][Vecs], std::int64_t first, std::in
   }
 }
 
+// The same, to the same bits, a kernel row at a time: a weight is loaded once for all sums, and
+// input where it is multiplied. By input rows, 12 sums of a 5 x 5 kernel with a stride of 2
+// take 2.8 instructions for each multiply-add, for an input row is seen by 1.8 of four output rows;
+// so 1.5.
+template <class V, int Rows, int Vecs>
+FASTCONV_INLINE void plane_sum_apart(V (&acc)[Rows][Vecs], std::int64_t first, std::int64_t end,
+                                     const typename V::value_type* const* rows,
+                                     const typename V::value_type* weights,
+                                     const PlaneArgs<typename V::value_type>& a) {
+  for (std::int64_t phase = 0; phase < a.phases; ++phase) {
+    const typename V::value_type* const* row = rows + phase * a.phase_step;
+    FASTCONV_NO_UNROLL
+    for (std::int64_t u = phase; u < a.kernel_rows; u += a.phases, row += a.row_step) {
+      const typename V::value_type* x[Rows];
+      FASTCONV_UNROLL
+      for (int r = 0; r < Rows; ++r) x[r] = row[r * a.advance] + first;
+      const typename V::value_type* const w = weights + u * a.w_row;
+      FASTCONV_NO_UNROLL
+      for (std::int64_t v = 0; v < a.kernel_columns; ++v) {
+        const std::int64_t at = a.column[v], last = at + end;
+        const V wv = V::load_broadcast(w + v);
+        FASTCONV_UNROLL
+        for (int r = 0; r < Rows; ++r) {
+          FASTCONV_UNROLL
+          for (int i = 0; i < Vecs; ++i)
+            acc[r][i] = V::fma(plane_load<V, Vecs>(x[r], at, last, i), wv, acc[r][i]);
+        }
+      }
+    }
+  }
+}
+
 // Size x Size, unrolled whole: input row Row and those after it. Stride is the vertical one; the
 // table steps through all of its rows.
 template <class V, int Rows, int Vecs, int Size, int Stride, int Row>
@@ -237,7 +271,11 @@ FASTCONV_NOINLINE void plane_tile(const PlaneArgs<typename V::value_type>& a, st
     const T* const* row = a.row;
     const T* w = a.w;
     for (std::int64_t slice = 0; slice < a.slices; ++slice) {
-      plane_sum<V, Rows, Vecs, Form>(acc, first, end, row, w, a);
+      if constexpr (Form == PlaneForm::apart) {
+        plane_sum_apart<V, Rows, Vecs>(acc, first, end, row, w, a);
+      } else {
+        plane_sum<V, Rows, Vecs, Form>(acc, first, end, row, w, a);
+      }
       row += a.slice_rows;
       w += a.kernel_rows * a.w_row;
     }
@@ -344,7 +382,7 @@ FASTCONV_INLINE bool suits_one_row(const PlaneArgs<typename V::value_type>& a) {
   return a.slices == 1 && a.pixels >= kTenVecs * V::lanes && (a.kernel_rows == 1 || few);
 }
 
-template <class V, int Rows, PlaneKernel Kernel>
+template <class V, int Rows, PlaneKernel Kernel, PlaneForm Form = PlaneForm::columns>
 FASTCONV_INLINE void plane_rows(const PlaneArgs<typename V::value_type>& a) {
   constexpr int kVecs = kPlaneVecs<V, Rows, Kernel>;
   constexpr bool kOne = Rows == 1 && kTenSums<V>;
@@ -352,7 +390,7 @@ FASTCONV_INLINE void plane_rows(const PlaneArgs<typename V::value_type>& a) {
   constexpr int kMiddle = kOne && !kLeanest<V> ? 5 : kOne ? 2 : kVecs;
   std::int64_t left = (a.pixels + V::lanes - 1) / V::lanes;
   if (a.pixels < V::lanes) {
-    plane_tile<V, Rows, 1, Kernel>(a, 0, 0);
+    plane_tile<V, Rows, 1, Kernel, Form>(a, 0, 0);
     left = 0;
   }
   for (std::int64_t first = 0; left > 0;) {
@@ -363,15 +401,16 @@ FASTCONV_INLINE void plane_rows(const PlaneArgs<typename V::value_type>& a) {
     std::int64_t taken = 1;
     if (left >= kWide && left != kWide + 1) {
       taken = kWide;
-      plane_tile<V, Rows, kWide, Kernel>(a, first, end(taken));
+      plane_tile<V, Rows, kWide, Kernel, Form>(a, first, end(taken));
     } else if (kMiddle != kWide && left >= kMiddle) {
       taken = kMiddle;
-      if constexpr (kMiddle != kWide) plane_tile<V, Rows, kMiddle, Kernel>(a, first, end(taken));
+      if constexpr (kMiddle != kWide)
+        plane_tile<V, Rows, kMiddle, Kernel, Form>(a, first, end(taken));
     } else if (left >= 2) {
       taken = 2;
-      plane_tile<V, Rows, 2, Kernel>(a, first, end(taken));
+      plane_tile<V, Rows, 2, Kernel, Form>(a, first, end(taken));
     } else {
-      plane_tile<V, Rows, 1, Kernel>(a, first, to_last);
+      plane_tile<V, Rows, 1, Kernel, Form>(a, first, to_last);
     }
     first += taken * V::lanes;
     left -= taken;
@@ -415,6 +454,14 @@ template <class V>
 inline constexpr bool kHasBands =
     !kLeanest<V> && (kIsFloat<V> || sizeof(typename V::value_type) == 4);
 
+// Where an input row is seen by two of four output rows or fewer (Zen 3, AVX2: 72 channels of 56 x
+// 56, 5 x 5 with a stride of 2, 328 us by input rows, 237 so; 9 x 9 with that stride, and 5 x 7,
+// 0.86 of the speed).
+template <class V>
+FASTCONV_INLINE bool shares_weights(const PlaneArgs<typename V::value_type>& a) {
+  return a.kernel_rows <= 3 * a.phases;
+}
+
 // The output rows in fours, then two or one. Fewer than four of a large kernel go without code of
 // their own, to the same bits, as do those of integers, for whose last rows a four is done again.
 template <class V, PlaneKernel Kernel>
@@ -455,6 +502,13 @@ void plane_filter(const PlaneArgs<typename V::value_type>& given) {
     while (a.rows > 0 && suits_one_row<V>(a)) {
       plane_rows<V, 1, Kernel>(a);
       move(1);
+    }
+  }
+  if constexpr (Kernel == PlaneKernel::any && kFillsRegisters<V>) {
+    while (given.rows > 3 && a.rows > 0 && shares_weights<V>(a)) {
+      if (a.rows < 4) move(a.rows - 4);
+      plane_rows<V, 4, Kernel, PlaneForm::apart>(a);
+      move(4);
     }
   }
   while (a.rows > 0) {
