@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -456,19 +457,16 @@ float decoded(std::uint16_t bits, int mantissa_bits) {
   return static_cast<float>(bits & 0x8000 ? -value : value);
 }
 
-// The pattern nearest to x: the magnitudes of a format are ordered as their bit patterns are.
-std::uint16_t encoded(float x, int mantissa_bits) {
-  const int infinity = ((1 << (15 - mantissa_bits)) - 1) << mantissa_bits;
-  int low = 0, high = infinity;
+// The pattern nearest to x: the magnitudes of a format, up to infinity, are ordered as their bit
+// patterns are.
+std::uint16_t encoded(float x, const std::vector<float>& magnitudes) {
+  const int infinity = static_cast<int>(magnitudes.size()) - 1;
   const double magnitude = std::fabs(static_cast<double>(x));
-  while (high - low > 1) {
-    const int middle = (low + high) / 2;
-    (decoded(static_cast<std::uint16_t>(middle), mantissa_bits) <= magnitude ? low : high) = middle;
-  }
-  const double below = decoded(static_cast<std::uint16_t>(low), mantissa_bits);
+  const auto after = std::upper_bound(magnitudes.begin(), magnitudes.end() - 1, magnitude);
+  const int high = static_cast<int>(after - magnitudes.begin()), low = high - 1;
+  const double below = magnitudes[low];
   // An overflow is decided as if the exponent had one more value.
-  const double above = high == infinity ? 2 * std::ldexp(1.0, std::ilogb(below))
-                                        : decoded(static_cast<std::uint16_t>(high), mantissa_bits);
+  const double above = high == infinity ? 2 * std::ldexp(1.0, std::ilogb(below)) : magnitudes[high];
   int nearest = low;
   if (magnitude - below > above - magnitude) nearest = high;
   if (magnitude - below == above - magnitude) nearest = low % 2 == 0 ? low : high;
@@ -479,6 +477,9 @@ using Widen = void (*)(const std::uint16_t*, float*, std::int64_t);
 using Narrow = void (*)(const float*, std::uint16_t*, std::int64_t);
 
 void test_half_format(Widen widen, Narrow narrow, int mantissa_bits) {
+  std::vector<float> magnitudes;
+  for (int i = 0; i <= ((1 << (15 - mantissa_bits)) - 1) << mantissa_bits; ++i)
+    magnitudes.push_back(decoded(static_cast<std::uint16_t>(i), mantissa_bits));
   std::vector<std::uint16_t> halves(65536);
   for (int i = 0; i < 65536; ++i) halves[i] = static_cast<std::uint16_t>(i);
   std::vector<float> wide(65536);
@@ -515,7 +516,7 @@ void test_half_format(Widen widen, Narrow narrow, int mantissa_bits) {
     if (std::isnan(values[i])) {
       CHECK(std::isnan(decoded(narrowed[i], mantissa_bits)));
     } else {
-      CHECK(narrowed[i] == encoded(values[i], mantissa_bits));
+      CHECK(narrowed[i] == encoded(values[i], magnitudes));
     }
   }
 }
