@@ -145,6 +145,10 @@ bool rows_share_loads(const Problem& problem) {
   return height.out > 1 && height.kernel > height.stride;
 }
 
+bool has_few_registers(const Problem& problem, const Machine& machine) {
+  return is_float(problem.compute) && machine.out_vecs < 4;
+}
+
 double slices_again(const Problem& problem, std::int64_t slices) {
   const Axis& depth = problem.axis[0];
   Axis box = depth;

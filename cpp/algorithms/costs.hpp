@@ -56,6 +56,10 @@ OuterVectors outer_vectors(const Problem& problem, const Machine& machine);
 // Whether an input row that is loaded feeds several output rows.
 bool rows_share_loads(const Problem& problem);
 
+// Floats in 16 registers, as with AVX2: there a kernel that shares loads among output rows takes
+// more instructions than one whose weights are shared by pixels alone.
+bool has_few_registers(const Problem& problem, const Machine& machine);
+
 // Where a vector is shorter than a cache line, a tile of pixel_lanes shares lines of x with the
 // next one, and all panels of filters share them. With so many channels they leave L1 in between,
 // and of images beyond L2 they come from far away again. (AVX2, 8 images of 672 x 1500 to 8

@@ -88,7 +88,18 @@ double cost(const Problem& problem, const Machine& machine) {
     return filters / machine.lanes;
   if (problem.out_channels > kMostFilters) return kNever;
   // Output rows share loads, but filters do not.
-  const double row = problem.out_channels > 1 ? 1.8 : rows_share_loads(problem) ? 1.1 : 1.65;
+  double row = problem.out_channels > 1 ? 1.8 : rows_share_loads(problem) ? 1.1 : 1.65;
+  if (has_few_registers(problem, machine) && problem.axis[0].kernel == 1) {
+    // Against pixel_lanes (Zen 3, AVX2: 5 channels to one on 100 x 100, 5 x 5 191 us, there 129;
+    // one to two, 3 x 3, on 40 x 40 33 and 40).
+    const auto& [depth, height, width] = problem.axis;
+    if (problem.in_channels == 1) {
+      const bool small = height.kernel > 1 && height.kernel <= 3 && width.kernel <= 3;
+      if (small && height.stride == 1 && width.stride == 1 && problem.out_channels > 1) row = 1.25;
+    } else if (problem.out_channels == 1 && height.kernel > height.stride) {
+      row = rows_share_loads(problem) && height.stride == 1 ? 1.9 : 2.4;
+    }
+  }
   const bool by_slices = problem.in_channels > 1 && problem.axis[2].out < 2 * machine.lanes;
   return row * width_waste(problem, machine) * filters / machine.lanes +
          (by_slices ? 0.3 * cost_of_slices(problem, machine) : 0.0) +
