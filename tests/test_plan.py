@@ -171,11 +171,14 @@ def test_explain_of_a_plan_is_that_of_the_call():
 
 
 def test_a_plan_may_choose_what_only_pays_once_weights_are_packed(no_tiles):
-    x, w = normal(1, 256, 6, 6), normal(256, 256, 3, 3)
-    assert fc.explain(x, w).algorithm == "direct"
+    w = normal(256, 256, 3, 3)
     layer = fc.Conv2d(w)
-    assert layer.explain(x.shape).algorithm == "winograd"
-    np.testing.assert_allclose(layer(x), fc.conv2d(x, w), atol=1e-3)
+    chosen = set()
+    for size in range(6, 11):  # from where on depends on the instruction set
+        x = normal(1, 256, size, size)
+        chosen.add((fc.explain(x, w).algorithm, layer.explain(x.shape).algorithm))
+        np.testing.assert_allclose(layer(x), fc.conv2d(x, w), atol=1e-3)
+    assert ("direct", "winograd") in chosen
 
 
 def test_explain_refuses_what_the_call_refuses():
