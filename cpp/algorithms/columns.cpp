@@ -4,9 +4,10 @@
 //   for each task (image, group, panels of pixels, range of output channels)      in parallel
 //     for each chunk of the reduction          256 terms or so, whole input channels
 //       stage the rows that the panels see     not where a pointwise layer is read from x itself
-//       for each panel (3 or 4 vectors)
+//       for each panel (3 or 4 vectors)        or some of them
 //         gather its columns                   [terms][pixels], in L1 and L2
-//         multiply, all output channels        adds to y, the last chunk with bias and ReLU
+//         for each range of rows               all; of weights beyond L2, 96 KB
+//           multiply, output channels of it    adds to y, the last chunk with bias and ReLU
 //
 //   picture    |  panel  |  panel  |  panel  | rest
 //              | 4 vect. | 4 vect. | 3 vect. | one pixel: by dot products
@@ -74,25 +75,22 @@ class ColumnRun {
       const Task* const next = !last_chunk ? &task : more ? &following : nullptr;
       if (layout_.source == ColumnSource::patch)
         stage_patch<T>(table_, problem_, operands_.x, chunk.patch, task.tile, task.patch);
-      for (std::int64_t panel = task.first_panel, count = 1; panel < task.last_panel;
-           panel += count) {
-        count = panels_of_call(task, panel);
-        Ahead ahead;
-        if (layout_.source != ColumnSource::patch) {
-          // Of those that are gathered next, as many.
-          const std::int64_t at_once = layout_.panels_at_once;
-          const std::int64_t at = (panel - task.first_panel) % at_once;
-          if (panel - at + at_once < task.last_panel) {
-            ahead = panels_ahead(task, chunk, panel + at_once, count, chunk.terms);
-          } else if (next != nullptr) {
-            ahead = panels_ahead(*next, next_chunk, next->first_panel + at, count, chunk.terms);
+      for (std::int64_t first = task.first_panel; first < task.last_panel;
+           first += layout_.panels_at_once) {
+        const std::int64_t end = std::min(first + layout_.panels_at_once, task.last_panel);
+        gather(task, chunk, first, end);
+        const Following upcoming = end < task.last_panel ? Following{&task, &chunk, end}
+                                   : next != nullptr
+                                       ? Following{next, &next_chunk, next->first_panel}
+                                       : Following{};
+        for (std::int64_t row = 0; row < task.rows; row += layout_.rows_at_once) {
+          const std::int64_t rows = std::min(layout_.rows_at_once, task.rows - row);
+          for (std::int64_t panel = first, count = 1; panel < end; panel += count) {
+            count = panels_of_call(task, panel);
+            multiply(task, chunk, {first, end, panel, count, row, rows}, upcoming, worker);
+            if (interrupt_.stop_requested()) return;
           }
-        } else if (next != nullptr) {
-          ahead = patch_ahead(*next, next_chunk, panel - task.first_panel,
-                              task.last_panel - task.first_panel, chunk.terms);
         }
-        multiply(task, chunk, panel, count, ahead, worker);
-        if (interrupt_.stop_requested()) return;
       }
     }
   }
@@ -110,6 +108,23 @@ class ColumnRun {
     T* rest = nullptr;
     T* sums = nullptr;
     T* convert = nullptr;
+  };
+
+  // Panels that are gathered after those at hand, if any are.
+  struct Following {
+    const Task* task = nullptr;
+    const ColumnChunk* chunk = nullptr;
+    std::int64_t panel = 0;
+  };
+
+  // Panels [panel, panel + count) of those gathered, [first, end), and rows of the task.
+  struct Call {
+    std::int64_t first;
+    std::int64_t end;
+    std::int64_t panel;
+    std::int64_t count;
+    std::int64_t row;
+    std::int64_t rows;
   };
 
   Task make_task(std::int64_t index) const {
@@ -162,6 +177,43 @@ class ColumnRun {
             divide_up(chunk.terms, count),
             64,
             bytes / 64 + 1};
+  }
+
+  // What the first rows ask for: as many panels of those that are gathered next.
+  Ahead columns_ahead(const Call& call, const Task& task, const ColumnChunk& chunk,
+                      const Following& next) const {
+    if (call.row != 0 || next.task == nullptr) return {};
+    if (layout_.source != ColumnSource::patch)
+      return panels_ahead(*next.task, *next.chunk, next.panel + call.panel - call.first, call.count,
+                          chunk.terms);
+    if (next.task == &task && next.chunk == &chunk) return {};  // the patch is here
+    return patch_ahead(*next.task, *next.chunk, call.panel - task.first_panel,
+                       task.last_panel - task.first_panel, chunk.terms);
+  }
+
+  // The weights of the next rows, where a call takes but some: for each tile a line of each row.
+  Ahead weights_ahead(const Call& call, const Task& task, const ColumnChunk& chunk,
+                      const Following& next) const {
+    if (layout_.rows_at_once >= layout_.rows_per_task) return {};
+    const std::int64_t row = call.row + call.rows;
+    if (row < task.rows) return weights_from(row, call, task, chunk);
+    return next.task == nullptr ? Ahead{} : weights_from(0, call, *next.task, *next.chunk);
+  }
+
+  Ahead weights_from(std::int64_t row, const Call& call, const Task& task,
+                     const ColumnChunk& chunk) const {
+    const std::int64_t lines = chunk.terms * std::int64_t{sizeof(T)} / 64 + 1;
+    const std::int64_t calls = call.end - call.first, before = call.panel - call.first;
+    const std::int64_t begin = lines * before / calls;
+    const std::int64_t channel = task.tile.group * problem_.out_channels + task.row + row;
+    const std::int64_t rows = std::min(layout_.rows_at_once, task.rows - row);
+    const std::int64_t count = std::min(rows, std::max<std::int64_t>(chunk.terms / 2, 1));
+    return {reinterpret_cast<const char*>(w_.row(channel) + chunk.first) + 64 * begin,
+            w_.pitch * std::int64_t{sizeof(T)},
+            count,
+            divide_up(rows, count),
+            64,
+            lines * (before + call.count) / calls - begin};
   }
 
   // Where in a channel of x the only tap of a pixel lies, in bytes.
@@ -227,40 +279,54 @@ class ColumnRun {
     return std::max<std::int64_t>(last - panel, 1);
   }
 
-  void multiply(const Task& task, const ColumnChunk& chunk, std::int64_t panel, std::int64_t count,
-                const Ahead& ahead, int worker) {
+  // Panels [first, end) of a chunk, and the rest if it follows them.
+  void gather(const Task& task, const ColumnChunk& chunk, std::int64_t first,
+              std::int64_t end) const {
     const ColumnPanels& panels = layout_.panels;
-    const int kind = panels.kind(panel);
-    const std::int64_t first = panels.first(panel);
-    const std::int64_t channel = task.tile.group * problem_.out_channels + task.row;
+    if (layout_.source == ColumnSource::plane) {
+      gather_planes(task, chunk, first);
+    } else {
+      for (std::int64_t panel = first; panel < end; ++panel) {
+        const std::int64_t pixel = panels.first(panel), pixels = panels.first(panel + 1) - pixel;
+        T* const to = task.columns + (panel - first) * layout_.column_elements;
+        if (pixels == 0) continue;
+        if (layout_.source == ColumnSource::patch) {
+          gather_from_patch(task, chunk, pixel, pixels, panels.width[panels.kind(panel)], to);
+        } else {
+          gather_in_place(task, chunk, pixel, pixels, panels.width[panels.kind(panel)], to);
+        }
+      }
+    }
+    if (end == panels.total()) gather_rest(task, chunk);
+  }
+
+  void multiply(const Task& task, const ColumnChunk& chunk, const Call& call,
+                const Following& upcoming, int worker) {
+    const ColumnPanels& panels = layout_.panels;
+    const int kind = panels.kind(call.panel);
+    const std::int64_t first = panels.first(call.panel);
+    const std::int64_t group = task.tile.group * problem_.out_channels + task.row;
+    const std::int64_t channel = group + call.row;
     const bool last = &chunk == &layout_.chunks.back();
     ColumnArgs<T> args{};
-    const std::int64_t at = (panel - task.first_panel) % layout_.panels_at_once;
-    args.x = task.columns + at * layout_.column_elements;
+    args.x = task.columns + (call.panel - call.first) * layout_.column_elements;
     args.terms = chunk.terms;
     args.w = w_.row(channel) + chunk.first;
     args.w_pitch = w_.pitch;
-    args.rows = task.rows;
-    args.pixels = panels.first(panel + 1) - first;
-    args.panels = count;
+    args.rows = call.rows;
+    args.pixels = panels.first(call.panel + 1) - first;
+    args.panels = call.count;
     args.panel_pitch = layout_.column_elements;
     args.rest = task.rest;
     args.rest_pitch = layout_.rest_pitch;
-    args.rest_pixels = panel + count == panels.total() ? panels.rest : 0;
+    args.rest_pixels = call.panel + call.count == panels.total() ? panels.rest : 0;
     if (layout_.source == ColumnSource::turned) {
       args.rest_pitch = layout_.pixel_pitch / std::int64_t{sizeof(T)};
       args.rest = first_of_x(task, chunk, first) + args.pixels * args.rest_pitch;
     }
     args.accumulate = chunk.first != 0;
-    args.ahead = ahead;
-    if (layout_.source == ColumnSource::plane) {
-      if (at == 0) gather_planes(task, chunk, panel);
-      gather_rest(task, chunk, first, args);
-    } else if (layout_.source != ColumnSource::patch) {
-      gather_in_place(task, chunk, first, panels.width[kind], args);
-    } else {
-      gather_from_patch(task, chunk, first, panels.width[kind], args);
-    }
+    args.ahead = columns_ahead(call, task, chunk, upcoming);
+    args.w_lines = weights_ahead(call, task, chunk, upcoming);
     if (plain_) {
       const Tensor& y = operands_.y;
       args.out =
@@ -270,13 +336,13 @@ class ColumnRun {
       if (last && operands_.bias != nullptr)
         args.bias = static_cast<const T*>(operands_.bias) + channel;
     } else {
-      args.out = task.sums + (first - task.first_pixel);
+      args.out = task.sums + call.row * layout_.sums_pitch + (first - task.first_pixel);
       args.out_pitch = layout_.sums_pitch;
     }
     kernels_.column_product[kind](args);
-    const std::int64_t pixels = count * args.pixels + args.rest_pixels;
-    if (!plain_ && last) store(task, channel, first, pixels);
-    interrupt_.work_done(worker, chunk.terms * task.rows * pixels);
+    const std::int64_t pixels = call.count * args.pixels + args.rest_pixels;
+    if (!plain_ && last && call.row + call.rows == task.rows) store(task, group, first, pixels);
+    interrupt_.work_done(worker, chunk.terms * call.rows * pixels);
   }
 
   const T* first_of_x(const Task& task, const ColumnChunk& chunk, std::int64_t pixel) const {
@@ -284,27 +350,24 @@ class ColumnRun {
   }
 
   void gather_in_place(const Task& task, const ColumnChunk& chunk, std::int64_t first,
-                       std::int64_t width, const ColumnArgs<T>& args) const {
+                       std::int64_t pixels, std::int64_t width, T* to) const {
     constexpr std::int64_t kElement = sizeof(T);
-    if (layout_.source == ColumnSource::turned) {
-      if (args.pixels != 0)
-        kernels_.pack({first_of_x(task, chunk, first), layout_.pixel_pitch / kElement, args.pixels,
-                       chunk.terms, task.columns, width});
-      return;
-    }
+    if (layout_.source == ColumnSource::turned)
+      return kernels_.pack({first_of_x(task, chunk, first), layout_.pixel_pitch / kElement, pixels,
+                            chunk.terms, to, width});
     const auto at = [&](std::int64_t p) { return offset_in_x(first + p) / kElement; };
     std::array<Piece, kMostPanelPixels> piece;
     GatherArgs<T> g{};
     g.from = reinterpret_cast<const T*>(channel_of(task, chunk));
     g.from_pitch = operands_.x.channel / kElement;
-    g.pixels = args.pixels;
+    g.pixels = pixels;
     g.terms = chunk.terms;
-    g.to = task.columns;
+    g.to = to;
     g.to_pitch = width;
     const std::int64_t row = problem_.axis[2].out;
-    for (std::int64_t p = 0; p < args.pixels;) {
+    for (std::int64_t p = 0; p < pixels;) {
       const std::int64_t count =
-          std::min<std::int64_t>({kernels_.lanes, args.pixels - p, row - (first + p) % row});
+          std::min<std::int64_t>({kernels_.lanes, pixels - p, row - (first + p) % row});
       piece[static_cast<std::size_t>(g.pieces++)] = {static_cast<std::int32_t>(at(p)),
                                                      static_cast<std::int32_t>(p),
                                                      static_cast<std::int32_t>(count)};
@@ -312,8 +375,7 @@ class ColumnRun {
     }
     g.piece = piece.data();
     g.step = row == 1 ? 1 : problem_.axis[2].stride;
-    if (args.pixels != 0) kernels_.gather(g);
-    gather_rest(task, chunk, first, args);
+    kernels_.gather(g);
   }
 
   // The panels from `panel` on that are gathered at once, of one width.
@@ -338,27 +400,34 @@ class ColumnRun {
     }
   }
 
-  void gather_rest(const Task& task, const ColumnChunk& chunk, std::int64_t first,
-                   const ColumnArgs<T>& args) const {
+  void gather_rest(const Task& task, const ColumnChunk& chunk) const {
+    if (layout_.source == ColumnSource::turned) return;  // is read where it lies
     const std::int64_t pitch = operands_.x.channel / std::int64_t{sizeof(T)};
-    for (std::int64_t p = 0; p < args.rest_pixels; ++p) {
-      const T* const from = first_of_x(task, chunk, first + args.pixels + p);
-      for (std::int64_t t = 0; t < chunk.terms; ++t)
-        task.rest[p * layout_.rest_pitch + t] = from[t * pitch];
+    const std::int64_t first = layout_.panels.pixels - layout_.panels.rest;
+    for (std::int64_t p = 0; p < layout_.panels.rest; ++p) {
+      T* const to = task.rest + p * layout_.rest_pitch;
+      if (layout_.source == ColumnSource::patch) {
+        const T* const from = task.patch + position(task, chunk, first + p);
+        for (std::int64_t t = 0; t < chunk.terms; ++t)
+          to[t] = from[layout_.tap[static_cast<std::size_t>(t)]];
+      } else {
+        const T* const from = first_of_x(task, chunk, first + p);
+        for (std::int64_t t = 0; t < chunk.terms; ++t) to[t] = from[t * pitch];
+      }
     }
   }
 
   void gather_from_patch(const Task& task, const ColumnChunk& chunk, std::int64_t first,
-                         std::int64_t width, const ColumnArgs<T>& args) const {
+                         std::int64_t pixels, std::int64_t width, T* to) const {
     std::array<Piece, kMostPanelPixels> piece;
     GatherArgs<T> g{};
     const Index3& step = chunk.patch.layout.axis;
     const std::int64_t row = problem_.axis[2].out;
     const bool rows_follow =
         step[1] == row && (task.tile.size[0] == 1 || step[0] == problem_.axis[1].out * row);
-    for (std::int64_t p = 0; p < args.pixels;) {
+    for (std::int64_t p = 0; p < pixels;) {
       const std::int64_t row_end = problem_.axis[2].out - (first + p) % problem_.axis[2].out;
-      std::int64_t count = std::min<std::int64_t>(kernels_.lanes, args.pixels - p);
+      std::int64_t count = std::min<std::int64_t>(kernels_.lanes, pixels - p);
       if (!rows_follow) count = std::min(count, row_end);
       piece[static_cast<std::size_t>(g.pieces++)] = {
           static_cast<std::int32_t>(position(task, chunk, first + p)), static_cast<std::int32_t>(p),
@@ -369,14 +438,9 @@ class ColumnRun {
     g.tap = layout_.tap.data();
     g.piece = piece.data();
     g.terms = chunk.terms;
-    g.to = task.columns;
+    g.to = to;
     g.to_pitch = width;
-    if (args.pixels != 0) kernels_.gather(g);
-    for (std::int64_t p = 0; p < args.rest_pixels; ++p) {
-      const T* const from = task.patch + position(task, chunk, first + args.pixels + p);
-      for (std::int64_t t = 0; t < chunk.terms; ++t)
-        task.rest[p * layout_.rest_pitch + t] = from[layout_.tap[static_cast<std::size_t>(t)]];
-    }
+    kernels_.gather(g);
   }
 
   // Where a pixel of the image lies in the patch.

@@ -71,6 +71,7 @@ struct ColumnLayout {
   std::int64_t column_elements = 0;  // of one panel
   std::int64_t panels_at_once = 1;   // that are gathered, of a task
   bool panels_in_turn = false;       // a row takes all of them
+  std::int64_t rows_at_once = 1;     // that all of them take before the next
   std::int64_t rest_pitch = 0;
   std::int64_t rest_elements = 0;
   std::int64_t sums_pitch = 0;

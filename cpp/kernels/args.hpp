@@ -376,6 +376,7 @@ struct ColumnArgs {
   // takes all of them in turn.
   std::int64_t panels = 1;
   std::int64_t panel_pitch = 0;
+  Ahead w_lines;  // asked for by the tiles behind those of `ahead`
 };
 
 // Pixels of a panel that lie side by side in a patch or a row, a vector of them or fewer.
