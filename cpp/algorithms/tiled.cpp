@@ -100,11 +100,11 @@ class TiledRun {
       make_pixels(tile, {box.size[1] * box.size[2], box.size[2], 1}, pad.output);
       output = pad.output;
     }
+    LanesVectors vectors{pad.pixel, pad.place};
     for (const Chunk& chunk : tiling_.chunks) {
       const bool last = &chunk == &tiling_.chunks.back();
       const T* const x = in_place ? read_in_place(tile, pad) : stage(chunk, tile, pad);
-      LanesVectors vectors{pad.pixel, pad.place};
-      if (tiling_.family == Family::lanes)
+      if (tiling_.family == Family::lanes && (!in_place || chunk.first == 0))
         make_vectors(tile, in_place ? pitch_in_place() : chunk.patch.layout.axis, pixels_out,
                      in_place, vectors);
       // What the last one writes beyond its pixels the others overwrite.

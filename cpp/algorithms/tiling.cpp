@@ -27,7 +27,7 @@ static_assert(kMaxPixels <= kMostColumns);
 constexpr std::int64_t kMaxLanesPixels = 8192;
 // Of few filters what lies beyond the caches is read as long runs of few channels, whose sums stay
 // in L1 meanwhile: tiles of all channels would read a few lines of each page.
-constexpr std::int64_t kRunPixels = 2048;
+constexpr std::int64_t kRunBytes = 16 * 1024;
 constexpr std::int64_t kRunTerms = 8;
 constexpr std::int64_t kMaxScratch = std::int64_t{3} << 20;  // bytes, for each of patch and acc
 
@@ -168,7 +168,7 @@ class Builder {
     Index3& box = tiling_.box;
     for (int a = 0; a < 3; ++a) box[a] = problem_.axis[a].out;
     const bool large = tiling_.family != Family::outer || stores_at_once();
-    const std::int64_t most = reads_runs()                                 ? kRunPixels
+    const std::int64_t most = reads_runs() ? kRunBytes / machine_.element
                               : large && tiling_.staging == Staging::patch ? kMaxLanesPixels
                                                                            : kMaxPixels;
     const auto fits = [&] {
@@ -180,7 +180,8 @@ class Builder {
           if (problem_.taps() != 1) return tiling_.pixels() <= kMaxColumns;
           return tiling_.pixels() * problem_.in_channels <= budget();
         default:
-          return elements(box, problem_.in_channels, all_taps(problem_)) <= budget();
+          return elements(box, reads_runs() ? kRunTerms : problem_.in_channels,
+                          all_taps(problem_)) <= budget();
       }
     };
     if (tiling_.family == Family::rows) return choose_rows_box(fits);
@@ -272,7 +273,9 @@ class Builder {
     if (channels >= 1) {
       tiling_.cuts_slices = leaves_out_slices();
       const std::int64_t count = divide_up(problem_.in_channels, channels);
-      const std::int64_t step = divide_up(problem_.in_channels, count);
+      const std::int64_t step = reads_runs() && channels > kRunTerms
+                                    ? channels / kRunTerms * kRunTerms
+                                    : divide_up(problem_.in_channels, count);
       for (std::int64_t c = 0; c < problem_.in_channels; c += step)
         add_chunk(c, std::min(step, problem_.in_channels - c), all_taps(problem_));
       return;
@@ -318,7 +321,7 @@ class Builder {
     const std::int64_t most = reads_runs() ? kRunTerms : most_terms_of_block();
     std::int64_t longest = 1;
     for (const Chunk& chunk : tiling_.chunks) longest = std::max(longest, chunk.terms);
-    tiling_.block = divide_up(longest, divide_up(longest, most));
+    tiling_.block = reads_runs() ? most : divide_up(longest, divide_up(longest, most));
   }
 
   // Only the number of tasks depends on the threads: the blocks and chunks that decide how an

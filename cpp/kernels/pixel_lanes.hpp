@@ -207,10 +207,96 @@ FASTCONV_INLINE void lanes_tile(const LanesArgs<typename V::value_type>& a, std:
   }
 }
 
+// Terms of one row whose planes are read side by side.
+template <class V>
+inline constexpr int kRunOfTerms = kFillsRegisters<V> ? 8 : 0;
+
+// A line of each of Terms planes after the other, their weights in registers: what no near cache
+// holds comes in as many streams, of which the processor sees where they go on. Planes a power of
+// two apart share the sets of L1, so that all of a line is used at once.
+template <class V, int Terms, class Store>
+FASTCONV_INLINE void lanes_run(const LanesArgs<typename V::value_type>& a, std::int64_t first,
+                               Store store) {
+  using T = typename V::value_type;
+  const T* x[Terms];
+  V w[Terms];
+  FASTCONV_UNROLL
+  for (int t = 0; t < Terms; ++t) {
+    x[t] = a.x + a.tap[first + t];
+    FASTCONV_OPAQUE_POINTER(x[t]);
+    w[t] = V::load_broadcast(a.w + first + t);
+  }
+  const bool add = a.accumulate || first != 0;
+  const std::int64_t count = a.vectors;
+  const std::int32_t* const vector = a.vector;
+  T* const acc = a.acc;
+  std::int64_t i = 0;
+  FASTCONV_NO_UNROLL
+  for (; i + 2 <= count; i += 2) {
+    const std::int64_t at[2] = {vector[i], vector[i + 1]};
+    V sum[2] = {V::zero(), V::zero()};
+    FASTCONV_UNROLL
+    for (int t = 0; t < Terms; ++t) {
+      FASTCONV_UNROLL
+      for (int v = 0; v < 2; ++v) sum[v] = V::fma(V::load(x[t] + at[v]), w[t], sum[v]);
+    }
+    FASTCONV_UNROLL
+    for (int v = 0; v < 2; ++v) {
+      const T* const before = acc + (i + v) * V::lanes;
+      store(add ? V::add(V::load(before), sum[v]) : sum[v], i + v);
+    }
+  }
+  if (i == count) return;
+  V sum = V::zero();
+  FASTCONV_UNROLL
+  for (int t = 0; t < Terms; ++t) sum = V::fma(V::load(x[t] + vector[i]), w[t], sum);
+  store(add ? V::add(V::load(acc + i * V::lanes), sum) : sum, i);
+}
+
+template <class V, int Terms>
+FASTCONV_NOINLINE void lanes_run_to_acc(const LanesArgs<typename V::value_type>& a,
+                                        std::int64_t first) {
+  auto* const acc = a.acc;
+  lanes_run<V, Terms>(a, first, [=](V sum, std::int64_t i) FASTCONV_INLINE_LAMBDA {
+    sum.store(acc + i * V::lanes);
+  });
+}
+
+template <class V, int Terms>
+FASTCONV_NOINLINE void lanes_run_to_out(const LanesArgs<typename V::value_type>& a,
+                                        std::int64_t first) {
+  const auto* const bias = a.finish.bias;
+  const V most = V::load_broadcast(&a.finish.most);
+  const bool clamp = a.finish.clamp;
+  auto* const out = a.out;
+  const std::int64_t* const place = a.place;
+  lanes_run<V, Terms>(a, first, [=](V sum, std::int64_t i) FASTCONV_INLINE_LAMBDA {
+    if (bias != nullptr) sum = V::add(sum, V::load_broadcast(bias));
+    if (clamp) sum = V::at_most(V::at_least(sum, V::zero()), most);
+    sum.store(out + place[i]);
+  });
+}
+
+template <class V, int Terms>
+FASTCONV_INLINE void lanes_runs(const LanesArgs<typename V::value_type>& a, std::int64_t first) {
+  for (; first + Terms <= a.taps; first += Terms) {
+    if (a.out != nullptr && first + Terms == a.taps) {
+      lanes_run_to_out<V, Terms>(a, first);
+    } else {
+      lanes_run_to_acc<V, Terms>(a, first);
+    }
+  }
+  if constexpr (Terms > 1) lanes_runs<V, Terms / 2>(a, first);
+}
+
 template <class V, int Rows>
 void pixel_lanes(const LanesArgs<typename V::value_type>& a) {
   constexpr int kVecs = kLanesVecs<V, Rows>;
   std::int64_t i = 0;
+  if constexpr (Rows == 1 && kRunOfTerms<V> != 0) {
+    if (a.x_is_far && a.next == nullptr && a.taps >= kRunOfTerms<V>)
+      return lanes_runs<V, kRunOfTerms<V>>(a, 0);
+  }
   if constexpr (kSplices<V>) {
     if (a.next != nullptr) {
       for (; i < a.tiled; i += kSplicedTile) {
