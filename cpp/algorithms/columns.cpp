@@ -182,7 +182,7 @@ class ColumnRun {
   // What the first rows ask for: as many panels of those that are gathered next.
   Ahead columns_ahead(const Call& call, const Task& task, const ColumnChunk& chunk,
                       const Following& next) const {
-    if (call.row != 0 || next.task == nullptr) return {};
+    if (!layout_.asks_for_x || call.row != 0 || next.task == nullptr) return {};
     if (layout_.source != ColumnSource::patch)
       return panels_ahead(*next.task, *next.chunk, next.panel + call.panel - call.first, call.count,
                           chunk.terms);
@@ -265,12 +265,12 @@ class ColumnRun {
 
   // Whole ones of one width, gathered at once, which a kernel call multiplies in turn.
   std::int64_t panels_of_call(const Task& task, std::int64_t panel) const {
-    if (!layout_.panels_in_turn) return 1;
+    if (layout_.panels_in_turn == 1) return 1;
     const ColumnPanels& panels = layout_.panels;
     const std::int64_t width = panels.width[panels.kind(panel)];
-    const std::int64_t end = std::min(
-        panel + layout_.panels_at_once - (panel - task.first_panel) % layout_.panels_at_once,
-        task.last_panel);
+    const std::int64_t gathered =
+        panel + layout_.panels_at_once - (panel - task.first_panel) % layout_.panels_at_once;
+    const std::int64_t end = std::min({panel + layout_.panels_in_turn, gathered, task.last_panel});
     std::int64_t last = panel;
     while (last < end && panels.kind(last) == panels.kind(panel) &&
            panels.first(last + 1) - panels.first(last) == width)

@@ -13,8 +13,8 @@ namespace {
 
 // Output channels are dealt out to threads in multiples of this: whole tiles of any height.
 constexpr std::int64_t kRowGranule = 24;
-// Panels that are gathered at once.
-constexpr std::int64_t kMostAtOnce = 4;
+// Panels that share a part of large weights.
+constexpr std::int64_t kMostSharing = 4;
 
 }  // namespace
 
@@ -239,7 +239,7 @@ class Builder {
     std::int64_t most = std::max<std::int64_t>(budget / each, 1);
     // Sums come and go by the chunk then, but weights are read half as often, or less.
     if (weights_are_large() && layout_.source != ColumnSource::patch)
-      most = std::max(most, kMostAtOnce);
+      most = std::max(most, kMostSharing);
     layout_.panels_per_task = std::min(most, total);
     layout_.panels_per_task = divide_up(total, divide_up(total, layout_.panels_per_task));
     const std::int64_t threads = machine_.threads;
@@ -270,11 +270,13 @@ class Builder {
     layout_.column_elements = round_up(terms * width + lanes, line);
     layout_.rows_at_once = choose_rows_at_once();
     layout_.panels_at_once = choose_panels_at_once();
-    // Where L1 holds them, whole lines of the output are written at a time (32 -> 64 on 512 x 512
+    // As many as L1 holds: whole lines of the output are written at a time (32 -> 64 on 512 x 512
     // 53 ms, 41).
-    layout_.panels_in_turn =
-        layout_.panels_at_once > 1 &&
-        layout_.panels_at_once * layout_.column_elements * machine_.element <= 3 * machine_.l1 / 4;
+    constexpr std::int64_t kMostInTurn = 4;
+    const std::int64_t bytes = layout_.column_elements * machine_.element;
+    layout_.panels_in_turn = std::clamp<std::int64_t>(
+        3 * machine_.l1 / 4 / bytes, 1, std::min(kMostInTurn, layout_.panels_at_once));
+    layout_.asks_for_x = !reads_long_runs();
     layout_.rest_pitch = round_up(terms, line);
     layout_.rest_elements = layout_.panels.rest * layout_.rest_pitch;
     std::int64_t pixels = 0;
@@ -307,13 +309,24 @@ class Builder {
 
   // Panels that end within a line (three vectors of AVX2) share it with the next: rows of several
   // are read in order, each line once. Where planes are a power of two apart, all that is asked for
-  // ahead has a few cache sets, and wide rows are what can be under way at a time. Zen 3, ms: 64
-  // channels to 32 on 256 x 256 9.9, 8.1 with four at once; with narrow panels of a line each 13.
+  // ahead has a few cache sets, and long rows are what the processor asks for itself. Zen 3, ms, 64
+  // channels to 32 on 256 x 256: 9.9 one at a time, 8.1 by four, 7.4 by sixteen; with narrow panels
+  // of a line each 13.
   std::int64_t choose_panels_at_once() const {
+    constexpr std::int64_t kMost = 16;
     const bool shares_weights = layout_.rows_at_once < layout_.rows_per_task;
     if ((layout_.source != ColumnSource::plane && !shares_weights) || panels_are_lines()) return 1;
     const std::int64_t room = machine_.l2 / 4 / machine_.element / layout_.column_elements;
-    return std::clamp<std::int64_t>(room, 1, std::min(kMostAtOnce, layout_.panels_per_task));
+    const std::int64_t each = layout_.panels_per_task;
+    return divide_up(each, divide_up(each, std::clamp<std::int64_t>(room, 1, kMost)));
+  }
+
+  bool reads_long_runs() const {
+    constexpr std::int64_t kPanels = 8;
+    const double bytes = static_cast<double>(problem_.in_channels * problem_.out_pixels()) *
+                         static_cast<double>(machine_.element);
+    return layout_.source == ColumnSource::plane && layout_.panels_at_once >= kPanels &&
+           bytes > 8.0 * static_cast<double>(machine_.l2);
   }
 
   void make_taps() {

@@ -70,7 +70,8 @@ struct ColumnLayout {
   std::int64_t patch_elements = 0;
   std::int64_t column_elements = 0;  // of one panel
   std::int64_t panels_at_once = 1;   // that are gathered, of a task
-  bool panels_in_turn = false;       // a row takes all of them
+  std::int64_t panels_in_turn = 1;   // that a row takes, at most
+  bool asks_for_x = true;            // ahead of the next gathering
   std::int64_t rows_at_once = 1;     // that all of them take before the next
   std::int64_t rest_pitch = 0;
   std::int64_t rest_elements = 0;
