@@ -274,7 +274,8 @@ template <class V>
 inline constexpr int kDotColumn =
     V::registers == 16 && V::lanes * sizeof(typename V::value_type) == 32 ? 8 : 0;
 
-template <class V>
+// Their sums lie side by side, or as those of a panel do.
+template <class V, bool Adjacent>
 FASTCONV_NOINLINE void dot_column(const ColumnArgs<typename V::value_type>& a, std::int64_t row) {
   using T = typename V::value_type;
   constexpr int kRows = kDotColumn<V>;
@@ -322,20 +323,21 @@ FASTCONV_NOINLINE void dot_column(const ColumnArgs<typename V::value_type>& a, s
     FASTCONV_UNROLL
     for (int i = 0; i < V::lanes; ++i) square[i] = acc[s + i];
     V sum = sum_of_lanes(square);
-    T* const out = a.out + (row + s) * a.out_pitch + a.pixels;
+    T* const out = Adjacent ? a.out + row + s : a.out + (row + s) * a.out_pitch + a.pixels;
     T lanes[V::lanes];
-    const bool apart = a.out_pitch != 1;
     if (a.accumulate) {
-      if (apart) {
+      if constexpr (!Adjacent) {
         FASTCONV_UNROLL
         for (int i = 0; i < V::lanes; ++i) lanes[i] = out[i * a.out_pitch];
       }
-      sum = V::add(V::load(apart ? lanes : out), sum);
+      sum = V::add(V::load(Adjacent ? out : lanes), sum);
     }
     if (a.bias != nullptr) sum = V::add(sum, V::load(a.bias + row + s));
     if (a.relu) sum = V::at_least(sum, V::zero());
-    sum.store(apart ? lanes : out);
-    if (apart) {
+    if constexpr (Adjacent) {
+      sum.store(out);
+    } else {
+      sum.store(lanes);
       FASTCONV_UNROLL
       for (int i = 0; i < V::lanes; ++i) out[i * a.out_pitch] = lanes[i];
     }
@@ -391,14 +393,18 @@ template <class V, int Vecs>
 void column_product(const ColumnArgs<typename V::value_type>& args) {
   const ColumnArgs<typename V::value_type> a = args;  // no store can change a copy
   constexpr int kRows = kColumnRows<V, Vecs>;
-  RequestsInTurn<typename V::value_type> requests(a);
   std::int64_t row = 0;
+  if constexpr (kDotColumn<V> != 0) {
+    if (a.pixels == 0 && a.rest_pixels == 1 && a.out_pitch == 1)
+      for (; row + kDotColumn<V> <= a.rows; row += kDotColumn<V>) dot_column<V, true>(a, row);
+  }
+  RequestsInTurn<typename V::value_type> requests(a);
   // Weights are in L1 still: of pictures of 7 x 7 (AVX2) the one pixel took 6 % of the time by
   // fours, whose sums are a chain each.
-  [[maybe_unused]] std::int64_t dots = dots_wait<V>(a) ? 0 : a.rows;
+  [[maybe_unused]] std::int64_t dots = dots_wait<V>(a) ? row : a.rows;
   const auto catch_up = [&]() FASTCONV_INLINE_LAMBDA {
     if constexpr (kDotColumn<V> != 0)
-      for (; dots + kDotColumn<V> <= row; dots += kDotColumn<V>) dot_column<V>(a, dots);
+      for (; dots + kDotColumn<V> <= row; dots += kDotColumn<V>) dot_column<V, false>(a, dots);
   };
   for (; a.rows - row >= 2 * kRows || a.rows - row == kRows; row += kRows) {
     column_rows<V, Vecs, kRows>(a, row, requests);
