@@ -41,7 +41,7 @@ class RequestsInTurn {
  public:
   explicit FASTCONV_INLINE RequestsInTurn(const ColumnArgs<T>& a)
       : now_(a.ahead), then_(a.w_lines), otherwise_(reinterpret_cast<const char*>(a.x)) {}
-  FASTCONV_INLINE Requests next() {
+  FASTCONV_NOINLINE Requests next() {
     if (now_.columns == 0) {
       if (then_.columns == 0) return {otherwise_, 0, 0};
       now_ = then_;
@@ -366,6 +366,17 @@ FASTCONV_INLINE bool dots_wait(const ColumnArgs<typename V::value_type>& a) {
   return kDotColumn<V> != 0 && a.rest_pixels == 1;
 }
 
+// Those of rows [first, end) by whole columns, `all` of them or not; the first row left.
+template <class V>
+FASTCONV_NOINLINE std::int64_t waiting_dots(const ColumnArgs<typename V::value_type>& a,
+                                            std::int64_t first, std::int64_t end, bool all) {
+  if constexpr (kDotColumn<V> != 0) {
+    for (; first + kDotColumn<V> <= end; first += kDotColumn<V>) dot_column<V, false>(a, first);
+    for (; all && first < end; ++first) dot_tile<V, 1, 1>(a, first, 0);
+  }
+  return first;
+}
+
 template <class V, int Vecs, int Rows>
 FASTCONV_INLINE void column_rows(const ColumnArgs<typename V::value_type>& a, std::int64_t row,
                                  RequestsInTurn<typename V::value_type>& requests) {
@@ -401,14 +412,11 @@ void column_product(const ColumnArgs<typename V::value_type>& args) {
   RequestsInTurn<typename V::value_type> requests(a);
   // Weights are in L1 still: of pictures of 7 x 7 (AVX2) the one pixel took 6 % of the time by
   // fours, whose sums are a chain each.
-  [[maybe_unused]] std::int64_t dots = dots_wait<V>(a) ? row : a.rows;
-  const auto catch_up = [&]() FASTCONV_INLINE_LAMBDA {
-    if constexpr (kDotColumn<V> != 0)
-      for (; dots + kDotColumn<V> <= row; dots += kDotColumn<V>) dot_column<V, false>(a, dots);
-  };
+  const bool wait = dots_wait<V>(a);
+  std::int64_t dots = row;
   for (; a.rows - row >= 2 * kRows || a.rows - row == kRows; row += kRows) {
     column_rows<V, Vecs, kRows>(a, row, requests);
-    catch_up();
+    if (wait) dots = waiting_dots<V>(a, dots, row + kRows, false);
   }
   // Two tiles of about the same height rather than a whole one and a thin one, which would wait for
   // its additions.
@@ -418,11 +426,7 @@ void column_product(const ColumnArgs<typename V::value_type>& args) {
     row += rows;
     left -= rows;
   }
-  catch_up();
-  if constexpr (kDotColumn<V> != 0) {
-    for (; dots + 4 <= row; dots += 4) dot_rows<V, 4>(a, dots);
-    for (; dots < row; ++dots) dot_rows<V, 1>(a, dots);
-  }
+  if (wait) waiting_dots<V>(a, dots, row, true);
 }
 
 // One term: pieces of rows in which every Step-th element counts, and not one more is read.

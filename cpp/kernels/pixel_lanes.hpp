@@ -277,25 +277,26 @@ FASTCONV_NOINLINE void lanes_run_to_out(const LanesArgs<typename V::value_type>&
   });
 }
 
-template <class V, int Terms>
-FASTCONV_INLINE void lanes_runs(const LanesArgs<typename V::value_type>& a, std::int64_t first) {
-  for (; first + Terms <= a.taps; first += Terms) {
-    if (a.out != nullptr && first + Terms == a.taps) {
-      lanes_run_to_out<V, Terms>(a, first);
-    } else {
-      lanes_run_to_acc<V, Terms>(a, first);
-    }
-  }
-  if constexpr (Terms > 1) lanes_runs<V, Terms / 2>(a, first);
-}
-
 template <class V, int Rows>
 void pixel_lanes(const LanesArgs<typename V::value_type>& a) {
   constexpr int kVecs = kLanesVecs<V, Rows>;
   std::int64_t i = 0;
   if constexpr (Rows == 1 && kRunOfTerms<V> != 0) {
-    if (a.x_is_far && a.next == nullptr && a.taps >= kRunOfTerms<V>)
-      return lanes_runs<V, kRunOfTerms<V>>(a, 0);
+    constexpr int kTerms = kRunOfTerms<V>;
+    if (a.x_is_far && a.next == nullptr && a.taps >= kTerms) {
+      std::int64_t first = 0;
+      for (; first + kTerms < a.taps || (first + kTerms == a.taps && a.out == nullptr);
+           first += kTerms)
+        lanes_run_to_acc<V, kTerms>(a, first);
+      if (first == a.taps) return;
+      if (first + kTerms == a.taps) return lanes_run_to_out<V, kTerms>(a, first);
+      LanesArgs<typename V::value_type> rest = a;
+      rest.tap += first;
+      rest.w += first;
+      rest.taps -= first;
+      rest.accumulate = true;
+      return pixel_lanes<V, Rows>(rest);
+    }
   }
   if constexpr (kSplices<V>) {
     if (a.next != nullptr) {
