@@ -471,8 +471,24 @@ void gather_columns(const GatherArgs<typename V::value_type>& args) {
       const T* from = a.from + t * a.from_pitch;
       T* to = a.to + t * a.to_pitch;
       const std::int64_t ahead = t + kAhead < a.terms ? kAhead * a.from_pitch : 0;
-      for (std::int64_t left = a.pixels; left > 0;
-           left -= a.to_pitch, from += a.to_pitch, to += a.panel_pitch) {
+      std::int64_t left = a.pixels;
+      // Whole panels of three vectors, two lines, take half as many instructions so.
+      constexpr int kWide = kColumnVecs<V>[0] * V::lanes;
+      if constexpr (kFillsRegisters<V>) {
+        if (a.to_pitch == kWide) {
+          FASTCONV_NO_UNROLL
+          for (; left >= kWide; left -= kWide, from += kWide, to += a.panel_pitch) {
+            FASTCONV_PREFETCH(from + ahead);
+            FASTCONV_PREFETCH(from + ahead + kWide - V::lanes);
+            V x[kColumnVecs<V>[0]];
+            FASTCONV_UNROLL
+            for (int v = 0; v < kColumnVecs<V>[0]; ++v) x[v] = V::load(from + v * V::lanes);
+            FASTCONV_UNROLL
+            for (int v = 0; v < kColumnVecs<V>[0]; ++v) x[v].store(to + v * V::lanes);
+          }
+        }
+      }
+      for (; left > 0; left -= a.to_pitch, from += a.to_pitch, to += a.panel_pitch) {
         const std::int64_t pixels = left < a.to_pitch ? left : a.to_pitch;
         std::int64_t i = 0;
         for (; i + V::lanes <= pixels; i += V::lanes) {
