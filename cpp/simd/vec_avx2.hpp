@@ -15,19 +15,20 @@
 // For tiles that fill the registers: what `load` brings from x, one element for all lanes or a
 // vector, by two or three operands. Apart, GCC would load some long before their turn, and copy
 // sums to make room.
-#define FASTCONV_PRODUCTS(name, V, load, from, fma)                                          \
-  static FASTCONV_INLINE void name(const value_type* x, V w0, V w1, V& sum0, V& sum1) {      \
-    decltype(w0.v) all;                                                                      \
-    __asm__(load " %3, %2\n\t" fma " %4, %2, %0\n\t" fma " %5, %2, %1"                       \
-            : "+x"(sum0.v), "+x"(sum1.v), "=&x"(all)                                         \
-            : "m"(from), "x"(w0.v), "x"(w1.v));                                              \
-  }                                                                                          \
-  static FASTCONV_INLINE void name(const value_type* x, V w0, V w1, V w2, V& sum0, V& sum1,  \
-                                   V& sum2) {                                                \
-    decltype(w0.v) all;                                                                      \
-    __asm__(load " %4, %3\n\t" fma " %5, %3, %0\n\t" fma " %6, %3, %1\n\t" fma " %7, %3, %2" \
-            : "+x"(sum0.v), "+x"(sum1.v), "+x"(sum2.v), "=&x"(all)                           \
-            : "m"(from), "x"(w0.v), "x"(w1.v), "x"(w2.v));                                   \
+#define FASTCONV_PRODUCTS(name, V, load, from, fma)                                           \
+  static FASTCONV_INLINE void name(const value_type* x, V w0, V w1, V& sum0, V& sum1) {       \
+    __asm__(load " %2, %%ymm15\n\t" fma " %3, %%ymm15, %0\n\t" fma " %4, %%ymm15, %1"         \
+            : "+x"(sum0.v), "+x"(sum1.v)                                                      \
+            : "m"(from), "x"(w0.v), "x"(w1.v)                                                 \
+            : "xmm15");                                                                       \
+  }                                                                                           \
+  static FASTCONV_INLINE void name(const value_type* x, V w0, V w1, V w2, V& sum0, V& sum1,   \
+                                   V& sum2) {                                                 \
+    __asm__(load " %3, %%ymm15\n\t" fma " %4, %%ymm15, %0\n\t" fma " %5, %%ymm15, %1\n\t" fma \
+                 " %6, %%ymm15, %2"                                                           \
+            : "+x"(sum0.v), "+x"(sum1.v), "+x"(sum2.v)                                        \
+            : "m"(from), "x"(w0.v), "x"(w1.v), "x"(w2.v)                                      \
+            : "xmm15");                                                                       \
   }
 #endif
 
