@@ -61,6 +61,7 @@ class TiledRun {
         scratch_(scratch),
         scratch_each_(scratch_bytes(tiling, sizeof(T))),
         interrupt_(interrupt),
+        workers_(workers),
         groups_together_(problem.channels_last && problem.groups > 1 && workers == 1),
         store_(problem, table, operands.y, operands.bias) {}
 
@@ -85,13 +86,19 @@ class TiledRun {
       }
     }
     const bool by_pixels = tiling_.family == Family::lanes && writes_pixels(tile);
-    run(tile, tile, begin, end, pad, worker, by_pixels && !tiling_.tap_in_place.empty());
+    const bool in_place = by_pixels && !tiling_.tap_in_place.empty();
+    if (tiling_.asks_for_rows && !in_place && index + workers_ < tiling_.tasks(problem_)) {
+      const Tile following = tile_of_box(problem_, tiling_.box, tiling_.boxes,
+                                         (index + workers_) / tiling_.panel_tasks);
+      return run(tile, tile, begin, end, pad, worker, in_place, &following);
+    }
+    run(tile, tile, begin, end, pad, worker, in_place);
   }
 
  private:
   // Panels [begin, end) of some pixels of a box, their input read as it lies or staged.
   void run(const Tile& tile, const Tile& box, std::int64_t begin, std::int64_t end,
-           const Scratchpad<T>& pad, int worker, bool in_place) {
+           const Scratchpad<T>& pad, int worker, bool in_place, const Tile* following = nullptr) {
     const bool one_chunk = tiling_.chunks.size() == 1;
     const bool pixels_out = writes_pixels(tile);
     const bool channels_out = tiling_.family == Family::outer && store_.takes_channels(box);
@@ -114,7 +121,11 @@ class TiledRun {
         const bool whole = shape_.channels(panel) == shape_.width(panel);
         const bool direct = pixels_out || (channels_out && (whole || backwards));
         T* const acc = pad.acc + (one_chunk ? 0 : (panel - begin) * tiling_.panel_elements);
-        multiply(chunk, tile, panel, x, in_place, vectors, output, acc, pad, worker, direct);
+        const Upcoming rows =
+            following == nullptr
+                ? Upcoming{}
+                : share(upcoming_rows(chunk, last, tile, *following), panel - begin, end - begin);
+        multiply(chunk, tile, panel, x, in_place, vectors, output, acc, pad, worker, direct, rows);
         if (interrupt_.stop_requested()) return;
         if (last && !direct) store(tile, panel, acc, pad.convert);
       }
@@ -230,7 +241,7 @@ class TiledRun {
 
   void multiply(const Chunk& chunk, const Tile& tile, std::int64_t panel, const T* x, bool in_place,
                 const LanesVectors& vectors, const std::int32_t* output, T* acc,
-                const Scratchpad<T>& pad, int worker, bool direct) {
+                const Scratchpad<T>& pad, int worker, bool direct, const Upcoming& rows) {
     const std::int64_t width = shape_.width(panel);
     const std::int64_t pixels = tile.size[0] * tile.size[1] * tile.size[2];
     if (tiling_.family == Family::rows) {
@@ -287,6 +298,10 @@ class TiledRun {
           args.seam = vectors.seam();
           args.tiled = vectors.tiled;
           args.x_is_far = in_place && tiling_.x_is_far;
+          if (rows.runs > 0) {
+            const std::int64_t blocks = divide_up(chunk.terms, tiling_.block);
+            args.upcoming = share(rows, t / tiling_.block, blocks);
+          }
           if (direct && finishes) {
             args.out = store_.first_pixel(tile, channel);
             args.place = pad.place;
@@ -405,6 +420,43 @@ class TiledRun {
             shape_.channels(panel)};
   }
 
+  // The rows of x that are staged after those of a chunk, without those that were staged just now:
+  // of the next channels, or of the box that follows. Boxes are whole rows.
+  Upcoming upcoming_rows(const Chunk& chunk, bool last, const Tile& tile,
+                         const Tile& following) const {
+    const Tensor& x = operands_.x;
+    const Chunk& next = last ? tiling_.chunks.front() : *(&chunk + 1);
+    const Tile& of = last ? following : tile;
+    const Axis& height = problem_.axis[1];
+    const auto row = [&](std::int64_t position) {
+      return std::clamp<std::int64_t>(position - height.lo, 0, height.in);
+    };
+    const auto end_of = [&](const Tile& t) {
+      return row((t.origin[1] + t.size[1] - 1) * height.stride + height.span());
+    };
+    std::int64_t begin = row(of.origin[1] * height.stride);
+    const std::int64_t end = end_of(of);
+    const bool below = last && tiling_.chunks.size() == 1 && following.image == tile.image &&
+                       following.group == tile.group && following.origin[1] > tile.origin[1];
+    if (below) begin = std::max(begin, end_of(tile));
+    if (begin >= end) return {};
+    const std::int64_t channel = of.group * problem_.in_channels + next.patch.first_channel;
+    return {x.data + of.image * x.batch + x.channel_offset(channel) + begin * x.axis[1], x.channel,
+            (end - begin) * x.axis[1], next.patch.channels};
+  }
+
+  // Part `index` of `count`: some of the runs, or some of each.
+  static Upcoming share(const Upcoming& all, std::int64_t index, std::int64_t count) {
+    if (all.runs >= count) {
+      const std::int64_t first = all.runs * index / count;
+      return {all.at + first * all.pitch, all.pitch, all.bytes,
+              all.runs * (index + 1) / count - first};
+    }
+    const std::int64_t each = round_to_line(divide_up(all.bytes, count)), at = index * each;
+    if (at >= all.bytes) return {};
+    return {all.at + at, all.pitch, std::min(each, all.bytes - at), all.runs};
+  }
+
   // A kernel whose lanes are pixels writes the output where rows are summed one by one.
   bool writes_pixels(const Tile& tile) const {
     return tiling_.family == Family::lanes && tiling_.staging == Staging::patch && !tiling_.flat &&
@@ -464,6 +516,7 @@ class TiledRun {
   char* const scratch_;
   const std::int64_t scratch_each_;
   Interrupt& interrupt_;
+  const int workers_;
   // Channels last: groups share the lines of a pixel, which several threads had better not.
   const bool groups_together_;
   const BoxStore<T> store_;

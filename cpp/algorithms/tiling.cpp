@@ -32,7 +32,7 @@ constexpr std::int64_t kRunTerms = 8;
 constexpr std::int64_t kMaxScratch = std::int64_t{3} << 20;  // bytes, for each of patch and acc
 
 PatchLayout patch_layout(const Patch& patch, const Index3& box, bool channels_last,
-                         const Machine& machine) {
+                         const Machine& machine, std::int64_t row_unit = 1) {
   PatchLayout layout;
   std::int64_t phases = 1;
   for (int a = 0; a < 3; ++a) {
@@ -46,7 +46,7 @@ PatchLayout patch_layout(const Patch& patch, const Index3& box, bool channels_la
   layout.axis[2] = 1;
   if (channels_last)
     layout.axis[2] = patch.channels % (2 * line) == 0 ? odd_lines(patch.channels) : patch.channels;
-  layout.axis[1] = layout.length[2] * layout.axis[2];
+  layout.axis[1] = round_up(layout.length[2], row_unit) * layout.axis[2];
   layout.axis[0] = layout.length[1] * layout.axis[1];
   // Both phases of whole planes are staged by one call (stage_planes.cpp).
   layout.room = !channels_last && patch.axis[2].phases == 2 ? machine.lanes : 0;
@@ -128,13 +128,18 @@ class Builder {
                       static_cast<double>(problem_.out_pixels()) * machine_.element >
                   static_cast<double>(machine_.l2);
     tiling_.x_is_far = x_is_far();
+    tiling_.asks_for_rows = asks_for_rows();
     finish_layouts();
     make_offsets(problem_, x_, machine_.element, tiling_);
     return std::move(tiling_);
   }
 
  private:
-  std::int64_t budget() const { return std::min(machine_.l2 / 2, kMaxScratch) / machine_.element; }
+  std::int64_t budget() const {
+    // What is staged next is there, too. One image decides, whatever the batch.
+    const std::int64_t share = is_staged_from_afar() ? machine_.l2 * 3 / 8 : machine_.l2 / 2;
+    return std::min(share, kMaxScratch) / machine_.element;
+  }
 
   Patch make_patch(std::int64_t channel, std::int64_t channels, const TapRange& taps) const {
     Patch patch;
@@ -202,6 +207,29 @@ class Builder {
                           static_cast<double>(problem_.out_pixels());
     return problem_.taps() == 1 && problem_.groups == 1 &&
            inputs * machine_.element > static_cast<double>(machine_.l2);
+  }
+
+  // An image that L2 does not hold, whose elements have some products each: where they have few, to
+  // ask for them takes longer than to wait. With longer vectors not measured.
+  bool is_staged_from_afar() const {
+    constexpr std::int64_t kFewestProducts = 6;
+    const auto& [depth, height, width] = problem_.axis;
+    const double rows = static_cast<double>(problem_.groups * problem_.in_channels * height.in);
+    return tiling_.family == Family::lanes && tiling_.staging == Staging::patch &&
+           machine_.lanes * machine_.element == 32 && !problem_.channels_last && depth.in == 1 &&
+           problem_.taps() > 1 &&
+           problem_.out_channels * problem_.taps() >=
+               kFewestProducts * height.stride * width.stride &&
+           rows * static_cast<double>(width.in * machine_.element) >
+               static_cast<double>(machine_.l2);
+  }
+
+  // Rows of a box that lie side by side.
+  bool asks_for_rows() const {
+    const Axis& width = problem_.axis[2];
+    return is_staged_from_afar() && tiling_.box[2] == width.out && !problem_.complex &&
+           same_storage(problem_.x_type, problem_.compute) && x_.axis[2] == machine_.element &&
+           x_.axis[1] == width.in * machine_.element;
   }
 
   bool reads_runs() const {
@@ -353,6 +381,16 @@ class Builder {
     count();
   }
 
+  // Where taps share the vectors of a phase, most loads are of whole vectors from the beginning of
+  // a row: of half a line each, if all rows begin with a line or in its middle.
+  std::int64_t row_unit(std::int64_t row) const {
+    const bool by_halves = machine_.lanes * machine_.element == 32;
+    return by_halves && tiling_.family == Family::lanes && !tiling_.flat &&
+                   problem_.axis[2].stride > 1 && row >= machine_.lanes
+               ? machine_.lanes
+               : 1;
+  }
+
   void finish_layouts() {
     const std::int64_t line = 64 / machine_.element;
     if (tiling_.staging == Staging::columns) {
@@ -370,12 +408,8 @@ class Builder {
       }
     } else if (tiling_.staging == Staging::patch) {
       std::int64_t row = 0;
-      for (Chunk& chunk : tiling_.chunks) {
-        chunk.patch.layout = patch_layout(chunk.patch, tiling_.box, channels_last_, machine_);
-        tiling_.stage_elements =
-            std::max(tiling_.stage_elements, patch_elements(chunk.patch, chunk.patch.layout));
-        row = std::max(row, chunk.patch.layout.length[2]);
-      }
+      for (const Chunk& chunk : tiling_.chunks)
+        row = std::max(row, chunk.patch.axis[2].length(tiling_.box[2]));
       // Running rows through as one computes the columns between them in vain; running them one by
       // one rounds each up to whole vectors, which the kernel then stores itself: that is worth as
       // much as so many terms.
@@ -390,6 +424,12 @@ class Builder {
       tiling_.flat = tiling_.family == Family::lanes && !tiling_.spliced &&
                      tiling_.chunks.size() == 1 &&
                      (stored ? through * (terms + kPass) < apart * terms : through <= apart);
+      for (Chunk& chunk : tiling_.chunks) {
+        chunk.patch.layout =
+            patch_layout(chunk.patch, tiling_.box, channels_last_, machine_, row_unit(row));
+        tiling_.stage_elements =
+            std::max(tiling_.stage_elements, patch_elements(chunk.patch, chunk.patch.layout));
+      }
     }
     // Whole vectors are read past the last pixel.
     tiling_.stage_elements = round_up(tiling_.stage_elements + 2 * machine_.lanes, line);

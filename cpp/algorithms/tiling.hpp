@@ -81,6 +81,7 @@ struct Tiling {
   bool cuts_slices =
       false;             // boxes are of one slice, whose kernel slices in the border are left out
   bool spliced = false;  // lanes: vectors go from one row to the next, where the output's do
+  bool asks_for_rows = false;  // lanes: of x, which is larger than L2, for the box that follows
   std::vector<Chunk> chunks;
   std::vector<std::int32_t> tap;  // offset of each term in what is staged
   // In x itself, where boxes can be read as they lie; lanes: if they are stored as they are summed,

@@ -82,6 +82,7 @@ struct LanesArgs {
   const std::int32_t* next = nullptr;
   const std::int32_t* seam = nullptr;
   std::int64_t tiled = 0;
+  Upcoming upcoming = {};  // a share of what is staged next
 };
 
 // Kernel rows of one channel, kernel slice and row phase: they touch neighbouring rows of the

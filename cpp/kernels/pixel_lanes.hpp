@@ -18,6 +18,7 @@
 #include <cstdint>
 
 #include "kernels/args.hpp"
+#include "kernels/lines_ahead.hpp"
 #include "kernels/multiply_add.hpp"
 #include "kernels/store.hpp"
 #include "kernels/unroll.hpp"
@@ -132,8 +133,11 @@ FASTCONV_INLINE void lanes_tile(const LanesArgs<typename V::value_type>& a, std:
   const std::int32_t* tap = a.tap;
   const auto terms = static_cast<std::uint64_t>(a.taps);
   // Several terms a turn: where another hardware thread is busy on the core, a tile is bound by its
-  // instructions. Elsewhere two for one and two rows; wider tiles lose a third so.
-  constexpr int kTerms = kFillsRegisters<V> && Rows > 1 ? 4 : Rows <= 2 && !kSlowProduct<V> ? 2 : 1;
+  // instructions. On other processors two for one and two rows; wider tiles lose a third so.
+  constexpr bool kWidest = Rows > 2 && Vecs == kLanesVecs<V, Rows>;
+  constexpr int kTerms = kFillsRegisters<V> && Rows > 1  ? (kWidest ? 8 : 4)
+                         : Rows <= 2 && !kSlowProduct<V> ? 2
+                                                         : 1;
   if constexpr (kTerms > 1) {
     // In most tiles.
     constexpr bool kAsks = Rows <= 2 && kIsFloat<V> && Spliced == 0 && Vecs > 4;
@@ -312,7 +316,15 @@ void pixel_lanes(const LanesArgs<typename V::value_type>& a) {
       for (; i < spliced; ++i) lanes_tile<V, Rows, 1, 1>(a, i);
     }
   }
-  for (; i + kVecs <= a.vectors; i += kVecs) lanes_tile<V, Rows, kVecs>(a, i);
+  if constexpr (kFillsRegisters<V> && kIsFloat<V>) {
+    RunsAhead ahead(a.upcoming, a.vectors / kVecs);
+    for (; i + kVecs <= a.vectors; i += kVecs) {
+      ahead.turn();
+      lanes_tile<V, Rows, kVecs>(a, i);
+    }
+  } else {
+    for (; i + kVecs <= a.vectors; i += kVecs) lanes_tile<V, Rows, kVecs>(a, i);
+  }
   if constexpr (kVecs > 8 && !kLeanest<V>)
     for (; i + 8 <= a.vectors; i += 8) lanes_tile<V, Rows, 8>(a, i);
   if constexpr (kVecs > 4 && !kLeanest<V>)
