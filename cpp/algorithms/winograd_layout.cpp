@@ -108,11 +108,17 @@ double transformed(const Problem& problem, const Machine& machine, const Winogra
 }
 
 // Planes whose rows have fewer tiles than a vector has lanes are turned as they are staged, so that
-// lanes are channels (128 channels of 7 x 7: 93 GFLOP/s by planes, 160 turned).
+// lanes are channels (128 channels of 7 x 7: 93 GFLOP/s by planes, 160 turned). With vectors of
+// half a line so are those with both strides, whose four inputs to a tile are calls of their own
+// for each row of planes (AVX2, 32 -> 64 on 416 x 416: 31.9 ms by planes, 28.2).
 bool is_turned(const Problem& problem, const Machine& machine, const WinogradShape& shape) {
   const std::int64_t tiles = divide_up(phase_outputs(problem.axis[2], 0), shape.columns.outputs);
-  return !problem.channels_last && !problem.complex && problem.in_channels >= machine.lanes &&
-         8 * round_up(tiles, machine.lanes) > 9 * tiles;
+  const std::int64_t channels = problem.in_channels;
+  const bool strided = problem.axis[1].stride * problem.axis[2].stride == 4 &&
+                       machine.lanes * machine.element == 32 &&
+                       5 * round_up(channels, machine.lanes) <= 6 * channels;
+  return !problem.channels_last && !problem.complex && channels >= machine.lanes &&
+         (strided || 8 * round_up(tiles, machine.lanes) > 9 * tiles);
 }
 
 // Products, the share of tiles that is cut off, the transforms of input and output, and those of
@@ -269,7 +275,12 @@ class Builder {
     const std::int64_t each = problem_.in_channels * (tiles[0] + problem_.axis[0].kernel - 1) *
                               (tiles[1] + l.rows.most_shift) * (tiles[2] + l.columns.most_shift) *
                               machine_.element;
-    return count <= kMinTiles || (l.lattice_count() * each <= machine_.l2 / 2 &&
+    // Of several lattices no frequency but one takes all (AVX2, 288 -> 384, stride 2, on 35 x
+    // 35: 9.5 ms by boxes of 27 tiles, 8.9 by larger ones, whose weights come from afar less
+    // often).
+    const bool most = l.lattice_count() > 1 && machine_.lanes * machine_.element == 32;
+    const std::int64_t near = most ? machine_.l2 * 3 / 4 : machine_.l2 / 2;
+    return count <= kMinTiles || (l.lattice_count() * each <= near &&
                                   l.rows.inputs() * l.columns.inputs() * each <= kMaxInputBytes);
   }
 
