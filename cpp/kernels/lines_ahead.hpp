@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "kernels/args.hpp"
+#include "kernels/unroll.hpp"
 #include "simd/inline.hpp"
 
 namespace fastconv::FASTCONV_ISA_NAMESPACE {
