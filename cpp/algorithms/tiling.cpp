@@ -28,7 +28,7 @@ constexpr std::int64_t kMaxLanesPixels = 8192;
 // Of few filters what lies beyond the caches is read as long runs of few channels, whose sums stay
 // in L1 meanwhile: tiles of all channels would read a few lines of each page.
 constexpr std::int64_t kRunBytes = 16 * 1024;
-constexpr std::int64_t kRunTerms = 8;
+constexpr std::int64_t kRunPlanes = 8;
 constexpr std::int64_t kMaxScratch = std::int64_t{3} << 20;  // bytes, for each of patch and acc
 
 PatchLayout patch_layout(const Patch& patch, const Index3& box, bool channels_last,
@@ -185,7 +185,7 @@ class Builder {
           if (problem_.taps() != 1) return tiling_.pixels() <= kMaxColumns;
           return tiling_.pixels() * problem_.in_channels <= budget();
         default:
-          return elements(box, reads_runs() ? kRunTerms : problem_.in_channels,
+          return elements(box, reads_runs() ? kRunPlanes : problem_.in_channels,
                           all_taps(problem_)) <= budget();
       }
     };
@@ -235,7 +235,7 @@ class Builder {
   bool reads_runs() const {
     return tiling_.family == Family::lanes && tiling_.staging == Staging::patch && x_is_far() &&
            tiling_.panels == 1 && !problem_.channels_last && !has_strides(problem_) &&
-           problem_.in_channels >= 2 * kRunTerms && machine_.lanes * machine_.element < 64;
+           problem_.in_channels >= 2 * kRunPlanes && machine_.lanes * machine_.element < 64;
   }
 
   // Short runs of terms do not gain what kernel calls cost, nor few filters that slices are staged
@@ -301,8 +301,8 @@ class Builder {
     if (channels >= 1) {
       tiling_.cuts_slices = leaves_out_slices();
       const std::int64_t count = divide_up(problem_.in_channels, channels);
-      const std::int64_t step = reads_runs() && channels > kRunTerms
-                                    ? channels / kRunTerms * kRunTerms
+      const std::int64_t step = reads_runs() && channels > kRunPlanes
+                                    ? channels / kRunPlanes * kRunPlanes
                                     : divide_up(problem_.in_channels, count);
       for (std::int64_t c = 0; c < problem_.in_channels; c += step)
         add_chunk(c, std::min(step, problem_.in_channels - c), all_taps(problem_));
@@ -346,7 +346,7 @@ class Builder {
   }
 
   void choose_block() {
-    const std::int64_t most = reads_runs() ? kRunTerms : most_terms_of_block();
+    const std::int64_t most = reads_runs() ? kRunPlanes : most_terms_of_block();
     std::int64_t longest = 1;
     for (const Chunk& chunk : tiling_.chunks) longest = std::max(longest, chunk.terms);
     tiling_.block = reads_runs() ? most : divide_up(longest, divide_up(longest, most));
