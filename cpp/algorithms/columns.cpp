@@ -86,7 +86,7 @@ class ColumnRun {
         for (std::int64_t row = 0; row < task.rows; row += layout_.rows_at_once) {
           const std::int64_t rows = std::min(layout_.rows_at_once, task.rows - row);
           for (std::int64_t panel = first, count = 1; panel < end; panel += count) {
-            count = panels_of_call(task, panel);
+            count = panels_of_call(panel, end);
             multiply(task, chunk, {first, end, panel, count, row, rows}, upcoming, worker);
             if (interrupt_.stop_requested()) return;
           }
@@ -263,14 +263,13 @@ class ColumnRun {
     return true;
   }
 
-  // Whole ones of one width, gathered at once, which a kernel call multiplies in turn.
-  std::int64_t panels_of_call(const Task& task, std::int64_t panel) const {
+  // Whole ones of one width, of those gathered up to `gathered`, which a kernel call multiplies in
+  // turn.
+  std::int64_t panels_of_call(std::int64_t panel, std::int64_t gathered) const {
     if (layout_.panels_in_turn == 1) return 1;
     const ColumnPanels& panels = layout_.panels;
     const std::int64_t width = panels.width[panels.kind(panel)];
-    const std::int64_t gathered =
-        panel + layout_.panels_at_once - (panel - task.first_panel) % layout_.panels_at_once;
-    const std::int64_t end = std::min({panel + layout_.panels_in_turn, gathered, task.last_panel});
+    const std::int64_t end = std::min(panel + layout_.panels_in_turn, gathered);
     std::int64_t last = panel;
     while (last < end && panels.kind(last) == panels.kind(panel) &&
            panels.first(last + 1) - panels.first(last) == width)
@@ -284,7 +283,7 @@ class ColumnRun {
               std::int64_t end) const {
     const ColumnPanels& panels = layout_.panels;
     if (layout_.source == ColumnSource::plane) {
-      gather_planes(task, chunk, first);
+      gather_planes(task, chunk, first, end);
     } else {
       for (std::int64_t panel = first; panel < end; ++panel) {
         const std::int64_t pixel = panels.first(panel), pixels = panels.first(panel + 1) - pixel;
@@ -378,10 +377,10 @@ class ColumnRun {
     kernels_.gather(g);
   }
 
-  // The panels from `panel` on that are gathered at once, of one width.
-  void gather_planes(const Task& task, const ColumnChunk& chunk, std::int64_t panel) const {
+  // Panels [panel, end), those of one width at once.
+  void gather_planes(const Task& task, const ColumnChunk& chunk, std::int64_t panel,
+                     std::int64_t end) const {
     const ColumnPanels& panels = layout_.panels;
-    const std::int64_t end = std::min(panel + layout_.panels_at_once, task.last_panel);
     for (std::int64_t at = 0; panel < end;) {
       const int kind = panels.kind(panel);
       std::int64_t last = panel + 1;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "algorithms/costs.hpp"
 #include "algorithms/tiling.hpp"
 #include "core/border.hpp"
 #include "core/rounding.hpp"
@@ -281,8 +282,9 @@ RollTiling roll_tiling(const Problem& problem, const Machine& machine) {
   // Long rows had better be read in place four at a time (three and seven taps over 1920 columns:
   // half as fast here); and where there are few registers, staged ones from three vectors on, but
   // for 3 x 3 with a stride of 2 (112 x 112: 2.6 us a channel staged, 2.3 here).
-  const bool few_registers = machine.out_vecs < 4 && !(width.kernel == 3 && width.stride == 2);
-  const std::int64_t widest = few_registers ? 2 * machine.lanes : 24 * machine.lanes - 1;
+  const bool few_registers = has_few_registers(problem, machine);
+  const bool only_short = few_registers && !(width.kernel == 3 && width.stride == 2);
+  const std::int64_t widest = only_short ? 2 * machine.lanes : 24 * machine.lanes - 1;
   if (width.out > (is_single(problem) ? widest : kMostRollColumns)) return tiling;
   if (few_registers && problem.out_channels == 1 && !is_single(problem) &&
       staged_volume_pays(width, machine))
@@ -290,7 +292,7 @@ RollTiling roll_tiling(const Problem& problem, const Machine& machine) {
   // Filters share nothing; pixel_lanes reads a vector once for all (Zen 3, AVX2, one channel to
   // four, 5 x 5 with a stride of 2 on 200 x 200: 123 us, there 52).
   const bool small = width.kernel == 3 || (width.kernel == 5 && width.stride == 2);
-  if (problem.out_channels > 1 && machine.out_vecs < 4 && (!small || width.out > 2 * machine.lanes))
+  if (few_registers && problem.out_channels > 1 && (!small || width.out > 2 * machine.lanes))
     return tiling;
 
   const std::int64_t row_bytes = width.in * machine.element;

@@ -5,6 +5,7 @@
 #include <limits>
 #include <utility>
 
+#include "algorithms/costs.hpp"
 #include "algorithms/tap_layout.hpp"
 #include "core/rounding.hpp"
 
@@ -91,8 +92,8 @@ double rows_of_phases(const Problem& problem, const WinogradShape& shape) {
 // convolution's peers lose there. With 16 registers the direct kernels gained most since then
 // (AVX2, Zen 3: with 1.2 other kernels are chosen for 147 of 1151 random layers, which take 6 %
 // less time; from there to 1.35 for 82, which take 3 % more).
-double reach(const Machine& machine) {
-  if (machine.out_vecs < 4) return 1.2;
+double reach(const Problem& problem, const Machine& machine) {
+  if (has_few_registers(problem, machine)) return 1.2;
   return machine.lanes * machine.element == 64 && !machine.halved ? 1.2 : 1.0;
 }
 
@@ -195,7 +196,7 @@ double cost_of(const Problem& problem, const Machine& machine, WinogradTile tile
       rows_of_phases(problem, shape) +
       (close ? static_cast<double>(axis[0].out * axis[1].out * axis[1].stride) : 0.0);
   const double calls = planes ? 160.0 * lines / (taps * pixels) : 0.0;
-  return reach(machine) * (cut * (multiply + input + output) + weights + calls);
+  return reach(problem, machine) * (cut * (multiply + input + output) + weights + calls);
 }
 
 // F(4, 3) loses about three bits, which are for the precision of float32 alone to give.
