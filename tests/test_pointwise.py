@@ -18,7 +18,7 @@ def expected(x, w, bias=None):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("channels", [16, 19, 33, 64, 71])
 def test_one_filter_of_inputs_beyond_the_caches(isa, dtype, channels):
-    """Eight planes are read side by side, then four, two and one, and any number of vectors."""
+    """Eight planes are read side by side, the rest by tiles, and any number of vectors."""
     for filters, size in ((1, (211, 219)), (1, (1, 40001)), (2, (150, 211))):
         x = small_integers((1, channels, *size), dtype, 1)
         w = small_integers((filters, channels, 1, 1), dtype, 2)
