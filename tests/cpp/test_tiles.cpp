@@ -452,7 +452,7 @@ void compare_slabs(const TileKernels& kernels, TileProduct p, Form form) {
 
 // What a processor has, or its emulation, against the plain loops: the same parts and extremes and
 // sums, whatever the numbers (infinities, NaN, denormals); bf16 dot products, which round in
-// another order, within their bound.
+// another order, within their bound. Products that are the plain loops say nothing.
 void compare_with_portable(const TileKernels& kernels, bool same_sums, Form form, int round,
                            TileProduct p) {
   const std::int64_t channels = pick(1, scheme_of(p).channels), vectors = pick(1, 2);
@@ -492,7 +492,7 @@ void compare_with_portable(const TileKernels& kernels, bool same_sums, Form form
       CHECK(halves.cut_rows(of.row_weights, true) == halves.cut(tiles_portable, form));
     }
   }
-  if (of.product == nullptr) return;
+  if (of.product == nullptr || of.product == (tiles_portable[p].*form).product) return;
   const std::int64_t places =
       form == kRows ? input.positions : (input.positions + kTileRows - 1) / kTileRows;
   std::vector<std::int32_t> tiles, steps;
@@ -523,12 +523,12 @@ void compare_with_portable(const TileKernels& kernels, bool same_sums, Form form
   }
 }
 
-void compare_with_portable(const TileKernels& kernels, bool same_sums) {
-  for (int round = 0; round < 60; ++round)
+void compare_with_portable(const TileKernels& kernels, bool same_sums, int rounds = 60) {
+  for (int round = 0; round < rounds; ++round)
     for (const TileProduct p : kProducts)
       for (const Form form : {kRows, kColumns})
         compare_with_portable(kernels, same_sums, form, round, p);
-  for (int round = 0; round < 30; ++round)
+  for (int round = 0; round < rounds / 2; ++round)
     for (const TileProduct p : {TileProduct::one, TileProduct::bytes})
       for (const Form form : {kRows, kColumns}) compare_slabs(kernels, p, form);
 }
@@ -560,7 +560,7 @@ void test_tiles_of_others_survive() {
         if (configured && &c < emu512::tiles.tile[3][4] + 24) c = 7;
       return emu512::tiles;
     }();
-    compare_with_portable(tiles_amx, true);
+    compare_with_portable(tiles_amx, true, 7);
     CHECK(std::memcmp(&before, &emu512::tiles, sizeof before) == 0);
   }
 }
