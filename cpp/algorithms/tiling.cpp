@@ -391,6 +391,14 @@ class Builder {
                : 1;
   }
 
+  // Whether the patches of all chunks have rows of one length, as those of all taps have. (Zen 3,
+  // AVX2, 256 channels to 320, 3 x 1 on 17 x 17: 4.9 ms with a third vector for each row, 3.5.)
+  bool rows_follow_in_patches() const {
+    const Chunk& chunk = tiling_.chunks.front();
+    return tiling_.chunks.size() == 1 ||
+           (tiling_.box[1] > 1 && chunk.terms == chunk.patch.channels * problem_.taps());
+  }
+
   void finish_layouts() {
     const std::int64_t line = 64 / machine_.element;
     if (tiling_.staging == Staging::columns) {
@@ -422,7 +430,7 @@ class Builder {
       tiling_.spliced = tiling_.family == Family::lanes && tiling_.box[2] == problem_.axis[2].out &&
                         tiling_.box[1] > 1 && splices_rows(problem_, machine_);
       tiling_.flat = tiling_.family == Family::lanes && !tiling_.spliced &&
-                     tiling_.chunks.size() == 1 &&
+                     rows_follow_in_patches() &&
                      (stored ? through * (terms + kPass) < apart * terms : through <= apart);
       for (Chunk& chunk : tiling_.chunks) {
         chunk.patch.layout =
