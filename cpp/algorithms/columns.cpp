@@ -154,7 +154,7 @@ class ColumnRun {
   Ahead panels_ahead(const Task& task, const ColumnChunk& chunk, std::int64_t panel,
                      std::int64_t panel_count, std::int64_t terms) const {
     const ColumnPanels& panels = layout_.panels;
-    if (panel >= task.last_panel) return {};
+    if (panel >= task.last_panel || layout_.source == ColumnSource::picked) return {};
     const std::int64_t begin = panels.first(panel);
     const std::int64_t end = panels.first(std::min(panel + panel_count, task.last_panel));
     const std::int64_t from = offset_in_x(begin);
@@ -348,12 +348,24 @@ class ColumnRun {
     return reinterpret_cast<const T*>(channel_of(task, chunk) + offset_in_x(pixel));
   }
 
+  // The terms of pixels [first, first + pixels), pixel after pixel.
+  void pick(const Task& task, const ColumnChunk& chunk, std::int64_t first, std::int64_t pixels,
+            T* to, std::int64_t pitch) const {
+    for (std::int64_t p = 0; p < pixels; ++p)
+      std::memcpy(to + p * pitch, first_of_x(task, chunk, first + p),
+                  static_cast<std::size_t>(chunk.terms) * sizeof(T));
+  }
+
   void gather_in_place(const Task& task, const ColumnChunk& chunk, std::int64_t first,
                        std::int64_t pixels, std::int64_t width, T* to) const {
     constexpr std::int64_t kElement = sizeof(T);
     if (layout_.source == ColumnSource::turned)
       return kernels_.pack({first_of_x(task, chunk, first), layout_.pixel_pitch / kElement, pixels,
                             chunk.terms, to, width});
+    if (layout_.source == ColumnSource::picked) {
+      pick(task, chunk, first, pixels, task.patch, chunk.terms);
+      return kernels_.pack({task.patch, chunk.terms, pixels, chunk.terms, to, width});
+    }
     const auto at = [&](std::int64_t p) { return offset_in_x(first + p) / kElement; };
     std::array<Piece, kMostPanelPixels> piece;
     GatherArgs<T> g{};
@@ -403,6 +415,8 @@ class ColumnRun {
     if (layout_.source == ColumnSource::turned) return;  // is read where it lies
     const std::int64_t pitch = operands_.x.channel / std::int64_t{sizeof(T)};
     const std::int64_t first = layout_.panels.pixels - layout_.panels.rest;
+    if (layout_.source == ColumnSource::picked)
+      return pick(task, chunk, first, layout_.panels.rest, task.rest, layout_.rest_pitch);
     for (std::int64_t p = 0; p < layout_.panels.rest; ++p) {
       T* const to = task.rest + p * layout_.rest_pitch;
       if (layout_.source == ColumnSource::patch) {

@@ -113,8 +113,9 @@ ColumnSource source_of(const Problem& problem, const Tensor& x, std::int64_t ele
     return ColumnSource::patch;
   if (x.channel % element != 0 || x.batch % element != 0) return ColumnSource::patch;
   if (has_unit_channels(problem, x) && problem.in_channels > 1) {
-    const std::int64_t pitch = pixel_pitch_of(problem, x);
-    return pitch != 0 && pitch % element == 0 ? ColumnSource::turned : ColumnSource::patch;
+    for (int a = 0; a < 3; ++a)
+      if (problem.axis[a].out > 1 && x.axis[a] % element != 0) return ColumnSource::patch;
+    return pixel_pitch_of(problem, x) != 0 ? ColumnSource::turned : ColumnSource::picked;
   }
   bool dense = true;
   double span = 0;
@@ -267,6 +268,8 @@ class Builder {
       make_taps();
     }
     const std::int64_t width = layout_.panels.width[layout_.panels.count[0] == 0 ? 1 : 0];
+    if (layout_.source == ColumnSource::picked)
+      layout_.patch_elements = round_up(terms * width, line);
     layout_.column_elements = round_up(terms * width + lanes, line);
     layout_.rows_at_once = choose_rows_at_once();
     layout_.panels_at_once = choose_panels_at_once();

@@ -52,7 +52,8 @@ struct ColumnChunk {
 enum class ColumnSource : std::uint8_t {
   plane,   // x: the pixels of a term follow each other
   rows,    // x: every element of a row, or every second
-  turned,  // x: the terms of a pixel follow each other (channels last)
+  turned,  // x: the terms of a pixel follow each other (channels last), pixels one pitch apart
+  picked,  // the same, pixels anywhere: copied side by side before they are turned
   patch    // a copy (pack/stage.hpp)
 };
 
@@ -66,7 +67,8 @@ struct ColumnLayout {
   std::int64_t panel_tasks = 1;
   std::int64_t rows_per_task = 1;
   std::int64_t row_tasks = 1;
-  // Scratch of one worker, in elements: patch | columns | rest | sums | conversion
+  // Scratch of one worker, in elements: patch, or picked pixels | columns | rest | sums |
+  // conversion
   std::int64_t patch_elements = 0;
   std::int64_t column_elements = 0;  // of one panel
   std::int64_t panels_at_once = 1;   // that are gathered, of a task
