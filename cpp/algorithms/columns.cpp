@@ -9,6 +9,9 @@
 //         for each range of rows               all; of weights beyond L2, 96 KB
 //           multiply, output channels of it    adds to y, the last chunk with bias and ReLU
 //
+// Where weights are larger than L2 and the columns of all chunks fit, a range of rows takes them
+// all before the next (by_rows): its sums are in L1 or L2 until they are complete.
+//
 //   picture    |  panel  |  panel  |  panel  | rest
 //              | 4 vect. | 4 vect. | 3 vect. | one pixel: by dot products
 //
@@ -50,7 +53,7 @@ class ColumnRun {
         w_(problem, operands) {}
 
   static std::int64_t scratch_elements(const ColumnLayout& l) {
-    return l.patch_elements + l.panels_at_once * l.column_elements + l.rest_elements +
+    return l.patch_elements + l.gathered() * (panels_elements(l) + l.rest_elements) +
            l.sums_elements + l.convert_elements;
   }
 
@@ -61,13 +64,14 @@ class ColumnRun {
     T* at = reinterpret_cast<T*>(scratch_) + worker * scratch_elements(layout_);
     task.patch = at;
     task.columns = at += layout_.patch_elements;
-    task.rest = at += layout_.panels_at_once * layout_.column_elements;
-    task.sums = at += layout_.rest_elements;
+    task.rest = at += layout_.gathered() * panels_elements(layout_);
+    task.sums = at += layout_.gathered() * layout_.rest_elements;
     task.convert = at + layout_.sums_elements;
 
     // The next task is likely this thread's, or another's, which finds its input in L3.
     const bool more = index + 1 < layout_.tasks(problem_);
     const Task following = make_task(more ? index + 1 : index);
+    if (layout_.gathers_all) return by_rows(task, more ? &following : nullptr, worker);
     for (std::size_t i = 0; i < layout_.chunks.size(); ++i) {
       const ColumnChunk& chunk = layout_.chunks[i];
       const bool last_chunk = i + 1 == layout_.chunks.size();
@@ -127,6 +131,50 @@ class ColumnRun {
     std::int64_t rows;
   };
 
+  static std::int64_t panels_elements(const ColumnLayout& l) {
+    return l.panels_at_once * l.column_elements;
+  }
+
+  // All is gathered first; then a part of the rows takes all chunks before the next.
+  void by_rows(const Task& task, const Task* following, int worker) {
+    const std::int64_t first = task.first_panel, end = task.last_panel;
+    const auto of_chunk = [&](Task part, std::size_t i) {
+      part.columns += static_cast<std::int64_t>(i) * panels_elements(layout_);
+      part.rest += static_cast<std::int64_t>(i) * layout_.rest_elements;
+      return part;
+    };
+    for (std::size_t i = 0; i < layout_.chunks.size(); ++i) {
+      const ColumnChunk& chunk = layout_.chunks[i];
+      if (layout_.source == ColumnSource::patch)
+        stage_patch<T>(table_, problem_, operands_.x, chunk.patch, task.tile, task.patch);
+      gather(of_chunk(task, i), chunk, first, end);
+    }
+    for (std::int64_t row = 0; row < task.rows; row += layout_.rows_at_once) {
+      Task part = task;
+      part.row += row;
+      part.rows = std::min(layout_.rows_at_once, task.rows - row);
+      Task next_part = part;
+      next_part.row += part.rows;
+      next_part.rows = std::min(layout_.rows_at_once, task.rows - row - part.rows);
+      for (std::size_t i = 0; i < layout_.chunks.size(); ++i) {
+        const bool last_chunk = i + 1 == layout_.chunks.size();
+        const ColumnChunk& next_chunk = layout_.chunks[last_chunk ? 0 : i + 1];
+        // What follows asks for weights alone, unless it is another task.
+        const Following upcoming = !last_chunk          ? Following{&part, &next_chunk, end}
+                                   : next_part.rows > 0 ? Following{&next_part, &next_chunk, end}
+                                   : following != nullptr
+                                       ? Following{following, &next_chunk, following->first_panel}
+                                       : Following{};
+        for (std::int64_t panel = first, count = 1; panel < end; panel += count) {
+          count = panels_of_call(panel, end);
+          multiply(of_chunk(part, i), layout_.chunks[i], {first, end, panel, count, 0, part.rows},
+                   upcoming, worker);
+          if (interrupt_.stop_requested()) return;
+        }
+      }
+    }
+  }
+
   Task make_task(std::int64_t index) const {
     Task task;
     const std::int64_t range = index % layout_.row_tasks;
@@ -182,7 +230,9 @@ class ColumnRun {
   // What the first rows ask for: as many panels of those that are gathered next.
   Ahead columns_ahead(const Call& call, const Task& task, const ColumnChunk& chunk,
                       const Following& next) const {
-    if (!layout_.asks_for_x || call.row != 0 || next.task == nullptr) return {};
+    if (!layout_.asks_for_x || call.row != 0 || next.task == nullptr ||
+        next.panel == next.task->last_panel)
+      return {};
     if (layout_.source != ColumnSource::patch)
       return panels_ahead(*next.task, *next.chunk, next.panel + call.panel - call.first, call.count,
                           chunk.terms);
@@ -472,7 +522,8 @@ class ColumnRun {
     const auto& [depth, height, width] = problem_.axis;
     constexpr std::int64_t kElement = sizeof(T);
     return y.channel == kElement && y.axis[2] % kElement == 0 && takes_whole_sums(problem_) &&
-           (problem_.out_channels - 1) % layout_.rows_per_task >= kSquare &&
+           (layout_.gathers_all ||
+            (problem_.out_channels - 1) % layout_.rows_per_task >= kSquare) &&
            (height.out == 1 || y.axis[1] == width.out * y.axis[2]) &&
            (depth.out == 1 || y.axis[0] == height.out * width.out * y.axis[2]);
   }

@@ -73,6 +73,7 @@ struct ColumnLayout {
   std::int64_t column_elements = 0;  // of one panel
   std::int64_t panels_at_once = 1;   // that are gathered, of a task
   std::int64_t panels_in_turn = 1;   // that a row takes, at most
+  bool gathers_all = false;          // panels and chunks of a task, before the first is multiplied
   bool asks_for_x = true;            // ahead of the next gathering
   std::int64_t rows_at_once = 1;     // that all of them take before the next
   std::int64_t rest_pitch = 0;
@@ -81,6 +82,9 @@ struct ColumnLayout {
   std::int64_t sums_elements = 0;
   std::int64_t convert_elements = 0;
 
+  // Chunks that are gathered at a time, and output channels that are summed and stored.
+  std::int64_t gathered() const { return gathers_all ? std::ssize(chunks) : 1; }
+  std::int64_t rows_of_sums() const { return gathers_all ? rows_at_once : rows_per_task; }
   std::int64_t tasks(const Problem& p) const {
     return p.batch * p.groups * panel_tasks * row_tasks;
   }
