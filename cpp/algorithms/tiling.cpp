@@ -429,9 +429,13 @@ class Builder {
       const bool stored = !problem_.channels_last && tiling_.box[2] >= machine_.lanes;
       tiling_.spliced = tiling_.family == Family::lanes && tiling_.box[2] == problem_.axis[2].out &&
                         tiling_.box[1] > 1 && splices_rows(problem_, machine_);
-      tiling_.flat = tiling_.family == Family::lanes && !tiling_.spliced &&
-                     rows_follow_in_patches() &&
-                     (stored ? through * (terms + kPass) < apart * terms : through <= apart);
+      // Of several parts the sums of all panels wait, so that the pass finds them farther away.
+      const bool parts = tiling_.chunks.size() > 1;
+      const bool gains = !stored ? through <= apart
+                         : parts ? 10 * through < 9 * apart
+                                 : through * (terms + kPass) < apart * terms;
+      tiling_.flat =
+          tiling_.family == Family::lanes && !tiling_.spliced && rows_follow_in_patches() && gains;
       for (Chunk& chunk : tiling_.chunks) {
         chunk.patch.layout =
             patch_layout(chunk.patch, tiling_.box, channels_last_, machine_, row_unit(row));
