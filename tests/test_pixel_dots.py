@@ -30,6 +30,16 @@ def test_every_number_of_channels_and_filters(isa, dtype, filters):
             check(x, w, small_integers(filters, dtype, 1) if size[1] % 2 else None)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_streams_of_any_length(isa, dtype):
+    """They are cut so that they lie beside a page, and the last pixels overlap."""
+    for channels, width in ((64, 1024), (64, 1031), (33, 4099), (256, 517), (1024, 80), (1600, 77)):
+        x = small_integers((1, 9, width, channels), dtype, channels)
+        for filters in (1, 2):
+            w = small_integers((filters, channels, 1, 1), dtype, filters)
+            check(x, w, small_integers(filters, dtype, 1), activation="relu")
+
+
 @pytest.mark.parametrize("stride", [1, 2, 3])
 def test_strides_ranks_and_weights_of_any_order(isa, stride):
     for rank, filters in itertools.product((1, 2, 3), (1, 3)):

@@ -1,7 +1,5 @@
 // Pointwise layers of a filter or two whose input has channels last: an output is the dot product
-// of a filter and a pixel's channels, where they lie. That is what column_product does for pictures
-// of one pixel (kernels/column_product.hpp), with the roles swapped: pixels in the place of
-// weights, filters in that of pixels.
+// of a filter and a pixel's channels, where they lie (kernels/pixel_dots.hpp).
 //
 //   for each task (some pixels of one image)                                      in parallel
 //     for each run of pixels that lie evenly: multiply; store, where the kernel has not
@@ -21,9 +19,8 @@ namespace {
 constexpr std::int64_t kMostFilters = 2;      // of more, outer_product is as fast
 constexpr std::int64_t kMostLaneTerms = 256;  // that one lane sums up
 constexpr std::int64_t kRun = 512;            // pixels whose sums wait in L1
+constexpr std::int64_t kRunBytes = 1 << 20;
 constexpr std::int64_t kTaskMacs = 128 << 10;
-constexpr std::int64_t kTile = 8;         // pixels of a tile, or fewer
-constexpr std::int64_t kAhead = 2 << 10;  // bytes that are asked for ahead, or a tile
 
 const char* accepts(const Problem& problem) {
   if (!is_float(problem.compute)) return "integers";
@@ -62,6 +59,7 @@ class DotRun {
         plain_(even_ && kernel_finishes()),
         one_row_(even_ && !has_strides(problem) && rows_follow(problem, operands.x) &&
                  rows_follow(problem, operands.y)),
+        run_(pixels_of_run()),
         store_(problem, table, operands.y, operands.bias),
         w_(problem, operands) {}
 
@@ -80,52 +78,55 @@ class DotRun {
     Tile tile;
     tile.image = index / tasks;
     tile.size = {1, 1, 1};
-    ColumnArgs<T> args{};
+    DotArgs<T> args{};
     args.terms = problem_.in_channels;
-    args.w_pitch = x.axis[2] * width.stride / kElement;
-    args.w_ahead = std::max(kAhead / kElement, kTile * args.w_pitch);
-    args.rest = w_.row(0);
-    args.rest_pitch = w_.pitch;
-    args.rest_pixels = filters;
+    args.pixel = x.axis[2] * width.stride / kElement;
+    args.w = w_.row(0);
+    args.w_pitch = w_.pitch;
+    args.filters = filters;
+    args.bias = plain_ ? static_cast<const T*>(operands_.bias) : nullptr;
     args.relu = plain_ && problem_.activation == Activation::relu;
     const std::int64_t begin = index % tasks * pixels_;
     const std::int64_t end = std::min(begin + pixels_, of_image);
-    for (std::int64_t first = begin; first < end; first += args.rows) {
+    for (std::int64_t first = begin; first < end; first += args.pixels) {
       if (interrupt_.stop_requested()) return;
       tile.origin = {first / width.out / height.out, first / width.out % height.out,
                      first % width.out};
       const auto& [d, h, w] = tile.origin;
-      args.rows = std::min(kRun, end - first);
-      if (!one_row_) args.rows = std::min(args.rows, width.out - w);
-      args.w =
+      args.pixels = std::min(run_, end - first);
+      if (!one_row_) args.pixels = std::min(args.pixels, width.out - w);
+      args.x =
           reinterpret_cast<const T*>(x.data + tile.image * x.batch + d * depth.stride * x.axis[0] +
                                      h * height.stride * x.axis[1] + w * width.stride * x.axis[2]);
       T* const out = reinterpret_cast<T*>(y.data + tile.image * y.batch + d * y.axis[0] +
                                           h * y.axis[1] + w * y.axis[2]);
       args.out = plain_ ? out : sums;
-      args.out_pitch = plain_ ? y.axis[2] / kElement : filters;
+      args.out_pixel = plain_ ? y.axis[2] / kElement : filters;
       kernels_.dots(args);
       if (even_ && !plain_) {
-        kernels_.store({sums, filters, 1, args.rows, filters, out, y.axis[2] / kElement,
+        kernels_.store({sums, filters, 1, args.pixels, filters, out, y.axis[2] / kElement,
                         y.channel / kElement, static_cast<const T*>(operands_.bias),
                         problem_.activation});
       } else if (!even_) {
-        tile.size[2] = args.rows;
-        store_.store(tile, 0, filters, {sums, filters, 1, args.rows, args.rows},
+        tile.size[2] = args.pixels;
+        store_.store(tile, 0, filters, {sums, filters, 1, args.pixels, args.pixels},
                      sums + filters * kRun);
       }
-      interrupt_.work_done(worker, args.rows * filters * problem_.terms());
+      interrupt_.work_done(worker, args.pixels * filters * problem_.terms());
     }
   }
 
  private:
   static constexpr std::int64_t kElement = sizeof(T);
 
-  // Its bias would be one of each pixel.
   bool kernel_finishes() const {
-    return operands_.bias == nullptr &&
-           (problem_.out_channels == 1 || operands_.y.channel == kElement) &&
+    return (problem_.out_channels == 1 || operands_.y.channel == kElement) &&
            (problem_.activation == Activation::none || problem_.activation == Activation::relu);
+  }
+
+  // Pixels of a kernel call: long streams, but for sums that wait in L1.
+  std::int64_t pixels_of_run() const {
+    return plain_ ? std::max(kRunBytes / (problem_.in_channels * kElement), kRun) : kRun;
   }
 
   const Problem& problem_;
@@ -137,6 +138,7 @@ class DotRun {
   const bool even_;   // the output, in the compute type
   const bool plain_;  // the kernel writes it itself
   const bool one_row_;
+  const std::int64_t run_;
   const BoxStore<T> store_;
   const WeightRows<T> w_;
 };

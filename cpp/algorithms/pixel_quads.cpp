@@ -186,6 +186,7 @@ class QuadRun {
         one_row_(plain_ && layout.in_place && problem.taps() == 1 && !has_strides(problem) &&
                  layout.box[2] == problem.axis[2].out && rows_follow(problem, operands.x) &&
                  rows_follow(problem, operands.y)),
+        is_dense_(layout.run.size() == 1 && layout.step[2] == layout.terms),
         last_(last_quad()) {}
 
   // A copied quad | sums, and those of a quad before them | what they are converted in | staged
@@ -218,7 +219,8 @@ class QuadRun {
                  filters,
                  plain_ ? store_.pixel_pitch() : filters,
                  std::max(kAhead, kWhole * kQuad * step[2]),
-                 call.spare};
+                 call.spare,
+                 is_dense_ ? (kQuad - 1) * kQuad : 0};
     if (plain_) {
       const Finish<float> finish = store_.finish(tile.group * filters);
       if (finish.bias != nullptr) std::copy_n(finish.bias, filters, call.bias);
@@ -286,7 +288,18 @@ class QuadRun {
     const std::int64_t pixel = call.args.out_pixel;
     float* out = plain_ ? store_.first_pixel(call.row, call.row.group * filters) : call.sums;
     const std::int64_t first = call.row.origin[2];
-    for (std::int64_t w = 0; w < width;) {
+    std::int64_t w = 0;
+    if (one_row_ && layout_.terms >= kQuad) {
+      // Two streams by turns: one is fetched ahead while the other comes to a new page.
+      const std::int64_t half = width / (2 * kQuad) * kQuad;
+      for (; w < half; w += kQuad) {
+        for (const std::int64_t at : {w, half + w})
+          add(call, x + at * layout_.step[2], out + at * pixel);
+        if (call.args.quads == kRunQuads && !flush(call)) return false;
+      }
+      w += half;
+    }
+    while (w < width) {
       const std::int64_t begin = w, room = kRunQuads - call.args.quads;
       const std::int64_t whole = std::min((width - w) / kQuad, room);
       const float* from = x + w * layout_.step[2];
@@ -369,8 +382,9 @@ class QuadRun {
   char* const scratch_;
   Interrupt& interrupt_;
   const BoxStore<float> store_;
-  const bool plain_;    // the kernel writes the output itself
-  const bool one_row_;  // a box is a run of pixels, in x and y
+  const bool plain_;     // the kernel writes the output itself
+  const bool one_row_;   // a box is a run of pixels, in x and y
+  const bool is_dense_;  // a quad's terms are one run
   const float* const last_;
 };
 

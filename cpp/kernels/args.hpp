@@ -322,9 +322,10 @@ struct QuadArgs {
   const T* bias;       // as many
   T low, high;         // between which outputs are
   std::int64_t filters;
-  std::int64_t out_pixel;  // the number of filters, where that is below four
-  std::int64_t ahead;      // elements further on, input is asked for
-  T* spare;                // four vectors
+  std::int64_t out_pixel;      // the number of filters, where that is below four
+  std::int64_t ahead;          // elements further on, input is asked for
+  T* spare;                    // four vectors
+  std::int64_t ahead_of_turn;  // more with each four terms of a run
 };
 
 // Terms of a matrix of columns: to[p / group * pitch + t * group + p % group] =
@@ -371,13 +372,28 @@ struct ColumnArgs {
   bool relu;
   const T* bias;  // [rows] or null
   Ahead ahead;
-  // Dot products ask for weights so many elements further on, where that is not 0.
-  std::int64_t w_ahead = 0;
   // Panels of `pixels` each, one behind the other in out; x of each panel_pitch further on. A row
   // takes all of them in turn.
   std::int64_t panels = 1;
   std::int64_t panel_pitch = 0;
   Ahead w_lines;  // asked for by the tiles behind those of `ahead`
+};
+
+// Dot products of pixels and a filter or two: out[p * out_pixel + f] = bias[f] + sum over t of
+// x[p * pixel + t] * w[f * w_pitch + t].
+template <class T>
+struct DotArgs {
+  const T* x;
+  std::int64_t pixel;
+  std::int64_t pixels;
+  std::int64_t terms;
+  const T* w;
+  std::int64_t w_pitch;
+  std::int64_t filters;
+  T* out;
+  std::int64_t out_pixel;
+  const T* bias;  // or null
+  bool relu;
 };
 
 // Pixels of a panel that lie side by side in a patch or a row, a vector of them or fewer.

@@ -209,18 +209,9 @@ FASTCONV_NOINLINE void dot_tile(const ColumnArgs<typename V::value_type>& a, std
   V acc[kSums];
   FASTCONV_UNROLL
   for (int i = 0; i < kSums; ++i) acc[i] = V::zero();
-  // Vectors of 64 bytes are not asked for dot products alone (dispatch.cpp).
-  constexpr bool kAsks = Rows > 1 && V::lanes * sizeof(T) <= 32;
-  [[maybe_unused]] const std::int64_t ahead = a.w_ahead;
   std::int64_t t = 0;
   FASTCONV_NO_UNROLL
   for (; t + V::lanes <= a.terms; t += V::lanes) {
-    if constexpr (kAsks) {
-      if (ahead != 0) {
-        FASTCONV_UNROLL
-        for (int r = 0; r < Rows; ++r) FASTCONV_PREFETCH(w[r] + t + ahead);
-      }
-    }
     V xv[Pixels];
     FASTCONV_UNROLL
     for (int p = 0; p < Pixels; ++p) xv[p] = V::load(x + p * a.rest_pitch + t);
@@ -294,15 +285,9 @@ FASTCONV_NOINLINE void dot_column(const ColumnArgs<typename V::value_type>& a, s
     FASTCONV_UNROLL
     for (int r = 0; r < kRows; ++r) acc[r] = V::fma(V::load(w[r] + t), xv, acc[r]);
   };
-  // A line of each row.
-  const std::int64_t ahead = a.w_ahead;
   std::int64_t t = 0;
   FASTCONV_NO_UNROLL
   for (; t + 2 * V::lanes <= a.terms; t += 2 * V::lanes) {
-    if (ahead != 0) {
-      FASTCONV_UNROLL
-      for (int r = 0; r < kRows; ++r) FASTCONV_PREFETCH(w[r] + t + ahead);
-    }
     term(t);
     term(t + V::lanes);
     FASTCONV_OPAQUE_POINTER(t);

@@ -9,6 +9,7 @@
 #include "kernels/group_lanes.hpp"
 #include "kernels/narrow_rows.hpp"
 #include "kernels/outer_product.hpp"
+#include "kernels/pixel_dots.hpp"
 #include "kernels/pixel_lanes.hpp"
 #include "kernels/pixel_quads.hpp"
 #include "kernels/plane.hpp"
@@ -130,7 +131,7 @@ constexpr KernelSet<typename V::value_type> make_set() {
       set.flat_room = kFlatVecs<V> * V::lanes;
       set.column_product[0] = &column_product<V, kColumnVecs<V>[0]>;
       set.column_product[1] = &column_product<V, kColumnVecs<V>[1]>;
-      set.dots = set.column_product[1];
+      set.dots = &pixel_dots<V>;
       set.column_vecs[0] = kColumnVecs<V>[0];
       set.column_vecs[1] = kColumnVecs<V>[1];
       set.gather = &gather_columns<V>;

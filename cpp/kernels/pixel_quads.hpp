@@ -29,7 +29,7 @@ FASTCONV_INLINE void quad_sums(const QuadArgs<typename V::value_type>& a,
   using T = typename V::value_type;
   FASTCONV_UNROLL
   for (int o = 0; o < kQuad; ++o) acc[o] = V::zero();
-  const std::int64_t pitch = a.pitch, terms = a.terms, ahead = a.ahead;
+  const std::int64_t pitch = a.pitch, terms = a.terms;
   const T* w = a.w;
   const auto add = [&](const V& value) FASTCONV_INLINE_LAMBDA {
     FASTCONV_UNROLL
@@ -39,7 +39,7 @@ FASTCONV_INLINE void quad_sums(const QuadArgs<typename V::value_type>& a,
   const std::int64_t* const end = a.run + a.runs;
   FASTCONV_NO_UNROLL
   for (const std::int64_t* run = a.run; run != end; ++run) {
-    std::int64_t offset = *run;
+    std::int64_t offset = *run, ahead = a.ahead;
     const T* at[V::quads];
     const auto look_up = [&]() FASTCONV_INLINE_LAMBDA {
       FASTCONV_UNROLL
@@ -59,6 +59,7 @@ FASTCONV_INLINE void quad_sums(const QuadArgs<typename V::value_type>& a,
       V value[kQuad];
       FASTCONV_UNROLL
       for (int q = 0; q < V::quads; ++q) FASTCONV_PREFETCH(at[q] + ahead);
+      ahead += a.ahead_of_turn;
       FASTCONV_UNROLL
       for (int i = 0; i < kQuad; ++i) value[i] = V::load_quads(at, i * pitch);
       V::turn_quads(value);

@@ -70,8 +70,7 @@ struct KernelSet {
   // Null for integers, and where a multiply-add rounds twice.
   void (*column_product[2])(const ColumnArgs<T>&);  // of column_vecs[i] vectors
   int column_vecs[2];
-  // Dot products alone, by tiles as high as any: no `pixels`, but `rest`.
-  void (*dots)(const ColumnArgs<T>&);
+  void (*dots)(const DotArgs<T>&);
   void (*gather)(const GatherArgs<T>&);
   void (*row_stencil[kStencilRows])(const StencilArgs<T>&);  // [output rows - 1]
   // [PlaneKernel]; null where `any` serves, as for most integers.
