@@ -361,6 +361,16 @@ def test_volumes_with_channels_last(isa, mode, stride):
                 np.testing.assert_array_equal(np.isfinite(fc.conv3d(x, w, **run)), want)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("channels", [40, 51, 160])
+def test_pictures_beyond_l2_with_channels_last(isa, channels, stride):
+    x = small_integers((2, 90, 203, channels), "float32", channels)
+    for size in (3, 5):
+        w = small_integers((channels, 1, size, 3), "float32", size)
+        for border in (0, 1):
+            check_last(x, w, padding=border, stride=stride, activation="relu6")
+
+
 @pytest.mark.parametrize("channels", [3, 9, 15, 17, 70])
 def test_rows_that_are_staged_with_channels_last(isa, channels):
     """Places of rows are used again; of a staged row nothing is written over the next one's."""

@@ -179,7 +179,10 @@ bool is_cheaper_than_channel_lanes(const Problem& problem, const Machine& machin
   // Loads of pixels that begin within a line meet two.
   const bool is_near = width.kernel > 1 && width.dilation == 1;
   const bool rolls = machine.channel_vecs > 2 && is_near && width.kernel == 3 && height.kernel == 3;
-  const double of_channels = rolls ? (is_cut ? 1.0 : 0.7) : is_near ? 1.2 : 1.5;
+  const double of_channels = rolls                                    ? (is_cut ? 1.0 : 0.7)
+                             : runs_strips_of_three(problem, machine) ? 0.85
+                             : is_near                                ? 1.2
+                                                                      : 1.5;
   const double shared =
       shares_rows(problem)
           ? static_cast<double>(height.kernel / kFlatShared * kFlatShared) / height.kernel
@@ -214,8 +217,11 @@ bool beats_channel_lanes(const Problem& problem, const Machine& machine) {
     const std::int64_t most = problem.taps() <= 27 ? 3 : 2;
     return image >= kLeastBytes && is_cut && problem.groups < most * machine.lanes;
   }
-  // Of few products from beyond L2, of more from memory.
-  const std::int64_t far = problem.taps() <= 4 ? 5 : is_cut && problem.taps() <= 9 ? 16 : 28;
+  // Of few products from beyond L2, of more from memory; strips of wide pixels read lines far
+  // apart.
+  const bool wide = problem.groups > 8 * machine.lanes;
+  const bool few = problem.taps() <= 4 || (wide && runs_strips_of_three(problem, machine));
+  const std::int64_t far = few ? 5 : is_cut && problem.taps() <= 9 ? 16 : 28;
   if (problem.taps() <= 25 && image > far * machine.l2) return true;
   return image >= kLeastBytes / 4 && !leaves_out_border(problem) &&
          is_cheaper_than_channel_lanes(problem, machine);

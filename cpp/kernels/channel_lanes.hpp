@@ -359,6 +359,110 @@ FASTCONV_NOINLINE void channel_strips(const ChannelArgs<typename V::value_type>&
   channel_strips_from<V, Inside, kStripPixels<V>>(a, first, end, first);
 }
 
+// Strips of three kernel columns, of which most kernels have: but for the ends, which may be of the
+// border, inputs lie evenly, so that a kernel row of 24 products takes 20 instructions beside them
+// (48 by the strips above, and those of a border of one pixel as many as three of its products).
+template <class V>
+inline constexpr bool kStripsOfThree = kStrips<V> && V::registers == 16;
+
+template <class V>
+FASTCONV_NOINLINE void channel_strip_of_three(const ChannelArgs<typename V::value_type>& a,
+                                              std::int64_t first) {
+  using T = typename V::value_type;
+  constexpr int kPixels = kStripPixels<V>, kColumns = 3, kLast = kPixels + 1;
+  static_assert(kPixels % 4 == 0);
+  // An end's pointer, and what of a row's offset counts there.
+  struct End {
+    const T* at;
+    std::int64_t mask;
+  };
+  const auto end_of = [&](std::int64_t column) FASTCONV_INLINE_LAMBDA {
+    return column == kFillRow ? End{a.fill, 0} : End{a.x + column, -1};
+  };
+  const End left = end_of(a.column[first]), right = end_of(a.column[first + kLast]);
+  const char* const inner = reinterpret_cast<const char*>(a.x + a.column[first + 1]);
+  // Inputs are reached by these alone: GCC would advance a pointer for each.
+  const std::int64_t pitch = a.column_pitch * std::int64_t{sizeof(T)};
+  std::int64_t twice = 2 * pitch, thrice = 3 * pitch;
+  FASTCONV_OPAQUE_POINTER(twice);
+  FASTCONV_OPAQUE_POINTER(thrice);
+  const std::int64_t w_pitch = a.vecs * V::lanes, w_row = kColumns * w_pitch;
+  const std::int64_t rows = a.kernel_rows;
+  const std::int32_t* const order = a.order;
+  const T* w = a.w;
+  V acc[kPixels];
+  FASTCONV_UNROLL
+  for (int p = 0; p < kPixels; ++p) acc[p] = V::zero();
+  FASTCONV_NO_UNROLL
+  for (std::int64_t u = 0; u < rows; ++u, w += w_row) {
+    const std::int64_t row = a.row[u];
+    if (order != nullptr) w = a.w + order[u] * w_row;
+    V w0 = V::load(w), w1 = V::load(w + w_pitch), w2 = V::load(w + 2 * w_pitch);
+    FASTCONV_IN_REGISTER(w0.v);
+    FASTCONV_IN_REGISTER(w1.v);
+    FASTCONV_IN_REGISTER(w2.v);
+    const auto add = [&](const void* x, int j) FASTCONV_INLINE_LAMBDA {
+      V value = V::load(static_cast<const T*>(x));
+      FASTCONV_IN_REGISTER(value.v);
+      if (j < kPixels) acc[j] = V::fma(w0, value, acc[j]);
+      if (j >= 1 && j - 1 < kPixels) acc[j - 1] = V::fma(w1, value, acc[j - 1]);
+      if (j >= 2) acc[j - 2] = V::fma(w2, value, acc[j - 2]);
+    };
+    if (row == kFillRow) {
+      FASTCONV_UNROLL
+      for (int j = 0; j <= kLast; ++j) add(a.fill, j);
+      continue;
+    }
+    const char* x = inner + row * std::int64_t{sizeof(T)};
+    add(left.at + (row & left.mask), 0);
+    FASTCONV_UNROLL
+    for (int j = 1; j < kLast; j += 4) {
+      FASTCONV_OPAQUE_POINTER(x);
+      add(x, j);
+      add(x + pitch, j + 1);
+      add(x + twice, j + 2);
+      add(x + thrice, j + 3);
+      x += 2 * twice;
+    }
+    add(right.at + (row & right.mask), kLast);
+  }
+  if (a.bias != nullptr) {
+    const V bias = V::load(a.bias);
+    FASTCONV_UNROLL
+    for (int p = 0; p < kPixels; ++p) acc[p] = V::add(acc[p], bias);
+  }
+  if (a.activation == Activation::relu || a.activation == Activation::relu6) {
+    FASTCONV_UNROLL
+    for (int p = 0; p < kPixels; ++p) acc[p] = activate(acc[p], Activation::relu);
+    if (a.activation == Activation::relu6) {
+      FASTCONV_UNROLL
+      for (int p = 0; p < kPixels; ++p) acc[p] = V::at_most(acc[p], V::broadcast(T(6)));
+    }
+  }
+  T* out = a.out + first * a.out_pixel;
+  FASTCONV_UNROLL
+  for (int p = 0; p < kPixels; ++p, out += a.out_pixel) acc[p].store(out);
+}
+
+// Whether a row can be cut so, its last strip overlapping the one before it.
+template <class V>
+FASTCONV_INLINE bool takes_strips_of_three(const ChannelArgs<typename V::value_type>& a) {
+  return a.kernel_columns == 3 && !a.accumulate && a.pixels >= kStripPixels<V> && a.inside <= 1 &&
+         a.inside_end > a.pixels;
+}
+
+template <class V>
+FASTCONV_INLINE void channel_strips_of_three(const ChannelArgs<typename V::value_type>& given) {
+  using Args = ChannelArgs<typename V::value_type>;
+  constexpr int kPixels = kStripPixels<V>;
+  for (std::int64_t at = 0; at < given.pixels; at += kPixels) {
+    const std::int64_t first = at + kPixels <= given.pixels ? at : given.pixels - kPixels;
+    each_of_block<V::lanes>(given, given.vecs, [&](const Args& a) FASTCONV_INLINE_LAMBDA {
+      channel_strip_of_three<V>(a, first);
+    });
+  }
+}
+
 // Pixels of the tiles that hold so many of the border.
 template <class V>
 FASTCONV_INLINE std::int64_t strip_border(std::int64_t pixels) {
@@ -451,6 +555,12 @@ void channel_lanes(const ChannelArgs<typename V::value_type>& a) {
         } else {
           channel_roll_block<V, 2>(a);
         }
+      }
+    }
+    if constexpr (kStripsOfThree<V>) {
+      if (is_near && a.stride == 1 && takes_strips_of_three<V>(a)) {
+        done = true;
+        channel_strips_of_three<V>(a);
       }
     }
     if constexpr (kStrips<V>) {
