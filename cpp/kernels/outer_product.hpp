@@ -244,9 +244,25 @@ FASTCONV_NOINLINE void outer_rest(const OuterArgs<typename V::value_type>& a, st
 template <class V, int OutVecs>
 void outer_product(const OuterArgs<typename V::value_type>& a) {
   std::int64_t p = 0;
-  if constexpr (OutVecs == 1 && kIsFloat<V>)
-    for (; p + kOuterPixelsNarrow <= a.pixels; p += kOuterPixelsNarrow)
-      outer_tile<V, kOuterPixelsNarrow, OutVecs, Terms::listed>(a, p);
+  if constexpr (OutVecs == 1 && kIsFloat<V>) {
+    constexpr int kPixels = kOuterPixelsNarrow;
+    // Of pixels of several lines that lie side by side, those of the next tile are asked for: the
+    // processor fetches none ahead of ten that are read in turn.
+    constexpr std::int64_t kLeastBytes = 128;
+    if constexpr (kFillsRegisters<V>) {
+      if (a.adjacent && a.taps * std::int64_t{sizeof(*a.x)} >= kLeastBytes)
+        for (; p + 2 * kPixels <= a.pixels; p += kPixels) {
+          const auto line = [&](std::int64_t pixel) FASTCONV_INLINE_LAMBDA {
+            return reinterpret_cast<const char*>(a.x + a.pixel[pixel] + a.tap[0]);
+          };
+          const char* const next = line(p + kPixels);
+          outer_tile<V, kPixels, OutVecs, Terms::listed, 2>(a, p, next,
+                                                            line(p + kPixels + kPixels / 2) - next);
+        }
+    }
+    for (; p + kPixels <= a.pixels; p += kPixels)
+      outer_tile<V, kPixels, OutVecs, Terms::listed>(a, p);
+  }
   // One to three pixels left over would wait for their additions: they share with the last tile.
   const std::int64_t rest = (a.pixels - p) % kOuterPixels;
   const bool share = rest >= 1 && rest <= 3 && a.pixels - p > kOuterPixels;
