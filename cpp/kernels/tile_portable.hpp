@@ -145,15 +145,17 @@ void add_product(const char* x, const char* w, float* acc) {
     wide_x[i] = widened<P>(half[0]);
     wide_w[i] = widened<P>(half[1]);
   }
+  // Columns innermost: a sum waits for the one before it, not for those beside it.
   for (int m = 0; m < kTileRows; ++m) {
+    float sum[2][kTileRows] = {};
+    for (int k = 0; k < 16; ++k)
+      for (int i = 0; i < 2; ++i)
+        for (int n = 0; n < kTileRows; ++n)
+          sum[i][n] =
+              flushed(std::fma(wide_x[m * 32 + 2 * k + i], wide_w[k * 32 + 2 * n + i], sum[i][n]));
     for (int n = 0; n < kTileRows; ++n) {
-      float sum[2] = {0.0f, 0.0f};
-      for (int k = 0; k < 16; ++k)
-        for (int i = 0; i < 2; ++i)
-          sum[i] =
-              flushed(std::fma(wide_x[m * 32 + 2 * k + i], wide_w[k * 32 + 2 * n + i], sum[i]));
       float& to = acc[m * kTileRows + n];
-      to = flushed(flushed(to) + flushed(sum[0] + sum[1]));
+      to = flushed(flushed(to) + flushed(sum[0][n] + sum[1][n]));
     }
   }
 }
