@@ -9,8 +9,8 @@
 //         for each range of rows               all; of weights beyond L2, 96 KB
 //           multiply, output channels of it    adds to y, the last chunk with bias and ReLU
 //
-// Where weights are larger than L2 and the columns of all chunks fit, a range of rows takes them
-// all before the next (by_rows): its sums are in L1 or L2 until they are complete.
+// Where L2 does not hold the sums of a task but the columns of all chunks (gathers_all), a range of
+// rows takes them all before the next (by_rows): its sums are near until they are complete.
 //
 //   picture    |  panel  |  panel  |  panel  | rest
 //              | 4 vect. | 4 vect. | 3 vect. | one pixel: by dot products

@@ -19,7 +19,7 @@ namespace {
 constexpr std::int64_t kMostFilters = 2;      // of more, outer_product is as fast
 constexpr std::int64_t kMostLaneTerms = 256;  // that one lane sums up
 constexpr std::int64_t kRun = 512;            // pixels whose sums wait in L1
-constexpr std::int64_t kRunBytes = 1 << 20;
+constexpr std::int64_t kRunBytes = 1 << 20;   // of input, that a kernel call reads as streams
 constexpr std::int64_t kTaskMacs = 128 << 10;
 
 const char* accepts(const Problem& problem) {
