@@ -44,6 +44,21 @@ std::int64_t vecs_of_block(const Problem& problem, std::int64_t tile_vecs, std::
   return std::clamp<std::int64_t>(fit / 2 * 2, 2, kMostVecs);
 }
 
+std::int64_t whole_tiles(std::int64_t vecs, std::int64_t tile_vecs) {
+  if (vecs < 2) return 1;
+  return tile_vecs > 2 && vecs < tile_vecs ? 2 : vecs / 2 * 2;
+}
+
+// Of the next block, if there are so many to do: whole tiles of the kernel.
+std::int64_t block_vecs(const Problem& problem, const ChannelTiling& tiling, std::int64_t left,
+                        std::int64_t tile_vecs, std::int64_t lanes, std::int64_t element) {
+  // Weights of many terms stay near.
+  if (problem.terms() > kMostChannelChain) return 1;
+  std::int64_t most = vecs_of_block(problem, tile_vecs, lanes, element);
+  if (tiling.is_staged()) most = std::min(most, tiling.most_vecs);
+  return whole_tiles(std::min({left, most, problem.groups / lanes}), tile_vecs);
+}
+
 // Of a staged row, and room for what is written behind the last of few channels.
 std::int64_t staged_pixels(const Problem& problem) { return padded_columns(problem.axis[2]); }
 
@@ -288,18 +303,13 @@ class ChannelRun {
  private:
   static constexpr std::int64_t kElement = sizeof(T);
 
-  // Vectors of a block, if there are so many to do: whole tiles of the kernel.
   std::int64_t block_of(std::int64_t left) const {
-    const std::int64_t lanes = kernels_.lanes;
-    std::int64_t most = vecs_of_block(problem_, kernels_.channel_vecs, lanes, kElement);
-    // Weights of many terms stay near.
-    if (problem_.terms() > kMostChannelChain) return 1;
-    if (tiling_.is_staged()) most = std::min(most, tiling_.most_vecs);
-    std::int64_t vecs = std::min({left, most, problem_.groups / lanes});
-    if (stores_)
-      vecs = std::min({vecs, kMostTurnedVecs, kMostRowBytes / (lanes * width_.out * kElement)});
-    if (vecs < 2) return 1;
-    return kernels_.channel_vecs > 2 && vecs < kernels_.channel_vecs ? 2 : vecs / 2 * 2;
+    const std::int64_t vecs =
+        block_vecs(problem_, tiling_, left, kernels_.channel_vecs, kernels_.lanes, kElement);
+    if (!stores_ || vecs < 2) return vecs;
+    return whole_tiles(
+        std::min({vecs, kMostTurnedVecs, kMostRowBytes / (kernels_.lanes * width_.out * kElement)}),
+        kernels_.channel_vecs);
   }
 
   const Problem& problem_;
@@ -423,7 +433,7 @@ bool filters_channels(const Problem& problem, const Tensor& x) {
 namespace {
 
 bool can_filter_few_channels(const Problem& problem, const Machine& machine) {
-  if (!problem.channels_last || !machine.routes || !is_narrow(problem, machine.lanes) ||
+  if (!problem.channels_last || machine.group_sums == 0 || !is_narrow(problem, machine.lanes) ||
       problem.in_channels != 1 || problem.out_channels != 1 || problem.groups == 1 ||
       problem.border != Border::constant || !same_storage(problem.x_type, problem.compute) ||
       !suits_channel_lanes(problem, kMostTableColumns) ||
@@ -491,13 +501,14 @@ ChannelTiling channel_tiling(const Problem& problem, const Tensor& x, const Mach
   const auto& [depth, height, width] = problem.axis;
   if (narrow || staging_pays(problem, machine)) hold_rows(problem, machine, tiling);
   if (narrow && !tiling.is_staged()) return tiling;
-  const std::int64_t vecs = tiling.is_staged() ? tiling.most_vecs
-                                               : vecs_of_block(problem, machine.channel_vecs,
-                                                               machine.lanes, machine.element);
-  if (problem.groups > machine.lanes * vecs) {
+  const std::int64_t all_vecs = divide_up(problem.groups, machine.lanes);
+  if (block_vecs(problem, tiling, all_vecs, machine.channel_vecs, machine.lanes, machine.element) <
+      all_vecs) {
     const std::int64_t row_bytes = width.in * problem.groups * machine.element * depth.kernel;
     const std::int64_t most = machine.l2 / 3 / (row_bytes * height.stride);
-    rows = std::min(rows, std::max({most, 4 * height.kernel, divide_up(kTaskMacs, row_macs)}));
+    // Of those that are staged, bands stage some twice.
+    const std::int64_t least = tiling.is_staged() ? 4 * height.kernel : 1;
+    rows = std::min(rows, std::max({most, least, divide_up(kTaskMacs, row_macs)}));
   }
   if (machine.threads > 1) {
     const std::int64_t bands =

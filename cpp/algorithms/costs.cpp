@@ -107,7 +107,7 @@ double cost_of_whole_rows(const Problem& problem, const Machine& machine) {
 
 double cost_of_channels(const Problem& problem, const Machine& machine) {
   const bool depthwise = problem.in_channels == 1 && problem.out_channels == 1;
-  if (!machine.routes || !problem.channels_last || problem.groups == 1 ||
+  if (machine.group_sums == 0 || !problem.channels_last || problem.groups == 1 ||
       (depthwise && problem.groups >= machine.lanes))
     return 0;
   const auto& [depth, height, width] = problem.axis;
@@ -125,7 +125,7 @@ double cost_of_channels(const Problem& problem, const Machine& machine) {
 
 double cost_of_group(const Problem& problem, const Machine& machine) {
   const std::int64_t most = std::max(problem.in_channels, problem.out_channels);
-  if (!machine.routes || !problem.channels_last || problem.groups == 1 || most == 1 ||
+  if (machine.group_sums == 0 || !problem.channels_last || problem.groups == 1 || most == 1 ||
       most > kMostGroupChannels)
     return 0;
   constexpr double kGroup = 80, kRow = 30;

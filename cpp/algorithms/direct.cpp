@@ -16,7 +16,7 @@ double cost(const Problem& problem, const Machine& machine) {
   const OuterVectors vectors = outer_vectors(problem, machine);
   const double store = problem.channels_last ? kOuterStore : kOuterTranspose;
   // A group costs as much as a few products, whatever it is.
-  const bool narrow = problem.groups > 1 && problem.channels_last && machine.routes &&
+  const bool narrow = problem.groups > 1 && problem.channels_last && machine.group_sums > 0 &&
                       problem.in_channels <= kMostGroupChannels &&
                       problem.out_channels <= kMostGroupChannels;
   // Taps of a stride share little of what is copied for them.

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "algorithms/channels.hpp"
+#include "algorithms/costs.hpp"
 #include "algorithms/tap_layout.hpp"
 #include "core/rounding.hpp"
 #include "kernels/args.hpp"
@@ -17,6 +18,7 @@ constexpr std::int64_t kMostStride = 16;
 constexpr std::int64_t kFewChannels = 16;        // of a group, that are parted anywhere
 constexpr std::int64_t kLeastBytes = 128 << 10;  // of which a call takes more than to be set up
 constexpr std::int64_t kMostRepeated = 8;        // filters of a channel
+constexpr std::int64_t kFromMemory = 28;         // times what L2 holds: of an image, in and out
 
 bool is_depthwise(const Problem& problem) {
   return problem.in_channels == 1 && problem.out_channels == 1;
@@ -119,11 +121,14 @@ FlatBox FlatLayout::box(const Problem& problem, std::int64_t band, std::int64_t 
 
 std::int64_t flat_step(const Problem& problem, const Machine& machine) {
   const std::int64_t lanes = machine.lanes, channels = problem.in_channels;
-  if (!machine.routes || problem.taps() > 1 || is_depthwise(problem) || channels > lanes) return 0;
+  if (machine.group_sums == 0 || problem.taps() > 1 || is_depthwise(problem) || channels > lanes)
+    return 0;
   // Whole vectors of filters are left to outer_product.
   if (problem.out_channels == lanes && channels > 3) return 0;
   const std::int64_t step = std::min(lanes / problem.out_channels, 2 * lanes / channels);
-  const std::int64_t least = problem.out_channels > 1 ? 1 : 3;  // else parted as they are staged
+  // One filter else has its channels parted as they are staged; choosing of two vectors takes
+  // longer with eight lanes.
+  const std::int64_t least = problem.out_channels > 1 ? 1 : lanes < 16 ? 6 : 3;
   return step < least ? 0 : step;
 }
 
@@ -209,6 +214,11 @@ bool beats_channel_lanes(const Problem& problem, const Machine& machine) {
   const std::int64_t pixels = depth.in * height.in * width.in + problem.out_pixels();
   const std::int64_t image = pixels * problem.groups * machine.element;
   const bool is_cut = problem.groups % machine.lanes != 0;
+  // With longer vectors not measured.
+  if (image > kFromMemory * machine.l2 && problem.taps() <= 8 &&
+      machine.lanes * machine.element == 32 &&
+      (problem.taps() == 1 || (depth.kernel > 1 && !is_strided)))
+    return true;
   if (is_strided && (problem.taps() > 1 || 2 * problem.groups > 3 * machine.lanes)) return false;
   if (problem.taps() == 1)
     return image >= kLeastBytes &&
@@ -221,7 +231,7 @@ bool beats_channel_lanes(const Problem& problem, const Machine& machine) {
   // apart.
   const bool wide = problem.groups > 8 * machine.lanes;
   const bool few = problem.taps() <= 4 || (wide && runs_strips_of_three(problem, machine));
-  const std::int64_t far = few ? 5 : is_cut && problem.taps() <= 9 ? 16 : 28;
+  const std::int64_t far = few ? 5 : is_cut && problem.taps() <= 9 ? 16 : kFromMemory;
   if (problem.taps() <= 25 && image > far * machine.l2) return true;
   return image >= kLeastBytes / 4 && !leaves_out_border(problem) &&
          is_cheaper_than_channel_lanes(problem, machine);
@@ -236,24 +246,28 @@ double cost_of_steps(const Problem& problem, const Machine& machine) {
   const double channels = static_cast<double>(problem.in_channels);
   const double weights = static_cast<double>(problem.groups * problem.out_channels) * channels;
   const bool two = step * problem.in_channels > machine.lanes;
+  const double vectors = static_cast<double>(problem.groups * problem.in_channels) / machine.lanes;
+  const bool copies = !flat_is_pointwise(problem);
+  const double products = channels * static_cast<double>(problem.groups * pixels);
+  const double packing = problem.keeps_weights ? 0 : 2 * weights;
+  // To choose of eight lanes takes two cycles, of two times eight twice that. In products of other
+  // kernels, whose estimates leave more out where there are several groups: so that of 450 random
+  // layers those chosen take 1.02 times as long as the fastest (as fitted 1.03).
+  if (has_few_registers(problem, machine)) {
+    constexpr double kCall = 2400;
+    double cost = static_cast<double>(steps) * (3.3 + (two ? 2.2 : 1.2) * channels);
+    if (copies) cost += 6 * vectors * static_cast<double>(pixels);
+    return (kCall + cost + packing) / products;
+  }
   // Cycles: what a call is set up in, steps, packing, pixels that are copied.
   constexpr double kCall = 400;
-  double cycles = kCall + static_cast<double>(steps) * (5 + 1.7 * channels + (two ? 1.4 : 0));
-  if (!problem.keeps_weights) cycles += 2 * weights;
-  if (!flat_is_pointwise(problem)) {
-    const double vectors =
-        static_cast<double>(problem.groups * problem.in_channels) / machine.lanes;
-    cycles += static_cast<double>(pixels) * (1.7 + 7.7 * vectors);
-  }
+  double cycles =
+      kCall + static_cast<double>(steps) * (5 + 1.7 * channels + (two ? 1.4 : 0)) + packing;
+  if (copies) cycles += static_cast<double>(pixels) * (1.7 + 7.7 * vectors);
   // Of estimates of other kernels, which of so few filters take long; pixel_quads of one filter
   // hardly longer.
-  if (problem.groups == 1)
-    return cycles /
-           ((problem.out_channels == 1 ? 1.1 : 1.3) * weights * static_cast<double>(pixels)) *
-           static_cast<double>(problem.out_channels);
-  constexpr double kCyclesOfOne = 4;
-  return cycles / (kCyclesOfOne * weights * static_cast<double>(pixels)) *
-         static_cast<double>(problem.out_channels);
+  const double cycles_of_one = problem.groups > 1 ? 4 : problem.out_channels == 1 ? 1.1 : 1.3;
+  return cycles / (cycles_of_one * products);
 }
 
 // More of them are parted as fast as they are read only where no pixel is left out.
@@ -276,7 +290,7 @@ double flat_cost(const Problem& problem, const Machine& machine) {
     return beats_channel_lanes(problem, machine) ? 0.9 / machine.lanes : kNever;
   // Without them there is but `plane`, whose estimate knows nothing of channels side by side, and
   // others that are slower still.
-  if (!machine.routes) {
+  if (machine.group_sums == 0) {
     const bool strided = std::any_of(problem.axis.begin(), problem.axis.end(),
                                      [](const Axis& axis) { return axis.stride > 1; });
     const bool pays = problem.out_channels == 1 || problem.taps() == 1 || !strided;

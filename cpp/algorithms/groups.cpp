@@ -294,10 +294,15 @@ std::unique_ptr<const Execution> execute(const Problem& problem, const Tensor& x
 
 }  // namespace
 
-const Candidate groups = {
-    Algorithm::direct, "group_lanes",
-    groups_accepts,    groups_cost,
-    nullptr,           execute,
-    groups_suit,       [](const Problem&, const Machine& machine) { return !machine.routes; }};
+const Candidate groups = {Algorithm::direct,
+                          "group_lanes",
+                          groups_accepts,
+                          groups_cost,
+                          nullptr,
+                          execute,
+                          groups_suit,
+                          [](const Problem& problem, const Machine& machine) {
+                            return problem.out_channels > machine.group_sums;
+                          }};
 
 }  // namespace fastconv

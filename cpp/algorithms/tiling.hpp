@@ -40,7 +40,7 @@ struct Machine {
   bool halved = false;                     // outer: a tile of one vector is two of half the length
   bool halves = false;                     // outer: there is a tile of half a vector
   int channel_vecs = 1;                    // plane: of a block with channels last, at most
-  bool routes = false;                     // groups of few channels: KernelSet::group_lanes
+  int group_sums = 0;                      // of group_lanes; 0: lanes are not routed
   bool flat = false;                       // KernelSet::flat_lanes
   bool quads = false;                      // few filters, channels last: KernelSet::pixel_quads
   double tile_rate[kTileProducts] = {};    // TileKernels

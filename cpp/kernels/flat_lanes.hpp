@@ -145,12 +145,12 @@ void flat_lanes(const FlatArgs<typename V::value_type>& a) {
 //
 //     channel 0 of each output                   a0 a0 a0 b0 b0 b0 ...
 //     channel 1                                  a1 a1 a1 b1 b1 b1 ...
-template <class V>
-void flat_groups(const FlatArgs<typename V::value_type>& a) {
+template <class V, bool Two>
+FASTCONV_INLINE void flat_steps(const FlatArgs<typename V::value_type>& a) {
+  using T = typename V::value_type;
   const V low = V::broadcast(a.low), high = V::broadcast(a.high);
-  const bool two = a.in_step > V::lanes;
-  const auto part = [](std::int64_t left) FASTCONV_INLINE_LAMBDA {
-    return static_cast<int>(left < V::lanes ? left : V::lanes);
+  const auto load = [](const T* x, std::int64_t left) FASTCONV_INLINE_LAMBDA {
+    return left >= V::lanes ? V::load(x) : V::load(x, static_cast<int>(left));
   };
   std::int64_t channel = 0;
   for (std::int64_t first = 0, in = 0; first < a.count; first += a.out_step, in += a.in_step) {
@@ -164,14 +164,13 @@ void flat_groups(const FlatArgs<typename V::value_type>& a) {
     V x[kFlatRows][2], acc[kFlatRows];
     FASTCONV_UNROLL
     for (int r = 0; r < kFlatRows; ++r) {
-      x[r][0] = V::load(a.row[r] + in, part(left));
+      x[r][0] = load(a.row[r] + in, left);
       x[r][1] = V::zero();
       acc[r] = V::zero();
     }
-    if (two && left > V::lanes) {
+    if (Two && left > V::lanes) {
       FASTCONV_UNROLL
-      for (int r = 0; r < kFlatRows; ++r)
-        x[r][1] = V::load(a.row[r] + in + V::lanes, part(left - V::lanes));
+      for (int r = 0; r < kFlatRows; ++r) x[r][1] = load(a.row[r] + in + V::lanes, left - V::lanes);
     }
     const std::int32_t* route = a.route;
     FASTCONV_NO_UNROLL
@@ -179,17 +178,34 @@ void flat_groups(const FlatArgs<typename V::value_type>& a) {
       const V weight = V::load(a.w[c] + channel);
       FASTCONV_UNROLL
       for (int r = 0; r < kFlatRows; ++r)
-        acc[r] = V::fma(weight, V::routed(x[r][0], x[r][1], route), acc[r]);
+        acc[r] = V::fma(
+            weight, Two ? V::routed(x[r][0], x[r][1], route) : V::routed(x[r][0], route), acc[r]);
     }
     const V bias = V::load(a.bias + channel);
-    const std::int64_t outs = a.count - first < a.out_step ? a.count - first : a.out_step;
+    // What is stored beyond the step is the next one's, which follows.
+    const std::int64_t room = a.count - first;
     FASTCONV_UNROLL
-    for (int r = 0; r < kFlatRows; ++r)
-      V::at_most(V::at_least(V::add(acc[r], bias), low), high)
-          .store(a.out[r] + first, static_cast<int>(outs));
+    for (int r = 0; r < kFlatRows; ++r) {
+      const V sum = V::at_most(V::at_least(V::add(acc[r], bias), low), high);
+      T* const out = a.out[r] + first;
+      if (room >= V::lanes) {
+        sum.store(out);
+      } else {
+        sum.store(out, static_cast<int>(room < a.out_step ? room : a.out_step));
+      }
+    }
     channel += a.out_step;
     while (channel >= a.period) channel -= a.period;
   }
+}
+
+// With AVX2 to choose of two vectors takes twice as long as of one.
+template <class V>
+void flat_groups(const FlatArgs<typename V::value_type>& a) {
+  if constexpr (V::registers < 32) {
+    if (a.in_step <= V::lanes) return flat_steps<V, false>(a);
+  }
+  flat_steps<V, true>(a);
 }
 
 }  // namespace fastconv::FASTCONV_ISA_NAMESPACE

@@ -23,13 +23,19 @@
 
 namespace fastconv::FASTCONV_ISA_NAMESPACE {
 
-// Pixels of a tile, for 32 registers: with 16 two would share the weights, or none.
-template <int Sums>
-inline constexpr int kGroupPixels = Sums == 1 ? 6 : 24 / Sums;
+// Pixels of a tile.
+template <class V, int Sums>
+inline constexpr int kGroupPixels = Sums == 1 ? 6 : (V::registers == 32 ? 24 : 12) / Sums;
 
-template <class V, int Sums, int Pixels>
+// Most sums. With sixteen registers two pixels, or one, would share the weights of more, and groups
+// of so many filters fill the short vectors of outer_product.
+template <class V>
+inline constexpr int kMostGroupSums = V::registers == 32 ? 8 : 4;
+
+// One pixel; `add` adds the sums of a round as `route` says, which it moves on.
+template <class V, class Add>
 FASTCONV_INLINE void group_store(const GroupArgs<typename V::value_type>& g, std::int64_t pixel,
-                                 const V (&acc)[Pixels][Sums], int p) {
+                                 Add add) {
   using T = typename V::value_type;
   T* out = g.pixels.out + pixel * g.pixels.out_pixel;
   const std::int32_t* route = g.route;
@@ -38,11 +44,7 @@ FASTCONV_INLINE void group_store(const GroupArgs<typename V::value_type>& g, std
   for (std::int64_t first = 0; first < g.out_channels; first += V::lanes) {
     V sum = V::zero();
     FASTCONV_NO_UNROLL
-    for (std::int64_t r = 0; r < g.rounds; ++r) {
-      FASTCONV_UNROLL
-      for (int j = 0; j < Sums; ++j, route += V::lanes)
-        sum = V::add(sum, V::routed(acc[p][j], route));
-    }
+    for (std::int64_t r = 0; r < g.rounds; ++r) sum = add(sum, route);
     sum = V::add(sum, V::load(g.pixels.bias + first));
     sum = V::at_most(V::at_least(sum, low), high);
     const std::int64_t left = g.out_channels - first;
@@ -51,6 +53,47 @@ FASTCONV_INLINE void group_store(const GroupArgs<typename V::value_type>& g, std
     } else {
       sum.store(out + first, static_cast<int>(left));
     }
+  }
+}
+
+// Of sums in memory: [pixels][g.sums][lanes].
+template <class V>
+FASTCONV_NOINLINE void group_store_all(const GroupArgs<typename V::value_type>& g,
+                                       std::int64_t first, std::int64_t pixels,
+                                       const typename V::value_type* sums) {
+  for (std::int64_t p = 0; p < pixels; ++p, sums += g.sums * V::lanes) {
+    group_store<V>(g, first + p, [&](V sum, const std::int32_t*& route) FASTCONV_INLINE_LAMBDA {
+      FASTCONV_NO_UNROLL
+      for (int j = 0; j < g.sums; ++j, route += V::lanes)
+        sum = V::add(sum, V::routed(V::load(sums + j * V::lanes), route));
+      return sum;
+    });
+  }
+}
+
+// Once for all tiles where that is little slower: the code of each pixel of them would be as much
+// as that of its products (with AVX-512 not measured).
+template <class V, int Sums, int Pixels>
+FASTCONV_INLINE void group_store_tile(const GroupArgs<typename V::value_type>& g,
+                                      std::int64_t first, const V (&acc)[Pixels][Sums]) {
+  if constexpr (V::registers == 32) {
+    FASTCONV_UNROLL
+    for (int p = 0; p < Pixels; ++p) {
+      group_store<V>(g, first + p, [&](V sum, const std::int32_t*& route) FASTCONV_INLINE_LAMBDA {
+        FASTCONV_UNROLL
+        for (int j = 0; j < Sums; ++j, route += V::lanes)
+          sum = V::add(sum, V::routed(acc[p][j], route));
+        return sum;
+      });
+    }
+  } else {
+    alignas(64) typename V::value_type sums[Pixels * Sums * V::lanes];
+    FASTCONV_UNROLL
+    for (int p = 0; p < Pixels; ++p) {
+      FASTCONV_UNROLL
+      for (int j = 0; j < Sums; ++j) acc[p][j].store(sums + (p * Sums + j) * V::lanes);
+    }
+    group_store_all<V>(g, first, Pixels, sums);
   }
 }
 
@@ -120,8 +163,7 @@ FASTCONV_NOINLINE void group_tile(const GroupArgs<typename V::value_type>& g, st
       w += Sums * V::lanes;
     }
   }
-  FASTCONV_UNROLL
-  for (int p = 0; p < Pixels; ++p) group_store<V, Sums, Pixels>(g, first + p, acc, p);
+  group_store_tile<V>(g, first, acc);
 }
 
 // One filter of one channel, several kernel columns at a time.
@@ -129,8 +171,7 @@ template <class V, bool Inside, int Pixels>
 FASTCONV_NOINLINE void group_strip(const GroupArgs<typename V::value_type>& g, std::int64_t first) {
   V acc[Pixels][1];
   channel_strip_sums<V, Inside, Pixels>(g.pixels, first, acc);
-  FASTCONV_UNROLL
-  for (int p = 0; p < Pixels; ++p) group_store<V, 1, Pixels>(g, first + p, acc, p);
+  group_store_tile<V>(g, first, acc);
 }
 
 // They are staged, so that none sees a border column.
@@ -166,8 +207,13 @@ void group_lanes(const GroupArgs<typename V::value_type>& g) {
   const ChannelArgs<typename V::value_type>& a = g.pixels;
   if (g.sums == 1 && a.column_pitch > 0 && a.kernel_columns > 1 && a.dilation == 1 && a.stride == 1)
     return group_strips<V, kStripPixels<V>>(g, 0);
-  const auto run = [&]<int Sums>()
-                       FASTCONV_INLINE_LAMBDA { group_pixels<V, kGroupPixels<Sums>, Sums>(g, 0); };
+  const auto run = [&]<int Sums>() FASTCONV_INLINE_LAMBDA {
+    group_pixels<V, kGroupPixels<V, Sums>, Sums>(g, 0);
+  };
+  if constexpr (kMostGroupSums<V> > 4) {
+    if (g.sums == 6) return run.template operator()<6>();
+    if (g.sums > 6) return run.template operator()<8>();
+  }
   switch (g.sums) {
     case 1:
       return run.template operator()<1>();
@@ -175,12 +221,8 @@ void group_lanes(const GroupArgs<typename V::value_type>& g) {
       return run.template operator()<2>();
     case 3:
       return run.template operator()<3>();
-    case 4:
-      return run.template operator()<4>();
-    case 6:
-      return run.template operator()<6>();
     default:
-      return run.template operator()<8>();
+      return run.template operator()<4>();
   }
 }
 

@@ -101,8 +101,9 @@ constexpr KernelSet<typename V::value_type> make_set() {
   set_rolling<V, 7>(set);
   set.channel_vecs = kChannelVecs<V>;
   set.channel_lanes = &channel_lanes<V>;
-  // Of float32 and AVX-512 alone, as they are much code.
+  // Of float32 alone, as they are much code.
   if constexpr (kStrips<V> && requires { V::routed(V::zero(), nullptr); }) {
+    set.group_sums = kMostGroupSums<V>;
     set.group_lanes = &group_lanes<V>;
     set.flat_groups = &flat_groups<V>;
   }

@@ -196,12 +196,21 @@ void store_tile(const StoreArgs<typename V::value_type>& args) {
     for (std::int64_t c = 0; c < a.channels; ++c)
       store_row<V, false>(a.acc + c * a.acc_channel, a.out + c * a.out_channel, a.pixels,
                           a.bias != nullptr ? a.bias + c : nullptr, a.activation);
-  } else if (a.acc_channel == 1 && a.out_channel == 1 && a.channels % V::lanes == 0 &&
-             a.bias == nullptr && a.activation == Activation::none) {
+  } else if (a.acc_channel == 1 && a.out_channel == 1 && a.bias == nullptr &&
+             a.activation == Activation::none) {
     const T* from = a.acc;
     T* to = a.out;
-    for (std::int64_t p = 0; p < a.pixels; ++p, from += a.acc_pixel, to += a.out_pixel)
-      for (std::int64_t c = 0; c < a.channels; c += V::lanes) V::load(from + c).store(to + c);
+    const std::int64_t whole = a.channels / V::lanes * V::lanes, last = a.channels - V::lanes;
+    const int rest = static_cast<int>(a.channels - whole);
+    for (std::int64_t p = 0; p < a.pixels; ++p, from += a.acc_pixel, to += a.out_pixel) {
+      for (std::int64_t c = 0; c < whole; c += V::lanes) V::load(from + c).store(to + c);
+      if (rest == 0) continue;
+      if (last >= 0) {
+        V::load(from + last).store(to + last);
+      } else {
+        V::load(from, rest).store(to, rest);
+      }
+    }
   } else if (a.acc_channel == 1 && a.out_channel == 1) {
     for (std::int64_t p = 0; p < a.pixels; ++p)
       store_row<V, true>(a.acc + p * a.acc_pixel, a.out + p * a.out_pixel, a.channels, a.bias,

@@ -81,8 +81,9 @@ struct KernelSet {
   int most_rolled;   // the largest of those sizes, or 0
   int channel_vecs;  // most vectors of channels of a channel_lanes tile
   void (*channel_lanes)(const ChannelArgs<T>&);
-  void (*group_lanes)(
-      const GroupArgs<T>&);  // null but for float32; where lanes are not routed, too
+  int group_sums;  // most that a group_lanes tile has, or 0: but for float32, where lanes are
+                   // routed
+  void (*group_lanes)(const GroupArgs<T>&);
   // Null where a multiply-add rounds twice, and for integers.
   void (*flat_lanes)(const FlatArgs<T>&);
   void (*flat_groups)(const FlatArgs<T>&);  // where group_lanes are

@@ -134,29 +134,52 @@ float widened(std::uint16_t half) {
   return flushed(bfloat16_to_float32(half));
 }
 
-// acc += x * w, tiles of bfloat16 or float16.
-template <TileProduct P>
-void add_product(const char* x, const char* w, float* acc) {
-  float wide_x[kTileRows * 32], wide_w[kTileRows * 32];
-  for (int i = 0; i < kTileRows * 32; ++i) {
-    std::uint16_t half[2];
-    std::memcpy(&half[0], x + 2 * i, 2);
-    std::memcpy(&half[1], w + 2 * i, 2);
-    wide_x[i] = widened<P>(half[0]);
-    wide_w[i] = widened<P>(half[1]);
-  }
-  // Columns innermost: a sum waits for the one before it, not for those beside it.
+// Whether x * w, with sixteen bits or 22, is a float32 and no subnormal one, whichever two are
+// taken: then a product and a sum are what `fma` is.
+inline bool products_are_exact(const Extremes& x, const Extremes& w) {
+  constexpr std::uint32_t kLeast = 128, kMost = 379;  // 2^-126 and 2^127: sums of biased exponents
+  return (x.least >> 23) + (w.least >> 23) >= kLeast && (x.most >> 23) + (w.most >> 23) <= kMost;
+}
+
+// acc += x * w, of [16][32] positions and [32][16] outputs.
+template <bool Exact>
+void add_floats(const float* x, const float* w, float* acc) {
+  // Columns innermost: a sum waits for the one before it, not for those beside it, and where no
+  // `fma` is called, they are vectors.
   for (int m = 0; m < kTileRows; ++m) {
     float sum[2][kTileRows] = {};
-    for (int k = 0; k < 16; ++k)
-      for (int i = 0; i < 2; ++i)
-        for (int n = 0; n < kTileRows; ++n)
-          sum[i][n] =
-              flushed(std::fma(wide_x[m * 32 + 2 * k + i], wide_w[k * 32 + 2 * n + i], sum[i][n]));
+    for (int c = 0; c < 32; ++c) {
+      float* const to = sum[c % 2];
+      const float by = x[m * 32 + c];
+      for (int n = 0; n < kTileRows; ++n) {
+        const float factor = w[c * kTileRows + n];
+        to[n] = flushed(Exact ? by * factor + to[n] : std::fma(by, factor, to[n]));
+      }
+    }
     for (int n = 0; n < kTileRows; ++n) {
       float& to = acc[m * kTileRows + n];
       to = flushed(flushed(to) + flushed(sum[0][n] + sum[1][n]));
     }
+  }
+}
+
+// acc += x * w, tiles of bfloat16 or float16.
+template <TileProduct P>
+void add_product(const char* x, const char* w, float* acc) {
+  float wide_x[kTileRows * 32], wide_w[32 * kTileRows];
+  Extremes of_x, of_w;
+  for (int i = 0; i < kTileRows * 32; ++i) {
+    std::uint16_t half[2];
+    std::memcpy(&half[0], x + 2 * i, 2);
+    std::memcpy(&half[1], w + 2 * i, 2);
+    const int channel = i / 32 * 2 + i % 2, output = i % 32 / 2;
+    widen(&of_x, wide_x[i] = widened<P>(half[0]));
+    widen(&of_w, wide_w[channel * kTileRows + output] = widened<P>(half[1]));
+  }
+  if (products_are_exact(of_x, of_w)) {
+    add_floats<true>(wide_x, wide_w, acc);
+  } else {
+    add_floats<false>(wide_x, wide_w, acc);
   }
 }
 

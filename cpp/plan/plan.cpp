@@ -43,7 +43,7 @@ Machine describe(const KernelSet<T>& kernels, int threads) {
           kernels.halved,
           kernels.outer_half != nullptr,
           kernels.channel_vecs,
-          kernels.group_lanes != nullptr,
+          kernels.group_sums,
           kernels.flat_lanes != nullptr,
           kernels.pixel_quads[1] != nullptr,
           {}};

@@ -459,14 +459,18 @@ namespace avx512_emulation {
 // Pairs of 16 bits, which `widen` makes floats of.
 inline void tile_pairs(int c, int a, int b, float (*widen)(std::uint16_t)) {
   for (const int t : {a, b, c}) tiles.check(t);
+  float y[32][16];
+  for (int k = 0; k < 32; ++k)
+    for (int n = 0; n < 16; ++n) y[k][n] = widen(element<std::uint16_t>(b, k / 2, 2 * n + k % 2));
   for (int m = 0; m < 16; ++m) {
+    float sum[2][16] = {};
+    for (int k = 0; k < 32; ++k) {
+      const float x = widen(element<std::uint16_t>(a, m, k));
+      for (int n = 0; n < 16; ++n)
+        sum[k % 2][n] = flushed(__builtin_fmaf(x, y[k][n], sum[k % 2][n]));
+    }
     for (int n = 0; n < 16; ++n) {
-      float sum[2] = {};
-      for (int k = 0; k < 16; ++k)
-        for (int i = 0; i < 2; ++i)
-          sum[i] = flushed(__builtin_fmaf(widen(element<std::uint16_t>(a, m, 2 * k + i)),
-                                          widen(element<std::uint16_t>(b, k, 2 * n + i)), sum[i]));
-      const float acc = flushed(element<float>(c, m, n)) + flushed(sum[0] + sum[1]);
+      const float acc = flushed(element<float>(c, m, n)) + flushed(sum[0][n] + sum[1][n]);
       const float rounded = flushed(acc);
       __builtin_memcpy(tiles.tile[c][m] + 4 * n, &rounded, 4);
     }
