@@ -69,7 +69,7 @@ struct GroupPlan {
   std::int64_t scratch_bytes;
 
   GroupPlan(const Problem& problem, const Tensor& x, const Machine& machine)
-      : layout(problem, channels_lie_side_by_side(problem, problem.x_type, x), machine.lanes),
+      : layout(problem, channels_lie_side_by_side(problem, problem.x_type, x), machine),
         columns(problem, layout),
         tasks(deal_out_groups(problem, layout, columns, machine)),
         route(group_route(problem, layout, 0)),
@@ -106,7 +106,7 @@ class GroupLanes {
     const GroupPad pad(problem_, layout_, tasks.staged, scratch_ + worker * plan_.scratch_bytes);
     std::fill_n(pad.fill, layout_.lanes, scalar_as<float>(problem_.fill[0]));
     staging_.list_columns(pad.column);
-    if (!layout_.in_place) staging_.stage(band, image, pad.staged);
+    if (layout_.source == GroupSource::staged) staging_.stage(band, image, 0, pad.staged);
     const std::int64_t first = part * tasks.blocks;
     const std::int64_t end = std::min(first + tasks.blocks, layout_.blocks);
     for (std::int64_t block = first; block < end; ++block) {
@@ -141,12 +141,17 @@ class GroupLanes {
     ChannelArgs<float>& args = group.pixels;
     std::int64_t slice_pitch = x.axis[0] / kElement, row_pitch = x.axis[1] / kElement;
     const float* from = reinterpret_cast<const float*>(x.data + image * x.batch);
-    if (!layout_.in_place) {
+    if (!layout_.in_place()) {
       row_pitch = plan_.columns.positions * layout_.pitch;
       slice_pitch = row_pitch * band.rows.count();
       from = pad.staged - (band.slices.first * slice_pitch + band.rows.first * row_pitch);
     }
-    args.x = from + layout_.first_channel(problem_, block);
+    if (layout_.source == GroupSource::blocks) {
+      staging_.stage(band, image, layout_.first_channel(problem_, block), pad.staged);
+      args.x = from;
+    } else {
+      args.x = from + layout_.first_channel(problem_, block);
+    }
     for (std::int64_t r = band.first; r < band.end; ++r) {
       const std::int64_t d = r / height.out, h = r % height.out;
       list_rows(problem_, slice_pitch, row_pitch, d, h, pad.row);
@@ -180,15 +185,25 @@ class GroupLanes {
     args.dilation = width.dilation;
     args.stride = width.stride * layout_.pixels;
     args.seen = width.lo;
-    args.seen_end = leaves_out && layout_.in_place ? width.lo + width.in : kAllColumns;
+    args.seen_end = leaves_out && layout_.in_place() ? width.lo + width.in : kAllColumns;
     args.fill = pad.fill;
     args.w = static_cast<const float*>(operands_.packed) + block * layout_.block_weights(problem_);
     args.bias = pad.bias;
     args.vecs = 1;
-    args.column_pitch = layout_.in_place ? 0 : layout_.pitch;
+    args.column_pitch = layout_.in_place() ? 0 : layout_.pitch;
     args.pixels = width.out / layout_.pixels;
     args.out_pixel = direct_ ? operands_.y.axis[2] / kElement * layout_.pixels : outs;
     group.border = pad.column + padded_columns(width) - 1;
+    group.inside_end = args.pixels;
+    group.step = layout_.pixels * layout_.pitch;
+    if (layout_.in_place()) {
+      group.step = width.stride * (operands_.x.axis[2] / kElement);
+      const std::int64_t room = width.in + width.lo - width.span();
+      group.inside_end =
+          std::clamp<std::int64_t>(room < 0 ? 0 : room / width.stride + 1, 0, width.out);
+      group.inside =
+          std::min(divide_up(std::max<std::int64_t>(width.lo, 0), width.stride), group.inside_end);
+    }
     group.sums = layout_.sums;
     group.route = (block + 1 < layout_.blocks ? plan_.route : plan_.last_route).data();
     group.rounds = layout_.rounds;
@@ -217,6 +232,7 @@ class GroupLanes {
     const std::int64_t first = width.out - layout_.pixels;
     GroupArgs<float> last = all;
     last.pixels.pixels = 1;
+    last.inside_end = 0;
     last.pixels.column += first * width.stride;
     last.pixels.out += first * (all.pixels.out_pixel / layout_.pixels);
     kernels_.group_lanes(last);

@@ -17,6 +17,18 @@ int sums_of(const Problem& problem) {
   return filters <= 4 ? filters : filters <= 6 ? 6 : 8;
 }
 
+// To copy what has few products takes longer than it gains (69 -> 138 channels, 2x2, stride 2: 138
+// us in place, 310 from blocks; 64 -> 64 in 32 groups, 3x3: 990, 735).
+GroupSource source_of(const Problem& problem, bool reads_in_place, const Machine& machine) {
+  constexpr std::int64_t kLeastProducts = 8;
+  if (!reads_in_place) return GroupSource::staged;
+  const auto& [depth, height, width] = problem.axis;
+  const std::int64_t products = problem.taps() * sums_of(problem) / (depth.stride * height.stride);
+  return products >= kLeastProducts && width.stride == 1 && has_few_registers(problem, machine)
+             ? GroupSource::blocks
+             : GroupSource::x;
+}
+
 // Slices or rows of the input that outputs [first, end) of an axis see.
 InputRange seen_inputs(const Problem& problem, const Axis& axis, std::int64_t first,
                        std::int64_t end) {
@@ -55,14 +67,24 @@ std::int64_t staged_elements(const Problem& problem, const GroupLayout& layout,
 
 // Of vectors, outputs and rows, in products of other kernels.
 struct GroupCosts {
-  double product, kernel_row, store, route, row, staged, call;
+  double product, kernel_row, store, route, row;
+  double staged;  // an element, or a vector of a block
+  double call;
 };
 
 GroupCosts costs_of_groups(const Problem& problem, const GroupLayout& layout,
                            const Machine& machine) {
-  // With eight lanes sums go through memory, and zeros are blended in. Fitted to 700 random layers.
-  if (has_few_registers(problem, machine))
-    return {layout.sums == 1 ? 1.5 : 0.58, 5.5, 7.8, 5.3, 90, 1.0, 2300};
+  // With eight lanes sums go through memory, and zeros are blended in. Fitted to 500 random layers
+  // each.
+  if (layout.source == GroupSource::blocks) {
+    constexpr double kProducts[] = {1.4, 0.7, 0.7, 0.9};
+    const bool strips = layout.sums == 1 && problem.axis[2].dilation == 1;
+    return {strips ? 0.4 : kProducts[layout.sums - 1], 6, 3, 6, 250, 3, 5000};
+  }
+  if (has_few_registers(problem, machine)) {
+    constexpr double kProducts[] = {1.5, 0.6, 0.7, 0.9};
+    return {kProducts[layout.sums - 1], 5.5, 7.8, 5.3, 90, 1.0, 2300};
+  }
   // Several pixels of a vector lie across lines, and each load of theirs has one product.
   double product = layout.sums >= 6 ? 0.9 : layout.sums == 2 ? 1.3 : 1.1;
   if (layout.sums == 1) product = layout.pixels > 1 ? 3.7 : 1.25;
@@ -71,23 +93,23 @@ GroupCosts costs_of_groups(const Problem& problem, const GroupLayout& layout,
 
 }  // namespace
 
-GroupLayout::GroupLayout(const Problem& problem, bool reads_in_place, std::int64_t lanes_)
-    : lanes(lanes_),
+GroupLayout::GroupLayout(const Problem& problem, bool reads_in_place, const Machine& machine)
+    : lanes(machine.lanes),
       in(problem.groups * problem.in_channels),
       out(problem.groups * problem.out_channels),
-      in_place(reads_in_place && in >= lanes),
+      source(source_of(problem, reads_in_place && in >= lanes, machine)),
       groups(std::min(lanes / problem.in_channels, problem.groups)),
       blocks(divide_up(problem.groups, groups)),
       sums(sums_of(problem)),
       rounds(divide_up(problem.in_channels, problem.out_channels)) {
-  if (!in_place && blocks == 1)
+  if (source == GroupSource::staged && blocks == 1)
     pixels = std::clamp<std::int64_t>(lanes / in, 1, problem.axis[2].out);
   // A vector of one pixel is a cache line, or half.
-  pitch = pixels == 1 ? round_up(in, lanes) : in;
+  pitch = source == GroupSource::blocks ? lanes : pixels == 1 ? round_up(in, lanes) : in;
 }
 
 StagedColumns::StagedColumns(const Problem& problem, const GroupLayout& layout) {
-  if (layout.in_place) return;
+  if (layout.in_place()) return;
   const Axis& width = problem.axis[2];
   const std::int64_t count = padded_columns(width) - 1, stride = width.stride;
   const std::int64_t phase = divide_up(count, stride);
@@ -132,13 +154,13 @@ GroupTasks deal_out_groups(const Problem& problem, const GroupLayout& layout,
     tasks.rows =
         std::min(all_rows, std::max(divide_up(all_rows, enough), divide_up(kTaskMacs, row_macs)));
     const std::int64_t parts = divide_up(enough, divide_up(all_rows, tasks.rows));
-    if (layout.in_place && row_macs * tasks.rows > kTaskMacs)
+    if (layout.source != GroupSource::staged && row_macs * tasks.rows > kTaskMacs)
       tasks.blocks = divide_up(layout.blocks, std::min(parts, layout.blocks));
   }
   // The blocks of a band find its input in L2.
-  if (layout.in_place && layout.blocks > 1)
+  if (layout.source != GroupSource::staged && layout.blocks > 1)
     tasks.rows = std::min(tasks.rows, rows_in_cache(problem, layout, machine));
-  if (!layout.in_place) {
+  if (!layout.in_place()) {
     const auto staged = [&] { return staged_elements(problem, layout, columns, tasks.rows); };
     while (tasks.rows > 1 && staged() * machine.element > machine.l2 / 2)
       tasks.rows = divide_up(tasks.rows, 2);
@@ -174,7 +196,7 @@ double groups_cost(const Problem& problem, const Machine& machine) {
   if (depthwise &&
       (problem.groups >= machine.lanes || cost_of_few_channels(problem, machine) < kNever))
     return kNever;
-  const GroupLayout layout(problem, same_storage(problem.x_type, problem.compute), machine.lanes);
+  const GroupLayout layout(problem, same_storage(problem.x_type, problem.compute), machine);
   const double taps = static_cast<double>(problem.taps());
   const double sums = layout.sums, groups = static_cast<double>(problem.groups);
   const double outs = static_cast<double>(layout.out_vectors(problem));
@@ -187,10 +209,11 @@ double groups_cost(const Problem& problem, const Machine& machine) {
   const double route = costs.route * static_cast<double>(layout.rounds) * sums;
   const double kernel_rows = taps / static_cast<double>(problem.axis[2].kernel);
   double staging = 0;
-  if (!layout.in_place) {
+  if (!layout.in_place()) {
     const Axis& row = problem.axis[2];
     const double positions = static_cast<double>(problem.axis[0].in * problem.axis[1].in * row.in);
-    const double channels = static_cast<double>(layout.in);
+    const bool by_blocks = layout.source == GroupSource::blocks;
+    const double channels = by_blocks ? blocks : static_cast<double>(layout.in);
     const bool in_order = row.stride == 1 && same_storage(problem.x_type, problem.compute);
     staging = positions / pixels * (in_order ? costs.staged * channels : std::max(channels, 5.0));
   }

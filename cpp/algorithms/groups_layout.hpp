@@ -7,6 +7,9 @@
 //   3 channels, 16 lanes     a0 b0 c0  a1 b1 c1  a2 b2 c2  a3 b3 c3  a4 b4 c4  .
 //
 // With a stride the columns of a row are staged by phase, so that such pixels are neighbours.
+//
+// Short vectors of many channels are copied a block at a time, too: lines a pixel apart would leave
+// L1 before the next row sees them.
 #pragma once
 
 #include <algorithm>
@@ -20,11 +23,14 @@
 
 namespace fastconv {
 
+// What a block is read from: x, a copy of all channels, or one of its own.
+enum class GroupSource { x, staged, blocks };
+
 // How channels lie in vectors.
 struct GroupLayout {
   std::int64_t lanes;
   std::int64_t in, out;  // channels of all groups, of one pixel
-  bool in_place;
+  GroupSource source;
   std::int64_t pixels = 1;  // of a vector
   std::int64_t pitch;       // staged: from one pixel to the next
   std::int64_t groups;      // of a block
@@ -32,13 +38,15 @@ struct GroupLayout {
   int sums;
   std::int64_t rounds;
 
-  GroupLayout(const Problem& problem, bool reads_in_place, std::int64_t lanes_);
+  GroupLayout(const Problem& problem, bool reads_in_place, const Machine& machine);
+
+  bool in_place() const { return source == GroupSource::x; }
 
   std::int64_t first_group(std::int64_t block) const { return block * groups; }
   // The vector of the last block ends where the channels do.
   std::int64_t first_channel(const Problem& problem, std::int64_t block) const {
     const std::int64_t first = first_group(block) * problem.in_channels;
-    return in_place ? std::min(first, in - lanes) : first;
+    return source == GroupSource::staged ? first : std::min(first, in - lanes);
   }
   std::int64_t groups_of(const Problem& problem, std::int64_t block) const {
     return std::min(groups, problem.groups - first_group(block));

@@ -32,12 +32,13 @@ GroupStaging::GroupStaging(const Problem& problem, const GroupLayout& layout,
       columns_(columns),
       kernels_(kernels),
       x_(x),
+      channels_(layout.source == GroupSource::blocks ? layout.lanes : layout.in),
       dense_(x.axis[2] == layout.in * size_of(problem.x_type) && layout.pitch == layout.in),
       plain_(same_storage(problem.x_type, problem.compute)),
       fill_(scalar_as<float>(problem.fill[0])) {}
 
 void GroupStaging::list_columns(std::int64_t* column) const {
-  if (layout_.in_place)
+  if (layout_.in_place())
     return fastconv::list_columns(problem_, x_.axis[2] / std::int64_t{sizeof(float)}, column);
   const std::int64_t count = padded_columns(problem_.axis[2]) - 1;
   for (std::int64_t i = 0; i < count; ++i)
@@ -45,17 +46,19 @@ void GroupStaging::list_columns(std::int64_t* column) const {
   column[count] = kFillRow;
 }
 
-void GroupStaging::stage(const GroupBand& band, std::int64_t image, float* to) const {
+void GroupStaging::stage(const GroupBand& band, std::int64_t image, std::int64_t channel,
+                         float* to) const {
   for (std::int64_t d = band.slices.first; d < band.slices.end; ++d) {
     for (std::int64_t h = band.rows.first; h < band.rows.end; ++h) {
-      stage_row(x_.data + image * x_.batch + d * x_.axis[0] + h * x_.axis[1], to);
+      stage_row(x_.data + image * x_.batch + d * x_.axis[0] + h * x_.axis[1] + channel * x_.channel,
+                to);
       to += columns_.positions * layout_.pitch;
     }
   }
 }
 
 void GroupStaging::stage_row(const char* row, float* to) const {
-  const std::int64_t in = layout_.in, pitch = layout_.pitch, type = size_of(problem_.x_type);
+  const std::int64_t in = channels_, pitch = layout_.pitch, type = size_of(problem_.x_type);
   const std::int64_t pixel = x_.axis[2];
   const bool dense = dense_, plain = plain_;
   for (const StagedColumns::Run& run : columns_.runs) {

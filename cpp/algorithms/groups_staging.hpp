@@ -17,8 +17,9 @@ class GroupStaging {
   // Where each padded column lies in a row, in elements.
   void list_columns(std::int64_t* column) const;
 
-  // All rows that a band sees of an image, one after the other.
-  void stage(const GroupBand& band, std::int64_t image, float* to) const;
+  // All rows that a band sees of an image, one after the other; of a block those channels from
+  // `channel` on that a vector holds.
+  void stage(const GroupBand& band, std::int64_t image, std::int64_t channel, float* to) const;
 
  private:
   void stage_row(const char* row, float* to) const;
@@ -28,6 +29,7 @@ class GroupStaging {
   const StagedColumns& columns_;
   const KernelTable& kernels_;
   const Tensor& x_;
+  const std::int64_t channels_;
   const bool dense_;  // pixels follow each other, here and there
   const bool plain_;  // no conversion
   const float fill_;

@@ -256,8 +256,10 @@ FASTCONV_INLINE constexpr std::int64_t strip_cycles(std::int64_t pixels) {
 template <class T>
 struct GroupArgs {
   ChannelArgs<T> pixels;
-  const std::int64_t* border;  // a column that is kFillRow
-  int sums;                    // that an input is multiplied into: 1, 2, 3, 4, 6 or 8
+  const std::int64_t* border;       // a column that is kFillRow
+  std::int64_t inside, inside_end;  // pixels that see no border column
+  std::int64_t step;                // between what two of these see through a kernel column
+  int sums;                         // that an input is multiplied into: 1, 2, 3, 4, 6 or 8
   // [vectors of output][rounds][sums][lanes]: the lane of a sum that an output takes; `lanes`:
   // none.
   const std::int32_t* route;

@@ -97,7 +97,8 @@ FASTCONV_INLINE void group_store_tile(const GroupArgs<typename V::value_type>& g
   }
 }
 
-template <class V, int Pixels, int Sums>
+// Inside: no pixel sees a border column, so that those of a kernel column lie `step` apart.
+template <class V, int Pixels, int Sums, bool Inside>
 FASTCONV_NOINLINE void group_tile(const GroupArgs<typename V::value_type>& g, std::int64_t first) {
   using T = typename V::value_type;
   // What is fewer is held in registers, and loaded once.
@@ -111,25 +112,32 @@ FASTCONV_NOINLINE void group_tile(const GroupArgs<typename V::value_type>& g, st
     FASTCONV_UNROLL
     for (int j = 0; j < Sums; ++j) acc[p][j] = V::zero();
   }
-  const ChannelColumns columns = channel_columns<Pixels>(a, first);
+  const ChannelColumns columns =
+      Inside ? ChannelColumns{0, a.kernel_columns} : channel_columns<Pixels>(a, first);
   const std::int64_t w_row = a.kernel_columns * Sums * V::lanes;
   for (std::int64_t u = 0; u < a.kernel_rows; ++u) {
     const std::int64_t row = a.row[u];
     const T* w = a.w + (a.order != nullptr ? a.order[u] : u) * w_row;
     w += columns.first * Sums * V::lanes;
     // A row of the border is one column of it, over and over.
-    const bool inside = row != kFillRow;
-    const T* const line = a.x + (inside ? row : 0);
-    const std::int64_t pixel = inside ? a.stride : 0, step = inside ? a.dilation : 0;
+    const bool seen = row != kFillRow;
+    const T* const line = seen ? a.x + row : Inside ? a.fill : a.x;
+    const std::int64_t pixel = !seen ? 0 : Inside ? g.step : a.stride;
+    const std::int64_t step = seen ? a.dilation : 0;
     const std::int64_t* column =
-        inside ? a.column + first * a.stride + columns.first * a.dilation : g.border;
+        seen ? a.column + first * a.stride + columns.first * a.dilation : g.border;
     FASTCONV_NO_UNROLL
     for (std::int64_t v = columns.first; v < columns.end; ++v) {
       const std::int64_t* at = column;
+      const T* x = Inside && seen ? line + *column : line;
       const auto next = [&]() FASTCONV_INLINE_LAMBDA {
-        const T* const x = *at == kFillRow ? a.fill : line + *at;
-        at += pixel;
-        V value = V::load(x);
+        const T* const from = Inside ? x : *at == kFillRow ? a.fill : line + *at;
+        if constexpr (Inside) {
+          x += pixel;
+        } else {
+          at += pixel;
+        }
+        V value = V::load(from);
         FASTCONV_IN_REGISTER(value.v);
         return value;
       };
@@ -188,18 +196,33 @@ FASTCONV_INLINE void group_strips(const GroupArgs<typename V::value_type>& g, st
   }
 }
 
-// Whole tiles, and what is left by narrower ones, the last of which may overlap.
+// Pixels [first, end) by whole tiles, and what is left by narrower ones, the last of which may
+// overlap.
 template <class V, int Pixels, int Sums>
-FASTCONV_INLINE void group_pixels(const GroupArgs<typename V::value_type>& g, std::int64_t first) {
-  const std::int64_t pixels = g.pixels.pixels;
-  for (; first + Pixels <= pixels; first += Pixels) group_tile<V, Pixels, Sums>(g, first);
+FASTCONV_NOINLINE void group_border(const GroupArgs<typename V::value_type>& g, std::int64_t first,
+                                    std::int64_t end) {
+  const std::int64_t pixels = end - first;
+  for (; first + Pixels <= end; first += Pixels) group_tile<V, Pixels, Sums, false>(g, first);
   if constexpr (Pixels > 1) {
     constexpr int kNext = Pixels / 2;
-    if (first == pixels) return;
-    if (pixels - first > kNext && pixels >= Pixels)
-      return group_tile<V, Pixels, Sums>(g, pixels - Pixels);
-    group_pixels<V, kNext, Sums>(g, first);
+    if (first == end) return;
+    if (end - first > kNext && pixels >= Pixels)
+      return group_tile<V, Pixels, Sums, false>(g, end - Pixels);
+    group_border<V, kNext, Sums>(g, first, end);
   }
+}
+
+// A row, whose ends alone see the border: to look up each input takes as long as two products.
+template <class V, int Sums>
+FASTCONV_INLINE void group_pixels(const GroupArgs<typename V::value_type>& g) {
+  constexpr int kPixels = kGroupPixels<V, Sums>, kBorder = (kPixels + 1) / 2;
+  const std::int64_t pixels = g.pixels.pixels;
+  if (g.inside_end - g.inside < kPixels) return group_border<V, kBorder, Sums>(g, 0, pixels);
+  group_border<V, kBorder, Sums>(g, 0, g.inside);
+  std::int64_t at = g.inside;
+  for (; at + kPixels <= g.inside_end; at += kPixels) group_tile<V, kPixels, Sums, true>(g, at);
+  if (at < g.inside_end) group_tile<V, kPixels, Sums, true>(g, g.inside_end - kPixels);
+  group_border<V, kBorder, Sums>(g, g.inside_end, pixels);
 }
 
 template <class V>
@@ -207,9 +230,7 @@ void group_lanes(const GroupArgs<typename V::value_type>& g) {
   const ChannelArgs<typename V::value_type>& a = g.pixels;
   if (g.sums == 1 && a.column_pitch > 0 && a.kernel_columns > 1 && a.dilation == 1 && a.stride == 1)
     return group_strips<V, kStripPixels<V>>(g, 0);
-  const auto run = [&]<int Sums>() FASTCONV_INLINE_LAMBDA {
-    group_pixels<V, kGroupPixels<V, Sums>, Sums>(g, 0);
-  };
+  const auto run = [&]<int Sums>() FASTCONV_INLINE_LAMBDA { group_pixels<V, Sums>(g); };
   if constexpr (kMostGroupSums<V> > 4) {
     if (g.sums == 6) return run.template operator()<6>();
     if (g.sums > 6) return run.template operator()<8>();
