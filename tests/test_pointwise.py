@@ -61,3 +61,24 @@ def test_rows_of_several_panels(isa, channels):
         x = small_integers((2, channels, *size), "float32", 1)
         w = small_integers((filters, channels, 1, 1), "float32", 2)
         np.testing.assert_array_equal(fc.conv2d(x, w), expected(x, w))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("filters", [61, 70])
+def test_wide_pixels_of_outputs_beyond_the_caches(isa, dtype, filters):
+    """Channels last, pixels ending within a vector: what is written lies where it belongs alone."""
+    x = small_integers((1, 310, 301, 3), dtype, 1)
+    w = small_integers((filters, 3, 1, 2), dtype, 2)
+    bias = small_integers(filters, dtype, 3)
+    want = x[:, :, :-1] @ w[..., 0, 0].T + x[:, :, 1:] @ w[..., 0, 1].T
+    np.testing.assert_array_equal(fc.conv2d(x, w, layout="NHWC"), want)
+    want = np.maximum(want + bias, 0)
+    room = np.full(want.size + 64, 77, dtype)
+    out = room[: want.size].reshape(want.shape)
+    fc.Conv2d(w, bias, layout="NHWC", activation="relu")(x, out=out)
+    np.testing.assert_array_equal(out, want)
+    assert (room[want.size :] == 77).all()
+    apart = np.full((*want.shape[:-1], filters + 5), 77, dtype)
+    fc.conv2d(x, w, bias, layout="NHWC", activation="relu", out=apart[..., :filters])
+    np.testing.assert_array_equal(apart[..., :filters], want)
+    assert (apart[..., filters:] == 77).all()

@@ -1,6 +1,7 @@
 #include "algorithms/tiled.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 #include "algorithms/lanes_vectors.hpp"
 #include "algorithms/store_box.hpp"
@@ -129,6 +130,9 @@ class TiledRun {
         if (interrupt_.stop_requested()) return;
         if (last && !direct) store(tile, panel, acc, pad.convert);
       }
+      if (channels_out && gathers_pixels(output))
+        std::memcpy(store_.first_pixel(tile, 0), pad.acc,
+                    static_cast<std::size_t>(pixels_of(tile) * problem_.out_channels) * sizeof(T));
     }
   }
 
@@ -281,16 +285,23 @@ class TiledRun {
               x,      pad.pixel, pixels,  tap,     span.count(),
               of_run, acc,       !begins, columns, upcoming(tile.group, panel, chunk, t + terms)};
           args.adjacent = in_place ? tiling_.adjacent_in_place : tiling_.adjacent;
+          const bool partial = direct && shape_.channels(panel) < width;
+          T bias[kMostWidth];
           if (direct) {
             args.acc = store_.first_pixel(tile, channel);
             args.acc_pixel = store_.pixel_pitch();
             args.place = output;
             if (finishes) args.finish = store_.finish(channel);
+            if (partial) args.finish.bias = whole_bias(args.finish.bias, panel, bias);
           }
-          if (direct && shape_.channels(panel) < width)
-            multiply_overlapping(args, tile, panel, acc, pad.convert);
-          else
+          if (direct && gathers_pixels(output)) {
+            args.acc = acc + panel * shape_.panel;
             outer_kernel(kernels_, width)(args);
+          } else if (partial) {
+            multiply_overlapping(args, tile, panel, acc, pad.convert);
+          } else {
+            outer_kernel(kernels_, width)(args);
+          }
         } else {
           LanesArgs<T> args{x,   vectors.vector, vectors.count, tap, span.count(), of_run,
                             acc, !begins};
@@ -367,17 +378,25 @@ class TiledRun {
            store_.pixel_pitch() == problem_.out_channels;
   }
 
+  // Which a box copies to the output when they are complete.
+  bool gathers_pixels(const std::int32_t* output) const {
+    return tiling_.gathers && output == nullptr && pixels_overlap();
+  }
+
+  // Of a panel that is not of whole vectors.
+  const T* whole_bias(const T* bias, std::int64_t panel, T* to) const {
+    if (bias == nullptr) return nullptr;
+    const std::int64_t channels = shape_.channels(panel);
+    std::fill(std::copy_n(bias, channels, to), to + shape_.width(panel), T(0));
+    return to;
+  }
+
   // The last pixels, behind which there are not enough, go by way of `acc`.
   void multiply_overlapping(OuterArgs<T> args, const Tile& tile, std::int64_t panel, T* acc,
                             T* convert) const {
     const std::int64_t channels = shape_.channels(panel), width = shape_.width(panel);
     const std::int64_t channel = panel * shape_.panel, pixels = args.pixels;
     const std::int64_t last = std::min(divide_up(width - channels, problem_.out_channels), pixels);
-    T bias[kMostWidth] = {};
-    if (args.finish.bias != nullptr) {
-      std::copy_n(args.finish.bias, channels, bias);
-      args.finish.bias = bias;
-    }
     const auto kernel = outer_kernel(kernels_, width);
     args.pixels -= last;
     if (args.pixels != 0) kernel(args);

@@ -124,9 +124,7 @@ class Builder {
     choose_chunks();
     choose_block();
     split_for_threads();
-    tiling_.far = static_cast<double>(problem_.batch * problem_.groups * problem_.out_channels) *
-                      static_cast<double>(problem_.out_pixels()) * machine_.element >
-                  static_cast<double>(machine_.l2);
+    tiling_.far = output_bytes() > static_cast<double>(machine_.l2);
     tiling_.x_is_far = x_is_far();
     tiling_.asks_for_rows = asks_for_rows();
     finish_layouts();
@@ -172,8 +170,10 @@ class Builder {
   void choose_box() {
     Index3& box = tiling_.box;
     for (int a = 0; a < 3; ++a) box[a] = problem_.axis[a].out;
+    tiling_.gathers = gathers();
     const bool large = tiling_.family != Family::outer || stores_at_once();
-    const std::int64_t most = reads_runs() ? kRunBytes / machine_.element
+    const std::int64_t most = reads_runs()      ? kRunBytes / machine_.element
+                              : tiling_.gathers ? gathered_pixels()
                               : large && tiling_.staging == Staging::patch ? kMaxLanesPixels
                                                                            : kMaxPixels;
     const auto fits = [&] {
@@ -200,6 +200,30 @@ class Builder {
       if (!fits()) box = large;
     }
     even_out(problem_, box);
+  }
+
+  std::int64_t gathered_pixels() const {
+    return std::max<std::int64_t>(machine_.l1 / 2 / (problem_.out_channels * machine_.element),
+                                  2 * machine_.pixels);
+  }
+
+  double output_bytes() const {
+    return static_cast<double>(problem_.batch * problem_.groups * problem_.out_channels) *
+           static_cast<double>(problem_.out_pixels()) * machine_.element;
+  }
+
+  // Vectors that meet two lines each of memory far away wait for both: wide pixels of channels that
+  // fill no vectors are complete in L1 before they are copied there, where weights stay near, too
+  // (6 -> 99, 1x1 on 166 x 166 7.9 ms, 3.8; of 21 to 33 channels, or in L3, slower by a tenth). Not
+  // measured with longer vectors.
+  bool gathers() const {
+    constexpr std::int64_t kLeastPixelBytes = 240;
+    constexpr double kFar = 10;
+    const std::int64_t pixel = problem_.out_channels * machine_.element;
+    return tiling_.family == Family::outer && stores_at_once() && problem_.groups == 1 &&
+           machine_.lanes * machine_.element == 32 && problem_.out_channels % machine_.lanes != 0 &&
+           pixel >= kLeastPixelBytes && pixel * problem_.terms() <= machine_.l1 / 2 &&
+           output_bytes() > kFar * static_cast<double>(machine_.l2);
   }
 
   bool x_is_far() const {
@@ -452,6 +476,10 @@ class Builder {
     tiling_.panel_elements = round_up(positions * tiling_.panel, line);
     tiling_.acc_elements =
         tiling_.panel_elements * (tiling_.chunks.size() > 1 ? tiling_.panels_per_task : 1);
+    // What the last vector writes beyond its pixel lies behind the last of them.
+    if (tiling_.gathers)
+      tiling_.acc_elements = std::max(
+          tiling_.acc_elements, round_up(positions * problem_.out_channels + tiling_.panel, line));
   }
 
   const Problem& problem_;

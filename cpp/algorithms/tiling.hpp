@@ -77,6 +77,7 @@ struct Tiling {
   std::int64_t block = 1;  // terms of one kernel call
   bool flat = false;       // lanes: the rows of a slice run through as one
   bool far = false;        // lanes: the output is larger than L2
+  bool gathers = false;    // outer: whole pixels are written to scratch first
   bool x_is_far = false;   // lanes: so is the input, and each element is used by one tap
   bool cuts_slices =
       false;             // boxes are of one slice, whose kernel slices in the border are left out
