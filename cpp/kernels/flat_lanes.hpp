@@ -148,6 +148,8 @@ void flat_lanes(const FlatArgs<typename V::value_type>& a) {
 template <class V, bool Two>
 FASTCONV_INLINE void flat_steps(const FlatArgs<typename V::value_type>& a) {
   using T = typename V::value_type;
+  // Of sixteen registers two vectors of each of four rows would leave none for a product.
+  constexpr int kRows = Two && V::registers < 32 ? kFlatRows / 2 : kFlatRows;
   const V low = V::broadcast(a.low), high = V::broadcast(a.high);
   const auto load = [](const T* x, std::int64_t left) FASTCONV_INLINE_LAMBDA {
     return left >= V::lanes ? V::load(x) : V::load(x, static_cast<int>(left));
@@ -161,37 +163,41 @@ FASTCONV_INLINE void flat_steps(const FlatArgs<typename V::value_type>& a) {
       channel = first % a.period;
     }
     const std::int64_t left = a.in - in;
-    V x[kFlatRows][2], acc[kFlatRows];
-    FASTCONV_UNROLL
-    for (int r = 0; r < kFlatRows; ++r) {
-      x[r][0] = load(a.row[r] + in, left);
-      x[r][1] = V::zero();
-      acc[r] = V::zero();
-    }
-    if (Two && left > V::lanes) {
-      FASTCONV_UNROLL
-      for (int r = 0; r < kFlatRows; ++r) x[r][1] = load(a.row[r] + in + V::lanes, left - V::lanes);
-    }
-    const std::int32_t* route = a.route;
-    FASTCONV_NO_UNROLL
-    for (std::int64_t c = 0; c < a.rows; ++c, route += V::lanes) {
-      const V weight = V::load(a.w[c] + channel);
-      FASTCONV_UNROLL
-      for (int r = 0; r < kFlatRows; ++r)
-        acc[r] = V::fma(
-            weight, Two ? V::routed(x[r][0], x[r][1], route) : V::routed(x[r][0], route), acc[r]);
-    }
-    const V bias = V::load(a.bias + channel);
     // What is stored beyond the step is the next one's, which follows.
     const std::int64_t room = a.count - first;
-    FASTCONV_UNROLL
-    for (int r = 0; r < kFlatRows; ++r) {
-      const V sum = V::at_most(V::at_least(V::add(acc[r], bias), low), high);
-      T* const out = a.out[r] + first;
-      if (room >= V::lanes) {
-        sum.store(out);
-      } else {
-        sum.store(out, static_cast<int>(room < a.out_step ? room : a.out_step));
+    const V bias = V::load(a.bias + channel);
+    FASTCONV_NO_UNROLL
+    for (int row = 0; row < kFlatRows; row += kRows) {
+      V x[kRows][2], acc[kRows];
+      FASTCONV_UNROLL
+      for (int r = 0; r < kRows; ++r) {
+        x[r][0] = load(a.row[row + r] + in, left);
+        x[r][1] = V::zero();
+        acc[r] = V::zero();
+      }
+      if (Two && left > V::lanes) {
+        FASTCONV_UNROLL
+        for (int r = 0; r < kRows; ++r)
+          x[r][1] = load(a.row[row + r] + in + V::lanes, left - V::lanes);
+      }
+      const std::int32_t* route = a.route;
+      FASTCONV_NO_UNROLL
+      for (std::int64_t c = 0; c < a.rows; ++c, route += V::lanes) {
+        const V weight = V::load(a.w[c] + channel);
+        FASTCONV_UNROLL
+        for (int r = 0; r < kRows; ++r)
+          acc[r] = V::fma(
+              weight, Two ? V::routed(x[r][0], x[r][1], route) : V::routed(x[r][0], route), acc[r]);
+      }
+      FASTCONV_UNROLL
+      for (int r = 0; r < kRows; ++r) {
+        const V sum = V::at_most(V::at_least(V::add(acc[r], bias), low), high);
+        T* const out = a.out[row + r] + first;
+        if (room >= V::lanes) {
+          sum.store(out);
+        } else {
+          sum.store(out, static_cast<int>(room < a.out_step ? room : a.out_step));
+        }
       }
     }
     channel += a.out_step;

@@ -82,8 +82,7 @@ FASTCONV_INLINE void store_row(const typename V::value_type* acc, typename V::va
   for (; i + V::lanes <= run; i += V::lanes) finish(V::load(acc + i), i, V::lanes).store(out + i);
   if (i == run) return;
   if (run >= V::lanes) {
-    // The last whole vector once more, over what is stored already: masked stores are slow (twenty
-    // cycles on Zen).
+    // The last whole vector once more, over what is stored already: parts of one take longer.
     i = run - V::lanes;
     finish(V::load(acc + i), i, V::lanes).store(out + i);
   } else {

@@ -155,7 +155,7 @@ struct F32 {
     return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(x.v), 23))};
   }
   using Mask = __m256i;
-  static constexpr bool quick_masked_stores = false;  // twenty cycles on Zen
+  static constexpr bool quick_masked_stores = false;  // `store_first`
   static FASTCONV_INLINE Mask lanes_between(int low, int high) {
     return _mm256_andnot_si256(first_lanes_32(low), first_lanes_32(high));
   }
@@ -300,7 +300,7 @@ struct F64 {
   }
   FASTCONV_INLINE void store_floats(float* p) const { _mm_storeu_ps(p, _mm256_cvtpd_ps(v)); }
   using Mask = __m256i;
-  static constexpr bool quick_masked_stores = false;  // twenty cycles on Zen
+  static constexpr bool quick_masked_stores = false;  // `store_first`
   static FASTCONV_INLINE Mask lanes_between(int low, int high) {
     return _mm256_andnot_si256(first_lanes_64(low), first_lanes_64(high));
   }
