@@ -232,6 +232,8 @@ void group_lanes(benchmark::State& state, const KernelSet<T>& set, int channels,
   pixels.out_pixel = outs;
   pixels.pixels = kPixels;
   args.border = &column.back();
+  args.inside_end = kPixels;
+  args.step = lanes;
   args.sums = channels;
   args.route = route.data();
   args.rounds = 1;
@@ -382,7 +384,7 @@ void register_type(const KernelTable& table, const char* type) {
         [&set, form, peak](benchmark::State& s) { planes<T>(s, set, form.kind, form.side, peak); });
   }
   for (const int channels : {1, 2, 3, 4, 8}) {
-    if (set.group_lanes == nullptr) continue;
+    if (channels > set.group_sums) continue;
     benchmark::RegisterBenchmark(
         (prefix + "group_lanes/" + std::to_string(channels)).c_str(),
         [&set, channels, peak](benchmark::State& s) { group_lanes<T>(s, set, channels, peak); });
