@@ -61,6 +61,7 @@ struct ChannelTiling {
   // {0, 0}: all are read in place.
   std::int64_t slices_held = 0, rows_held = 0;
   std::int64_t most_vecs = 0;  // of a block that is staged
+  bool x_is_far = false;       // ChannelArgs
 
   bool is_staged() const { return slices_held > 0; }
 };

@@ -222,6 +222,7 @@ struct ChannelArgs {
   const T* w;                       // [kernel_rows][kernel_columns][channels]
   const T* bias;                    // [channels] or null
   std::int64_t vecs;                // channels, in vectors: 1, or tiles of them
+  bool x_is_far;                    // comes from memory, and is used by several rows
   Activation activation;
   bool accumulate;  // add to out, or overwrite it
   T* out;

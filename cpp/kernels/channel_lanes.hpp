@@ -25,6 +25,13 @@ namespace fastconv::FASTCONV_ISA_NAMESPACE {
 
 template <class V>
 inline constexpr int kChannelVecs = V::registers == 32 && !kLean<V> ? 4 : 2;
+// With sixteen registers blocks of four vectors and more have tiles of their own, of few pixels:
+// these read whole lines, which the processor's prefetching follows from memory (tiles of six
+// pixels and two vectors, three kernel columns, stride 2: 96 channels of 112 x 112 270 us, 230; 97
+// of 180 x 180, two images, 5.5 ms, 3.2, where asking for lines ahead gained a tenth).
+template <class V>
+inline constexpr bool kWideTiles = !kLean<V> && V::registers == 16 && V::lanes > 1;
+inline constexpr int kWideVecs = 4;
 // Rows of several taps a load: of float32 alone, as they are much code.
 template <class V>
 inline constexpr bool kStrips = !kLean<V> && sizeof(typename V::value_type) == 4;
@@ -34,11 +41,13 @@ inline constexpr bool kStrips = !kLean<V> && sizeof(typename V::value_type) == 4
 template <class V, int Vecs>
 inline constexpr int kChannelPixels = kLean<V>                                         ? 4
                                       : V::registers == 32 && Vecs == 1 && !kStrips<V> ? 12
+                                      : kWideTiles<V> && Vecs == kWideVecs             ? 3
                                                                                        : 6;
 template <class V, int Vecs>
-inline constexpr int kBorderPixels = kLean<V>    ? 4
-                                     : Vecs == 1 ? 6
-                                                 : 3;
+inline constexpr int kBorderPixels = kLean<V>                             ? 4
+                                     : Vecs == 1                          ? 6
+                                     : kWideTiles<V> && Vecs == kWideVecs ? 2
+                                                                          : 3;
 
 template <class V, int Vecs>
 FASTCONV_INLINE void channel_store(const ChannelArgs<typename V::value_type>& a, std::int64_t pixel,
@@ -494,10 +503,11 @@ FASTCONV_INLINE void channel_pixels(const ChannelArgs<typename V::value_type>& a
   }
 }
 
-// The pixels in tiles of about the same size, each of all channels, so that memory is read and
-// written in order.
+// The pixels in tiles of about the same size, each of so many times the vectors of a tile, so that
+// memory is read and written in order.
 template <class V, int Vecs>
-FASTCONV_INLINE void channel_row(const ChannelArgs<typename V::value_type>& given) {
+FASTCONV_INLINE void channel_row(const ChannelArgs<typename V::value_type>& given,
+                                 std::int64_t count) {
   constexpr int kMost = kChannelPixels<V, Vecs>, kBorder = kBorderPixels<V, Vecs>;
   static_assert(kMost <= 2 * kBorder, "half of a tile is one of the border");
   using Args = ChannelArgs<typename V::value_type>;
@@ -520,13 +530,39 @@ FASTCONV_INLINE void channel_row(const ChannelArgs<typename V::value_type>& give
       if (!inside) channel_pixels<V, kBorder, Vecs, false>(a, first, taken);
     };
     // Where the widest tile is a block, there is one.
-    if constexpr (Vecs == 2 && kChannelVecs<V> == 2) {
-      each_of_block<Vecs * V::lanes>(given, given.vecs / Vecs, tile);
+    if constexpr (Vecs >= 2 && kChannelVecs<V> == 2) {
+      each_of_block<Vecs * V::lanes>(given, count, tile);
     } else {
       tile(given);
     }
     first += taken;
   }
+}
+
+// Pairs, or tiles of four vectors and perhaps a pair behind the last.
+template <class V>
+FASTCONV_INLINE void channel_row_of_many(const ChannelArgs<typename V::value_type>& given) {
+  if constexpr (!kWideTiles<V>) return channel_row<V, 2>(given, given.vecs / 2);
+  if constexpr (kWideTiles<V>) {
+    if (given.vecs >= kWideVecs) channel_row<V, kWideVecs>(given, given.vecs / kWideVecs);
+    if (given.vecs % kWideVecs == 0) return;
+    ChannelArgs<typename V::value_type> pair = given;
+    skip_channels(pair, given.vecs / kWideVecs * kWideVecs * V::lanes);
+    channel_row<V, 2>(pair, 1);
+  }
+}
+
+// Whether strips, which load each input once, are slower than wide tiles nevertheless: they leave
+// pairs of kernel columns or single ones over, and find eight pixels of one vector in a few sets of
+// L1 where these lie some 2 KB apart (3 x 3, 512 channels of 28 x 28: 780 us, 390).
+template <class V>
+FASTCONV_INLINE bool prefers_wide_tiles(const ChannelArgs<typename V::value_type>& a) {
+  if (!kWideTiles<V> || a.vecs < kWideVecs) return false;
+  constexpr std::int64_t kConflict = 2048 / sizeof(typename V::value_type);
+  constexpr std::int64_t kFewColumns = 11;
+  const std::int64_t n = a.kernel_columns;
+  return a.pixels < kStripPixels<V> || n <= 2 || n == 4 || n == 6 || (n >= 8 && n <= kFewColumns) ||
+         (n == 3 && (a.x_is_far || a.column_pitch % kConflict == 0));
 }
 
 template <class V>
@@ -558,7 +594,7 @@ void channel_lanes(const ChannelArgs<typename V::value_type>& a) {
       }
     }
     if constexpr (kStripsOfThree<V>) {
-      if (is_near && a.stride == 1 && takes_strips_of_three<V>(a)) {
+      if (is_near && a.stride == 1 && takes_strips_of_three<V>(a) && !prefers_wide_tiles<V>(a)) {
         done = true;
         channel_strips_of_three<V>(a);
       }
@@ -572,18 +608,18 @@ void channel_lanes(const ChannelArgs<typename V::value_type>& a) {
       const bool many =
           (staged && a.pixels >= kStripPixels<V> / 2) ||
           (a.pixels >= 2 * kStripPixels<V> && a.pixels * a.kernel_rows >= kMinProducts);
-      if (!done && is_near && a.stride == 1 && (one || many)) {
+      if (!done && is_near && a.stride == 1 && (one || many) && !prefers_wide_tiles<V>(a)) {
         done = true;
         channel_strip_row<V>(a);
       }
     }
   }
   if (!done && a.vecs == 1) {
-    channel_row<V, 1>(a);
+    channel_row<V, 1>(a, 1);
   } else if (!done && (a.vecs == 2 || kChannelVecs<V> == 2)) {
-    channel_row<V, 2>(a);
+    channel_row_of_many<V>(a);
   } else if (!done) {
-    if constexpr (kChannelVecs<V> == 4) channel_row<V, 4>(a);
+    if constexpr (kChannelVecs<V> == 4) channel_row<V, 4>(a, 1);
   }
   if constexpr (kIsFloat<V>) {
     if (a.activation > Activation::relu6) channel_activate<V>(a);
