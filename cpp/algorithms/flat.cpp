@@ -2,7 +2,7 @@
 // layer is cut: flat_layout.hpp):
 //
 //   for each task (some rows of one image, or a block of columns of them)         in parallel
-//     stage the input, or find the rows where they lie
+//     stage the input, or find the rows where they lie: the ends of rows, and what is between them
 //     for each four output rows, or parts of rows where there are fewer: multiply, store
 #include <algorithm>
 #include <limits>
@@ -99,8 +99,9 @@ struct FlatPad {
     take(converted, converts || spreads ? (std::min(seen, width.in) + 1) * layout.in + room : 0);
     take(sums, kFlatRows * layout.columns * layout.out);
     take(convert, layout.columns * layout.out);
-    take(staged,
-         layout.in_place ? 0 : layout.channels * layout.most_slots * layout.row_pitch + 2 * room);
+    take(staged, layout.in_place(problem)
+                     ? 0
+                     : layout.channels * layout.most_slots * layout.row_pitch + 2 * room);
     take(route, layout.step > 0 ? problem.in_channels * lanes : 0);
   }
 };
@@ -133,7 +134,29 @@ class FlatRun {
     const std::int64_t block = index % layout_.blocks;
     index /= layout_.blocks;
     const std::int64_t band = index % layout_.bands, image = index / layout_.bands;
-    const FlatBox box = layout_.box(problem_, band, block);
+    FlatBox box = layout_.box(problem_, band, block);
+    // Columns beside the border, those between, and those behind.
+    const std::int64_t end = box.first[2] + box.count[2];
+    for (const std::int64_t next : {layout_.inner, layout_.inner_end, end}) {
+      box.count[2] = std::min(next, end) - box.first[2];
+      if (box.count[2] <= 0) continue;
+      run_columns(box, image, band, pad, worker);
+      if (interrupt_.stop_requested()) return;
+      box.first[2] += box.count[2];
+    }
+  }
+
+ private:
+  static constexpr std::int64_t kElement = sizeof(T);
+  static constexpr std::int64_t kFlatRows = fastconv::kFlatRows;
+
+  struct Output {
+    std::int64_t slice, row, column;  // the last from that of the box on
+  };
+
+  // Some columns of a band.
+  void run_columns(const FlatBox& box, std::int64_t image, std::int64_t band, const FlatPad<T>& pad,
+                   int worker) const {
     begin(box, pad);
     stage(box, image, pad);
 
@@ -164,14 +187,6 @@ class FlatRun {
       }
     }
   }
-
- private:
-  static constexpr std::int64_t kElement = sizeof(T);
-  static constexpr std::int64_t kFlatRows = fastconv::kFlatRows;
-
-  struct Output {
-    std::int64_t slice, row, column;  // the last from that of the box on
-  };
 
   bool clamps() const {
     return problem_.activation == Activation::none || problem_.activation == Activation::relu ||
@@ -215,6 +230,11 @@ class FlatRun {
     for (std::int64_t i = lanes; i < all; ++i) to[i] = to[i - lanes] + 1;
   }
 
+  bool reads_in_place(const FlatBox& box) const {
+    return box.first[2] >= layout_.inner && box.first[2] + box.count[2] <= layout_.inner_end &&
+           box.count[2] >= layout_.least_inner;
+  }
+
   // Finds each row that is seen, and copies it where it cannot be read as it lies.
   void stage(const FlatBox& box, std::int64_t image, const FlatPad<T>& pad) const {
     const Tensor& x = operands_.x;
@@ -227,6 +247,7 @@ class FlatRun {
       return source_index(problem_.border, axis,
                           (box.first[a] + slot) * axis.stride + phase->residue - axis.lo);
     };
+    const bool in_place = reads_in_place(box);
     const std::int64_t slices = layout_.axis[0].slots(box.count[0]);
     const std::int64_t rows = layout_.axis[1].slots(box.count[1]);
     for (std::int64_t i = 0; i < slices; ++i) {
@@ -238,8 +259,9 @@ class FlatRun {
           continue;
         }
         const char* const from = x.data + image * x.batch + d * x.axis[0] + h * x.axis[1];
-        if (layout_.in_place) {
-          *place = reinterpret_cast<const T*>(from) + box.first[2] * layout_.in;
+        if (in_place) {
+          *place =
+              reinterpret_cast<const T*>(from) + (box.first[2] - problem_.axis[2].lo) * layout_.in;
           continue;
         }
         *place = to;

@@ -24,6 +24,25 @@ bool is_depthwise(const Problem& problem) {
   return problem.in_channels == 1 && problem.out_channels == 1;
 }
 
+// Output columns that see no border beside them.
+struct InnerColumns {
+  std::int64_t first, end;
+  std::int64_t count() const { return end - first; }
+};
+InnerColumns inner_columns(const Problem& problem) {
+  const Axis& width = problem.axis[2];
+  const std::int64_t first = std::clamp<std::int64_t>(width.lo, 0, width.out);
+  return {first,
+          std::clamp<std::int64_t>(width.in + width.lo - width.span() + 1, first, width.out)};
+}
+
+// Whether to stage the ends of rows alone takes less than whole ones: each is a call more for four
+// rows.
+bool pays_to_part(const Problem& problem, std::int64_t inner) {
+  constexpr std::int64_t kLeastElements = 1024;
+  return 4 * inner >= 3 * problem.axis[2].out && inner * problem.groups >= kLeastElements;
+}
+
 bool shares_rows(const Problem& problem) {
   const Axis& height = problem.axis[1];
   return height.kernel >= kFlatShared && height.stride == 1 && height.dilation == 1 &&
@@ -56,16 +75,26 @@ FlatLayout::FlatLayout(const Problem& problem, const Tensor& x, std::int64_t roo
       channels(step > 0 ? 1 : problem.in_channels),
       w_pitch(out + (step > 0 ? machine.lanes : room)) {
   const auto& [depth, height, width] = problem.axis;
-  const bool reads_all = is_depthwise(problem) && width.out * out >= room;
-  in_place = (step > 0 || reads_all) && width.stride == 1 && width.lo == 0 && width.hi == 0 &&
-             channels_lie_side_by_side(problem, problem.x_type, x) &&
-             x.axis[2] == in * machine.element;
+  least_inner = step > 0 ? 1 : divide_up(room, out);  // what lies behind x may not be read
+  if ((step > 0 || is_depthwise(problem)) && width.stride == 1 &&
+      channels_lie_side_by_side(problem, problem.x_type, x) && x.axis[2] == in * machine.element) {
+    const InnerColumns columns_inside = inner_columns(problem);
+    const std::int64_t count = columns_inside.count();
+    const bool all = count == width.out;
+    if (count >= least_inner && (all || (step == 0 && pays_to_part(problem, count)))) {
+      inner = columns_inside.first;
+      inner_end = columns_inside.end;
+    }
+  }
   has_fill = problem.border == Border::constant &&
              (depth.lo != 0 || depth.hi != 0 || height.lo != 0 || height.hi != 0);
   const std::int64_t all_rows = depth.out * height.out;
   columns = std::max<std::int64_t>(width.out, 1);
   const auto staged_row = [&] {
-    return in_place ? 0 : round_up(axis[2].slots(columns) * pixel + 2 * room, 16);
+    if (in_place(problem)) return std::int64_t{0};
+    const std::int64_t widest =
+        inner_end > inner ? std::max({inner, width.out - inner_end, least_inner}) : columns;
+    return round_up(axis[2].slots(std::min(widest, columns)) * pixel + 2 * room, 16);
   };
   const auto bytes_of = [&](std::int64_t rows_seen) {
     const auto place = static_cast<std::int64_t>(sizeof(void*));
@@ -173,7 +202,7 @@ bool flat_suits(const Problem& problem, const Tensor& x) {
 }
 
 // Cycles of an image without strides, as channel_lanes and as flat_lanes filter it; fitted to 420
-// random layers with AVX-512 and 200 with AVX2 (docs/tuning.md).
+// random layers with AVX-512 (docs/tuning.md).
 bool is_cheaper_than_channel_lanes(const Problem& problem, const Machine& machine) {
   const auto& [depth, height, width] = problem.axis;
   const bool is_cut = problem.groups % machine.lanes != 0;
@@ -184,10 +213,7 @@ bool is_cheaper_than_channel_lanes(const Problem& problem, const Machine& machin
   // Loads of pixels that begin within a line meet two.
   const bool is_near = width.kernel > 1 && width.dilation == 1;
   const bool rolls = machine.channel_vecs > 2 && is_near && width.kernel == 3 && height.kernel == 3;
-  const double of_channels = rolls                                    ? (is_cut ? 1.0 : 0.7)
-                             : runs_strips_of_three(problem, machine) ? 0.85
-                             : is_near                                ? 1.2
-                                                                      : 1.5;
+  const double of_channels = rolls ? (is_cut ? 1.0 : 0.7) : is_near ? 1.2 : 1.5;
   const double shared =
       shares_rows(problem)
           ? static_cast<double>(height.kernel / kFlatShared * kFlatShared) / height.kernel
@@ -204,6 +230,32 @@ bool is_cheaper_than_channel_lanes(const Problem& problem, const Machine& machin
   return (weights > machine.l1 / 2 ? 1.3 : 1.0) * flat < channels;
 }
 
+// How many times as long channel_lanes takes with AVX2, for whole vectors of channels: the mean of
+// 750 random layers (docs/tuning.md).
+double gain_with_few_registers(const Problem& problem, const Machine& machine, std::int64_t image) {
+  constexpr std::int64_t kSizes = 3;
+  constexpr double kPointwise[kSizes] = {1.1, 1.3, 2.2};
+  // Of images beyond so many times what L2 holds, and of smaller ones; taps side by side, or
+  // dilated.
+  struct Gain {
+    double near[kSizes], dilated[kSizes];
+  };
+  constexpr Gain kInPlace = {{1.1, 1.2, 1.75}, {0.97, 1.03, 1.3}};
+  constexpr Gain kParted = {{0.97, 1.0, 1.45}, {0.97, 0.93, 1.35}};
+  constexpr Gain kStaged = {{0.9, 0.9, 0.9}, {0.6, 0.6, 0.6}};
+  const Axis& width = problem.axis[2];
+  const std::size_t size = image > 16 * machine.l2 ? 2 : image > 2 * machine.l2 ? 1 : 0;
+  if (problem.taps() == 1) return kPointwise[size];
+  const bool bordered = width.lo > 0 || width.hi > 0;
+  const Gain& gain = !bordered                                               ? kInPlace
+                     : pays_to_part(problem, inner_columns(problem).count()) ? kParted
+                                                                             : kStaged;
+  const bool dilated = problem.axis[0].dilation * problem.axis[1].dilation * width.dilation > 1;
+  const double seven = problem.compute == Compute::f32 && width.kernel == 7 ? 0.85 : 1;
+  if (!dilated) return gain.near[size] * seven;
+  return gain.dilated[size] * (width.kernel >= 5 ? 0.88 : 1);
+}
+
 // Of layers that channel_lanes filters as well: where its vectors are cut by the end of a pixel,
 // and where memory is what counts, which is read and written in order here. As everywhere, one
 // image decides: the batch must not, for groups of several channels add up in another order
@@ -214,14 +266,17 @@ bool beats_channel_lanes(const Problem& problem, const Machine& machine) {
   const std::int64_t pixels = depth.in * height.in * width.in + problem.out_pixels();
   const std::int64_t image = pixels * problem.groups * machine.element;
   const bool is_cut = problem.groups % machine.lanes != 0;
-  // What is read once or twice comes from afar as fast as it is read in order, which strips do not
-  // (107 channels of 193 x 193, stride 2: 3770 us, 1900; 87 of 23^3, 2^3, four images: 12.0
-  // ms, 6.6). With longer vectors not measured.
-  const bool few = problem.taps() == 1 || (depth.kernel > 1 && problem.taps() <= 8 && !is_strided);
-  if (few && machine.lanes * machine.element == 32 &&
-      image > (is_strided ? kFromMemory : kFromMemory / 2) * machine.l2)
+  const bool few_registers = has_few_registers(problem, machine);
+  // What is read once comes from afar as fast as it is read in order (AVX2, 107 channels of 193 x
+  // 193, stride 2: 3770 us, 1900). With longer vectors not measured.
+  if (problem.taps() == 1 && is_strided && few_registers && image > kFromMemory * machine.l2)
     return true;
   if (is_strided && (problem.taps() > 1 || 2 * problem.groups > 3 * machine.lanes)) return false;
+  if (few_registers && !is_strided) {
+    const double lanes = static_cast<double>(round_up(problem.groups, machine.lanes));
+    return image >= kLeastBytes / 4 && gain_with_few_registers(problem, machine, image) * lanes >
+                                           static_cast<double>(problem.groups);
+  }
   if (problem.taps() == 1)
     return image >= kLeastBytes &&
            ((is_cut && problem.groups < 8 * machine.lanes) || (image > machine.l2 && !is_strided));
@@ -229,11 +284,10 @@ bool beats_channel_lanes(const Problem& problem, const Machine& machine) {
     const std::int64_t most = problem.taps() <= 27 ? 3 : 2;
     return image >= kLeastBytes && is_cut && problem.groups < most * machine.lanes;
   }
-  // Of few products from beyond L2, of more from memory; strips of wide pixels read lines far
-  // apart.
-  const bool wide = problem.groups > 8 * machine.lanes;
-  const bool some = problem.taps() <= 4 || (wide && runs_strips_of_three(problem, machine));
-  const std::int64_t far = some ? 5 : is_cut && problem.taps() <= 9 ? 16 : kFromMemory;
+  // Of few products from beyond L2, of more from memory.
+  const std::int64_t far = problem.taps() <= 4             ? 5
+                           : is_cut && problem.taps() <= 9 ? 16
+                                                           : kFromMemory;
   if (problem.taps() <= 25 && image > far * machine.l2) return true;
   return image >= kLeastBytes / 4 && !leaves_out_border(problem) &&
          is_cheaper_than_channel_lanes(problem, machine);

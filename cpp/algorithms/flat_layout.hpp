@@ -1,8 +1,8 @@
 // How depthwise layers and groups of few channels, channels last, are cut for
 // kernels/flat_lanes.hpp. Pure arithmetic; nothing here touches an array.
 //
-// A row is read where it lies, or staged: with its border, the pixels of a stride sorted by phase,
-// and with an element for each output channel, so that input and output run alike.
+// A row is read where it lies, but for its ends, or staged: with its border, the pixels of a stride
+// sorted by phase, and with an element for each output channel, so that input and output run alike.
 //
 //   2 channels, stride 2     a0 b0 a1 b1 a2 b2 a3 b3    ->    a0 b0 a2 b2 .. | a1 b1 a3 b3 ..
 //   2 filters a channel      a0 b0 a1 b1                ->    a0 a0 b0 b0 a1 a1 b1 b1
@@ -58,7 +58,12 @@ struct FlatLayout {
   std::int64_t step;
   std::int64_t pixel;     // elements of a staged one
   std::int64_t channels;  // of a group that are staged apart
-  bool in_place;
+  // Output columns that see no border beside them, and read x as it lies:
+  //
+  //   . . x x x x x x . .     one of the border at each end: the first and the last column are
+  //   staged
+  //     e i i i i i i e
+  std::int64_t inner = 0, inner_end = 0;
   bool has_fill;                // rows of the border
   std::int64_t bands;           // of output rows, those of all slices counted
   std::int64_t slice_rows = 1;  // which a band has whole
@@ -66,6 +71,7 @@ struct FlatLayout {
   // tiles or none: the order of sums is another one.
   bool shares;
   std::int64_t columns, blocks;  // output pixels of a row of it
+  std::int64_t least_inner;      // so many of which are read in place, at least
   std::int64_t row_pitch;        // staged elements from one row to the next
   std::int64_t most_slots;       // rows that the largest task sees
   // Elements of weights and biases: of any channel on there is a tile.
@@ -76,6 +82,10 @@ struct FlatLayout {
   // Whether channels are parted, or repeated for several filters, as they are staged.
   bool spreads(const Problem& problem) const {
     return step == 0 && (problem.in_channels > 1 || problem.out_channels > 1);
+  }
+  // Whether there is nothing to be staged.
+  bool in_place(const Problem& problem) const {
+    return inner == 0 && inner_end == problem.axis[2].out;
   }
   std::int64_t tasks(const Problem& problem) const { return problem.batch * bands * blocks; }
   // Of a band: as many rows as a tile has, or more, where there are so many.
