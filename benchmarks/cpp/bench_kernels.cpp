@@ -363,7 +363,7 @@ void register_type(const KernelTable& table, const char* type) {
         (prefix + "pixel_lanes/" + std::to_string(r)).c_str(),
         [&set, r, peak](benchmark::State& s) { lanes<T>(s, set, r, peak); });
   }
-  for (int r = 1; r <= KernelSet<T>::kStencilRows; ++r) {
+  for (int r = 1; r <= KernelSet<T>::kStencilRows && set.row_stencil[0] != nullptr; ++r) {
     benchmark::RegisterBenchmark(
         (prefix + "row_stencil/" + std::to_string(r)).c_str(),
         [&set, r, peak](benchmark::State& s) { stencil<T>(s, set, r, peak); });

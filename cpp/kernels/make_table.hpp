@@ -82,10 +82,12 @@ constexpr KernelSet<typename V::value_type> make_set() {
   set.pixel_lanes[2] = &pixel_lanes<V, 3>;
   set.pixel_lanes[3] = &pixel_lanes<V, 4>;
   set.splices = kSplices<V>;
-  set.row_stencil[0] = &row_stencil<V, 1>;
-  set.row_stencil[1] = &row_stencil<V, 2>;
-  set.row_stencil[2] = &row_stencil<V, 3>;
-  set.row_stencil[3] = &row_stencil<V, 4>;
+  if constexpr (kHasRowStencil<V>) {
+    set.row_stencil[0] = &row_stencil<V, 1>;
+    set.row_stencil[1] = &row_stencil<V, 2>;
+    set.row_stencil[2] = &row_stencil<V, 3>;
+    set.row_stencil[3] = &row_stencil<V, 4>;
+  }
   set_plane<V, PlaneKernel::any>(set);
   if constexpr (!kLeanest<V>) {
     set_plane<V, PlaneKernel::square3>(set);

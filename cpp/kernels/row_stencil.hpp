@@ -26,6 +26,10 @@ namespace fastconv::FASTCONV_ISA_NAMESPACE {
 
 inline constexpr int kStencilRows = 4;
 
+// Real numbers with sixteen registers have pixel_lanes instead (algorithms/stencil.cpp).
+template <class V>
+inline constexpr bool kHasRowStencil = !kIsFloat<V> || V::registers >= 32;
+
 template <class V>
 inline constexpr int kStencilVecs = V::registers >= 32 && !kLean<V> ? 6 : 3;
 

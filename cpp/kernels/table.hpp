@@ -72,7 +72,8 @@ struct KernelSet {
   int column_vecs[2];
   void (*dots)(const DotArgs<T>&);
   void (*gather)(const GatherArgs<T>&);
-  void (*row_stencil[kStencilRows])(const StencilArgs<T>&);  // [output rows - 1]
+  // [output rows - 1]; null for real numbers with sixteen registers.
+  void (*row_stencil[kStencilRows])(const StencilArgs<T>&);
   // [PlaneKernel]; null where `any` serves, as for most integers.
   void (*plane[kPlaneKernels])(const PlaneArgs<T>&);
   void (*plane_stage)(const PlaneStageArgs<T>&);

@@ -183,6 +183,9 @@ void check_all(const Case& c) {
                                        &pointwise, &row_stencil, &stencil, &im2col_gemm}) {
       if (candidate->accepts(c.problem) != nullptr) continue;
       if (candidate == &flat && table.f32.flat_lanes == nullptr) continue;
+      const bool is_float_set = is_float(c.problem.compute);
+      if (candidate == &row_stencil && is_float_set && table.f32.row_stencil[0] == nullptr)
+        continue;
       if (candidate == &groups && c.problem.out_channels > table.f32.group_sums) continue;
       // Scalar kernels have none: its cost is infinite there.
       if (candidate == &columns && table.f32.column_vecs[0] == 0) continue;
