@@ -46,7 +46,7 @@ class Arena:
 class Guarded:
     """Four arenas, for the buffers of a call: x, w, bias and out."""
 
-    def __init__(self, size=2**21):
+    def __init__(self, size=2**22):
         self.arenas = {name: Arena(size) for name in ("x", "w", "bias", "out")}
 
     def call(self, function, x, w, bias, expected, at_end, **options):
@@ -104,6 +104,9 @@ NARROW = ("int8", "uint8", "int16")
 PICTURES = (
     ((3, 3), 3, 16, {"stride": 2, "padding": 1}),
     ((5, 4), 1, 32, {"stride": (1, 2), "padding": "same"}),
+    ((3, 3), 36, 36, {"padding": 1, "groups": 36}),
+    ((2, 3), 21, 21, {"padding": (0, 2), "groups": 21}),
+    ((3, 2), 33, 33, {"padding": (2, 1), "dilation": 2, "groups": 33}),
 )
 
 

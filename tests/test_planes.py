@@ -322,7 +322,7 @@ def test_borders_wider_than_a_vector(isa, stride, size, border):
 
 def check_last(x, w, **options):
     """Channels last alone, wherever the output lies."""
-    run = {4: fc.conv2d, 5: fc.conv3d}[x.ndim]
+    run = {3: fc.conv1d, 4: fc.conv2d, 5: fc.conv3d}[x.ndim]
     options = {"groups": x.shape[-1], "layout": "NHWC", **options}
     want = run(x, w, algorithm="reference", **options)
     np.testing.assert_array_equal(run(x, w, **options), want)
@@ -410,3 +410,60 @@ def test_blocks_of_many_channels(isa):
             w = small_integers((channels, 1, size, size), "float32", size)
             check_last(x, w, padding=size // 2, stride=stride)
             check_last(x, w, padding=size // 2, stride=stride, activation="relu6")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("channels", [16, 28, 32, 48, 56, 100])
+def test_tiles_of_several_vectors(isa, channels, dtype):
+    """Of few pixels, and a pair of vectors behind the last; at the border one or two pixels."""
+    bias = small_integers((channels,), dtype, 2)
+    for columns, stride, dilation in itertools.product((1, 2, 3, 4, 6, 8, 12), (1, 2), (1, 2)):
+        w = small_integers((channels, 1, 2, columns), dtype, columns)
+        for width in (1, 4, 9, 17, 24):
+            border = (columns * dilation // 2, (columns - 1) * dilation)
+            if width + sum(border) > (columns - 1) * dilation:
+                x = small_integers((1, 3, width, channels), dtype, width)
+                options = {"stride": (1, stride), "dilation": (1, dilation)}
+                check_last(x, w, bias=bias, padding=[(1, 0), border], **options)
+
+
+@pytest.mark.parametrize("width", [200, 1024])
+def test_lines_that_meet_in_few_sets_of_the_cache(isa, width):
+    """Pixels of 512 channels lie 2 KB apart: three kernel columns have other tiles then."""
+    x = small_integers((1, 4, width // 8, 512), "float32", width)
+    w = small_integers((512, 1, 3, 3), "float32")
+    check_last(x, w, padding=1, activation="relu")
+
+
+@pytest.fixture
+def by_flat_lanes():
+    fc._core.prefer_kernel("flat_lanes")
+    yield
+    fc._core.prefer_kernel("")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize("mode", MODES)
+def test_rows_are_read_as_they_lie_between_their_ends(isa, by_flat_lanes, mode, dtype):
+    """The columns beside the border are staged alone, where a row has many elements."""
+    for channels, width in ((3, 400), (9, 130), (33, 41), (70, 22)):
+        bias = small_integers((channels,), dtype, 2)
+        for kernel, rest in (((3,), ()), ((3, 4), (5,)), ((2, 2, 3), (3, 4))):
+            x = small_integers((2, *rest, width, channels), dtype, width)
+            w = small_integers((channels, 1, *kernel), dtype, 1)
+            for border, dilation in itertools.product(((1, 1), (0, 2), (2, 0)), (1, 2)):
+                padding = [*[(1, 1)] * len(rest), border]
+                options = {"padding_mode": mode, "dilation": dilation, "padding": padding}
+                if mode == "zeros":
+                    options["fill_value"] = 3
+                check_last(x, w, bias=bias, activation="relu", **options)
+
+
+def test_ends_of_rows_and_what_lies_between_by_threads(isa, by_flat_lanes):
+    x = small_integers((1, 37, 300, 16), "float32")
+    w = small_integers((16, 1, 3, 3), "float32", 1)
+    options = {"padding": 1, "groups": 16, "layout": "NHWC"}
+    want = fc.conv2d(x, w, algorithm="reference", **options)
+    for threads in (1, 2, 5):
+        with fc.num_threads(threads):
+            np.testing.assert_array_equal(fc.conv2d(x, w, **options), want)
