@@ -50,7 +50,7 @@ bool reads_rows_in_place(const Problem& problem, const Tensor& x, int element,
 // often. Of more channels copies lie so that they share no cache sets.
 bool reads_pixels_in_place(const Problem& problem, const Tensor& x, int element,
                            const Tiling& tiling) {
-  constexpr std::int64_t kMostBytes = 64, kLeastPixels = 1024;
+  constexpr std::int64_t kMostBytes = 128, kLeastPixels = 1024;
   return tiling.family == Family::outer && tiling.staging == Staging::patch &&
          tiling.chunks.size() == 1 && !tiling.cuts_slices && problem.groups == 1 &&
          (!problem.padded() || problem.axis[2].stride > 1) &&
