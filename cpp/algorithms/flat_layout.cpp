@@ -24,22 +24,11 @@ bool is_depthwise(const Problem& problem) {
   return problem.in_channels == 1 && problem.out_channels == 1;
 }
 
-// Output columns that see no border beside them.
-struct InnerColumns {
-  std::int64_t first, end;
-  std::int64_t count() const { return end - first; }
-};
-InnerColumns inner_columns(const Problem& problem) {
-  const Axis& width = problem.axis[2];
-  const std::int64_t first = std::clamp<std::int64_t>(width.lo, 0, width.out);
-  return {first,
-          std::clamp<std::int64_t>(width.in + width.lo - width.span() + 1, first, width.out)};
-}
-
 // Whether to stage the ends of rows alone takes less than whole ones: each is a call more for four
 // rows.
-bool pays_to_part(const Problem& problem, std::int64_t inner) {
+bool pays_to_part(const Problem& problem) {
   constexpr std::int64_t kLeastElements = 1024;
+  const std::int64_t inner = outputs_inside(problem.axis[2]).count();
   return 4 * inner >= 3 * problem.axis[2].out && inner * problem.groups >= kLeastElements;
 }
 
@@ -78,12 +67,11 @@ FlatLayout::FlatLayout(const Problem& problem, const Tensor& x, std::int64_t roo
   least_inner = step > 0 ? 1 : divide_up(room, out);  // what lies behind x may not be read
   if ((step > 0 || is_depthwise(problem)) && width.stride == 1 &&
       channels_lie_side_by_side(problem, problem.x_type, x) && x.axis[2] == in * machine.element) {
-    const InnerColumns columns_inside = inner_columns(problem);
-    const std::int64_t count = columns_inside.count();
-    const bool all = count == width.out;
-    if (count >= least_inner && (all || (step == 0 && pays_to_part(problem, count)))) {
-      inner = columns_inside.first;
-      inner_end = columns_inside.end;
+    const TapSpan inside = outputs_inside(width);
+    const bool all = inside.count() == width.out;
+    if (inside.count() >= least_inner && (all || (step == 0 && pays_to_part(problem)))) {
+      inner = inside.first;
+      inner_end = inside.last;
     }
   }
   has_fill = problem.border == Border::constant &&
@@ -247,9 +235,7 @@ double gain_with_few_registers(const Problem& problem, const Machine& machine, s
   const std::size_t size = image > 16 * machine.l2 ? 2 : image > 2 * machine.l2 ? 1 : 0;
   if (problem.taps() == 1) return kPointwise[size];
   const bool bordered = width.lo > 0 || width.hi > 0;
-  const Gain& gain = !bordered                                               ? kInPlace
-                     : pays_to_part(problem, inner_columns(problem).count()) ? kParted
-                                                                             : kStaged;
+  const Gain& gain = !bordered ? kInPlace : pays_to_part(problem) ? kParted : kStaged;
   const bool dilated = problem.axis[0].dilation * problem.axis[1].dilation * width.dilation > 1;
   const double seven = problem.compute == Compute::f32 && width.kernel == 7 ? 0.85 : 1;
   if (!dilated) return gain.near[size] * seven;

@@ -58,10 +58,10 @@ struct FlatLayout {
   std::int64_t step;
   std::int64_t pixel;     // elements of a staged one
   std::int64_t channels;  // of a group that are staged apart
-  // Output columns that see no border beside them, and read x as it lies:
+  // Output columns that see no border beside them, and read x as it lies. Those at the ends, here
+  // the first and the last of eight, read what is staged:
   //
-  //   . . x x x x x x . .     one of the border at each end: the first and the last column are
-  //   staged
+  //   . x x x x x x x x .
   //     e i i i i i i e
   std::int64_t inner = 0, inner_end = 0;
   bool has_fill;                // rows of the border

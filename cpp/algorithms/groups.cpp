@@ -198,11 +198,9 @@ class GroupLanes {
     group.step = layout_.pixels * layout_.pitch;
     if (layout_.in_place()) {
       group.step = width.stride * (operands_.x.axis[2] / kElement);
-      const std::int64_t room = width.in + width.lo - width.span();
-      group.inside_end =
-          std::clamp<std::int64_t>(room < 0 ? 0 : room / width.stride + 1, 0, width.out);
-      group.inside =
-          std::min(divide_up(std::max<std::int64_t>(width.lo, 0), width.stride), group.inside_end);
+      const TapSpan inside = outputs_inside(width);
+      group.inside = inside.first;
+      group.inside_end = inside.last;
     }
     group.sums = layout_.sums;
     group.route = (block + 1 < layout_.blocks ? plan_.route : plan_.last_route).data();

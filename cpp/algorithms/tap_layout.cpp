@@ -163,6 +163,13 @@ TapSpan seeing_outputs(const Axis& axis, std::int64_t k) {
   return clip(span, 0, axis.out);
 }
 
+TapSpan outputs_inside(const Axis& axis) {
+  const std::int64_t room = axis.in + axis.lo - axis.span();
+  const std::int64_t last =
+      std::clamp<std::int64_t>(room < 0 ? 0 : room / axis.stride + 1, 0, axis.out);
+  return {std::min(divide_up(std::max<std::int64_t>(axis.lo, 0), axis.stride), last), last};
+}
+
 TapSpan taps_inside(const Axis& axis, std::int64_t output) {
   const std::int64_t before = axis.lo - output * axis.stride;
   const auto taps_of = [&](std::int64_t positions) {

@@ -34,6 +34,9 @@ struct TapSpan {
 // Outputs of an axis where tap k lies inside of the input.
 TapSpan seeing_outputs(const Axis& axis, std::int64_t k);
 
+// Outputs of an axis that see nothing but the input, and none: nothing from some output on.
+TapSpan outputs_inside(const Axis& axis);
+
 // Taps of an axis through which an output sees the input, and none: nothing from some tap on.
 TapSpan taps_inside(const Axis& axis, std::int64_t output);
 

@@ -153,11 +153,9 @@ class TiledRun {
   Tile without_border(const Tile& tile) const {
     Tile inner = tile;
     for (int a = 0; a < 3; ++a) {
-      const Axis& axis = problem_.axis[a];
-      const std::int64_t room = axis.in + axis.lo - axis.span();
-      const std::int64_t first = std::max(tile.origin[a], divide_up(axis.lo, axis.stride));
-      const std::int64_t last =
-          std::min(tile.origin[a] + tile.size[a], room < 0 ? 0 : room / axis.stride + 1);
+      const TapSpan inside = outputs_inside(problem_.axis[a]);
+      const std::int64_t first = std::max(tile.origin[a], inside.first);
+      const std::int64_t last = std::min(tile.origin[a] + tile.size[a], inside.last);
       inner.origin[a] = first;
       inner.size[a] = std::max<std::int64_t>(last - first, 0);
     }
