@@ -446,9 +446,9 @@ def by_flat_lanes():
 @pytest.mark.parametrize("mode", MODES)
 def test_rows_are_read_as_they_lie_between_their_ends(isa, by_flat_lanes, mode, dtype):
     """The columns beside the border are staged alone, where a row has many elements."""
-    for channels, width in ((3, 400), (9, 130), (33, 41), (70, 22)):
+    for channels, width in ((1, 1100), (3, 400), (9, 130), (33, 41), (70, 22)):
         bias = small_integers((channels,), dtype, 2)
-        for kernel, rest in (((3,), ()), ((3, 4), (5,)), ((2, 2, 3), (3, 4))):
+        for kernel, rest in (((3,), ()), ((1,), ()), ((3, 4), (5,)), ((2, 2, 3), (3, 4))):
             x = small_integers((2, *rest, width, channels), dtype, width)
             w = small_integers((channels, 1, *kernel), dtype, 1)
             for border, dilation in itertools.product(((1, 1), (0, 2), (2, 0)), (1, 2)):

@@ -118,9 +118,40 @@ FASTCONV_NOINLINE void flat_tile(const FlatArgs<typename V::value_type>& a, std:
   flat_store<V, Vecs>(a, first, channel, acc);
 }
 
+// One product for each output: what begins and ends a tile would take longer.
+template <class V>
+FASTCONV_NOINLINE void flat_scale(const FlatArgs<typename V::value_type>& a) {
+  using T = typename V::value_type;
+  const V low = V::broadcast(a.low), high = V::broadcast(a.high);
+  const std::int64_t step = V::lanes % a.period, count = a.count;
+  for (int r = 0; r < kFlatRows; ++r) {
+    const T* const x = a.row[r] + a.column[0];
+    T* const out = a.out[r];
+    const T *const w = a.w[0], *const bias = a.bias;
+    const auto scaled = [&](std::int64_t at, std::int64_t channel) FASTCONV_INLINE_LAMBDA {
+      const V product = V::fma(V::load(w + channel), V::load(x + at), V::zero());
+      return V::at_most(V::at_least(V::add(product, V::load(bias + channel)), low), high);
+    };
+    std::int64_t at = 0, channel = 0;
+    for (; at + V::lanes <= count; at += V::lanes) {
+      scaled(at, channel).store(out + at);
+      channel += step;
+      if (channel >= a.period) channel -= a.period;
+    }
+    if (at == count) continue;
+    if (count < V::lanes) {
+      scaled(0, 0).store(out, static_cast<int>(count));
+    } else {
+      at = count - V::lanes;
+      scaled(at, at % a.period).store(out + at);
+    }
+  }
+}
+
 // Whole tiles, and the rest by vectors, the last of which may overlap.
 template <class V>
 void flat_lanes(const FlatArgs<typename V::value_type>& a) {
+  if (a.rows == 1 && a.columns == 1 && a.shared == 0) return flat_scale<V>(a);
   constexpr std::int64_t kTile = kFlatVecs<V> * V::lanes;
   const std::int64_t step = kTile % a.period, single = V::lanes % a.period;
   const auto wrapped = [&](std::int64_t channel) FASTCONV_INLINE_LAMBDA {
