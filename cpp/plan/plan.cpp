@@ -427,7 +427,7 @@ std::vector<Verdict> Plan::verdicts() const {
     } else if (candidate->suits != nullptr && !candidate->suits(problem_, x_)) {
       v.reason = "the order of the input's axes";
     } else if (lacks_instructions(*candidate, problem_, machine_)) {
-      v.reason = "there is no kernel of it for this processor";
+      v.reason = "no instruction or kernel for it on this processor";
     } else {
       const double cost = candidate->cost(considered(*candidate), machine_);
       std::snprintf(text, sizeof text,
