@@ -386,14 +386,6 @@ bool runs_strips(const Problem& problem, const Machine& machine) {
          width.dilation == 1 && width.kernel > 1;
 }
 
-bool runs_strips_of_three(const Problem& problem, const Machine& machine) {
-  constexpr std::int64_t kPixels = 8;
-  const Axis& width = problem.axis[2];
-  return machine.channel_vecs == 2 && problem.compute == Compute::f32 && width.kernel == 3 &&
-         width.stride == 1 && width.dilation == 1 && width.lo <= 1 && width.hi <= 1 &&
-         width.out >= kPixels;
-}
-
 bool suits_channel_lanes(const Problem& problem, std::int64_t most_columns) {
   // Integers are activated when they are converted, which needs another way out.
   const bool finished = is_float(problem.compute) || problem.activation == Activation::none;

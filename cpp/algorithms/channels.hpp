@@ -63,8 +63,6 @@ struct ChannelPad {
 
 // Rows that kernels filter in strips (strip_cycles, kernels/args.hpp); float32, AVX-512.
 bool runs_strips(const Problem& problem, const Machine& machine);
-// The same for three kernel columns; float32, sixteen registers.
-bool runs_strips_of_three(const Problem& problem, const Machine& machine);
 
 bool channels_lie_side_by_side(const Problem& problem, DType type, const Tensor& tensor);
 // Whether the output, which is known last, lies so as well, or rows of sums can be turned.
