@@ -427,10 +427,10 @@ def test_tiles_of_several_vectors(isa, channels, dtype):
                 check_last(x, w, bias=bias, padding=[(1, 0), border], **options)
 
 
-@pytest.mark.parametrize("width", [200, 1024])
+@pytest.mark.parametrize("width", [25, 128])
 def test_lines_that_meet_in_few_sets_of_the_cache(isa, width):
     """Pixels of 512 channels lie 2 KB apart: three kernel columns have other tiles then."""
-    x = small_integers((1, 4, width // 8, 512), "float32", width)
+    x = small_integers((1, 4, width, 512), "float32", width)
     w = small_integers((512, 1, 3, 3), "float32")
     check_last(x, w, padding=1, activation="relu")
 

@@ -18,7 +18,6 @@ constexpr std::int64_t kTaskMacs = 128 << 10;
 constexpr std::int64_t kMostTurnedVecs = 4;
 constexpr std::int64_t kMostVecs = 16;
 constexpr std::int64_t kMostLanes = 16;
-constexpr std::int64_t kWide = 4;               // vectors of a wide tile
 constexpr std::int64_t kTile = 6;               // pixels, of tiles of one vector
 constexpr std::int64_t kWeightBytes = 8 << 10;  // of a block, a quarter of L1
 constexpr std::int64_t kStridedWeightBytes = 13 << 10;
@@ -47,7 +46,8 @@ std::int64_t vecs_of_block(const Problem& problem, std::int64_t tile_vecs, std::
   if (tile_vecs > 2) return tile_vecs;
   const std::int64_t most = problem.axis[2].stride > 1 ? kStridedWeightBytes : kWeightBytes;
   const std::int64_t fit = most / (problem.terms() * lanes * element);
-  return std::clamp<std::int64_t>(fit > kWide ? fit / kWide * kWide : fit / 2 * 2, 2, kMostVecs);
+  return std::clamp<std::int64_t>(fit > kWideVecs ? fit / kWideVecs * kWideVecs : fit / 2 * 2, 2,
+                                  kMostVecs);
 }
 
 std::int64_t whole_tiles(std::int64_t vecs, std::int64_t tile_vecs) {
@@ -500,9 +500,7 @@ ChannelTiling channel_tiling(const Problem& problem, const Tensor& x, const Mach
   const auto& [depth, height, width] = problem.axis;
   if (narrow || staging_pays(problem, machine)) hold_rows(problem, machine, tiling);
   if (narrow && !tiling.is_staged()) return tiling;
-  const std::int64_t image =
-      (depth.in * height.in * width.in + problem.out_pixels()) * problem.groups * machine.element;
-  tiling.x_is_far = height.kernel > 1 && image > kFar * machine.l2;
+  tiling.x_is_far = height.kernel > 1 && image_bytes(problem, machine.element) > kFar * machine.l2;
   const std::int64_t all_vecs = divide_up(problem.groups, machine.lanes);
   if (block_vecs(problem, tiling, all_vecs, machine.channel_vecs, machine.lanes, machine.element) <
       all_vecs) {

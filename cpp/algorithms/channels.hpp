@@ -68,6 +68,12 @@ bool channels_lie_side_by_side(const Problem& problem, DType type, const Tensor&
 // Whether the output, which is known last, lies so as well, or rows of sums can be turned.
 bool takes_channels(const Problem& problem, const Tensor& y, std::int64_t lanes);
 
+// Of an image of a depthwise layer, read and written.
+inline std::int64_t image_bytes(const Problem& problem, std::int64_t element) {
+  const auto& [depth, height, width] = problem.axis;
+  return (depth.in * height.in * width.in + problem.out_pixels()) * problem.groups * element;
+}
+
 // Padded columns that kernels look up, and one more for those with a stride.
 std::int64_t padded_columns(const Axis& width);
 // Tables for elements whose columns, rows and slices lie so far apart.

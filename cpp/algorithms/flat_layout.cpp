@@ -249,8 +249,7 @@ double gain_with_few_registers(const Problem& problem, const Machine& machine, s
 bool beats_channel_lanes(const Problem& problem, const Machine& machine) {
   const auto& [depth, height, width] = problem.axis;
   const bool is_strided = std::max({depth.stride, height.stride, width.stride}) > 1;
-  const std::int64_t pixels = depth.in * height.in * width.in + problem.out_pixels();
-  const std::int64_t image = pixels * problem.groups * machine.element;
+  const std::int64_t image = image_bytes(problem, machine.element);
   const bool is_cut = problem.groups % machine.lanes != 0;
   const bool few_registers = has_few_registers(problem, machine);
   // What is read once comes from afar as fast as it is read in order (AVX2, 107 channels of 193 x

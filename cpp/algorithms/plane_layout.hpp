@@ -51,6 +51,12 @@ struct RollTiling {
   std::int64_t bands = 1;
   std::int64_t bands_per_task = 1;
   std::int64_t tasks = 0;
+  // Where kernels stage planes: how many elements at a time. Of volumes in so many places; slice i
+  // in that of number i modulo all but the last, if they are a ring, the border in the last.
+  std::int64_t staged_elements = 0;
+  std::int64_t places = 0;
+  std::int64_t place_elements = 0;
+  bool is_ring = true;
 };
 
 // Channels last (channels.hpp).

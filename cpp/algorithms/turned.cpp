@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "algorithms/channels.hpp"
+#include "algorithms/costs.hpp"
 #include "algorithms/tap_layout.hpp"
 #include "core/border.hpp"
 #include "core/rounding.hpp"
@@ -292,6 +293,12 @@ class GroupCycles {
     // By vectors, or half a vector.
     const double taps = static_cast<double>(problem.taps());
     const double rate = in_row == 1 ? 1.28 : in_row == 2 ? 2.3 : 1.2 * in_row;
+    staged_vectors_ = static_cast<double>(depth.in * height.in *
+                                          divide_up(width.in, machine.lanes) * width.stride);
+    const std::int64_t tile = staged_tile(height.out, height.kernel);
+    const std::int64_t computed = divide_up(height.out, tile) * tile;
+    computed_vectors_ = slices_ * filters_ * in_row * static_cast<double>(computed * depth.kernel) *
+                        (0.95 * static_cast<double>(height.kernel * width.kernel) + 2.3);
     const bool narrow = 2 * width.out <= machine.lanes;
     rolled_ = 30 + static_cast<double>(height.out) * (5 + (narrow ? 0.85 : rate) * taps);
   }
@@ -318,6 +325,10 @@ class GroupCycles {
   // Kernels of 5x5 and 7x7.
   double rolling_large() const { return rolled_; }
   double rolling() const { return 136 * slices_ * filters_ + 7 * staged_rows_ + 1.6 * vectors_; }
+  // staged_planes.hpp: fitted to 850 layers of up to 34 x 34 with AVX2.
+  double staged() const {
+    return 140 * slices_ * filters_ + 3 * staged_vectors_ + computed_vectors_;
+  }
   double otherwise() const {
     if (picked_ > 0)
       return 800 + picked_ * in_ * outputs_ / filters_ + 0.25 * outputs_ + in_ * outputs_ / lanes_;
@@ -335,6 +346,7 @@ class GroupCycles {
   double kernel_row_ = 10, row_ = 20;
   double picked_ = 0;  // of an element that a stride leaves
   double rolled_;
+  double staged_vectors_, computed_vectors_;
   bool strided_;
 };
 
@@ -359,6 +371,12 @@ bool turning_pays(const Problem& problem, bool rolling, const Machine& machine) 
   if (4 * pixels * machine.lanes * machine.element > 3 * machine.l2) return false;
   const double waste = waste_of(problem, machine);
   const auto& [depth, height, width] = problem.axis;
+  const GroupCycles cycles(problem, machine);
+  if (rolling && has_few_registers(problem, machine)) {
+    // Of 850 layers those chosen take 1.04 times as long as the faster.
+    const double least = depth.kernel == 1 && depth.out == 1 ? 0.65 : 0.8;
+    return waste * cycles.turned() < least * cycles.staged();
+  }
   const bool large = rolling && height.kernel > 3;
   if (rolling && depth.kernel == 1) {
     const std::int64_t both = height.in * width.in + height.out * width.out;
@@ -366,7 +384,6 @@ bool turning_pays(const Problem& problem, bool rolling, const Machine& machine) 
     if (0.5 * static_cast<double>(both) * waste <= most) return true;
     if (!large) return false;
   }
-  const GroupCycles cycles(problem, machine);
   double best = rolling ? cycles.rolling() : cycles.otherwise();
   if (large && depth.kernel == 1) best = cycles.rolling_large();
   // Single planes by plane.cpp, of some filters by it or another.

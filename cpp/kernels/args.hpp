@@ -179,6 +179,13 @@ struct PlaneStageArgs {
 inline constexpr std::int64_t kFillRow = INT64_MIN;
 
 template <class T>
+struct RollSlice {
+  const T* x;  // null: is staged
+  T* staged;
+  bool has_border;
+};
+
+template <class T>
 struct RollArgs {
   const T* x;
   const std::int64_t* row;  // offset of each input row that the output rows see, or kFillRow
@@ -198,6 +205,42 @@ struct RollArgs {
   std::int64_t planes;
   std::int64_t x_plane;  // from one plane to the next
   std::int64_t out_plane;
+  // Of kernels that stage planes with their border (staged_planes.hpp): several filters of each.
+  std::int64_t filters;
+  T* staged;  // room for some planes, at least one (StagedLayout)
+  std::int64_t staged_elements;
+  bool has_borders;  // that the last call staged, of as many planes with the same
+  // Or slices of one plane; each is where the last call left it, or is staged.
+  const RollSlice<T>* slice;  // null: x
+  std::int64_t slices;
+  T* copied;  // [rows][a vector], of rows of less than a vector
+};
+
+// Output rows of a tile of staged_planes.hpp: what leaves the fewest in vain. Eight of 7 x 7 spill.
+constexpr std::int64_t staged_tile(std::int64_t rows, std::int64_t size) {
+  if (rows < 4) return 1;
+  if (rows < 7) return 4;
+  if (size == 7) return 7;
+  return (rows + 7) / 8 * 8 < (rows + 6) / 7 * 7 ? 8 : 7;
+}
+
+inline constexpr std::int64_t kMostStagedSlices = 28;  // of 3 x 3, for a sum of 256 terms
+
+// How staged_planes.hpp lays out the input of `rows` output rows: one row after the other, with a
+// stride of 2 odd columns behind even ones.
+struct StagedLayout {
+  std::int64_t slots, odd, pitch, plane;
+
+  constexpr StagedLayout(std::int64_t rows, std::int64_t pixels, std::int64_t size,
+                         std::int64_t stride, std::int64_t lanes)
+      : slots((rows - 1) * stride + size),
+        odd(stride == 1
+                ? 0
+                : ((pixels > lanes ? pixels : lanes) + size / 2 + 2 * lanes) / lanes * lanes),
+        pitch(stride == 1 ? (pixels + size - 1 + lanes - 1) / lanes * lanes : 2 * odd),
+        plane(slots * pitch) {}
+  // Elements behind a plane that are written and read.
+  static constexpr std::int64_t kBehind = 64;
 };
 
 // Of ChannelArgs::seen_end: no column is left out.
@@ -233,6 +276,8 @@ struct ChannelArgs {
 // Pixels of a strip of float32 with 32 registers: pictures of 7, 14 and 28 columns are cut into the
 // long ones, of 12 and 24 into the others.
 inline constexpr std::int64_t kLongStrip = 14, kShortStrip = 12;
+// Vectors of channels of a wide tile (channel_lanes.hpp).
+inline constexpr int kWideVecs = 4;
 
 // Cycles of a row of strips for each kernel column: what is left is a strip of half as many, or
 // overlaps the one before it. Strips of few pixels wait for their sums.

@@ -31,7 +31,6 @@ inline constexpr int kChannelVecs = V::registers == 32 && !kLean<V> ? 4 : 2;
 // of 180 x 180, two images, 5.5 ms, 3.2, where asking for lines ahead gained a tenth).
 template <class V>
 inline constexpr bool kWideTiles = !kLean<V> && V::registers == 16 && V::lanes > 1;
-inline constexpr int kWideVecs = 4;
 // Rows of several taps a load: of float32 alone, as they are much code.
 template <class V>
 inline constexpr bool kStrips = !kLean<V> && sizeof(typename V::value_type) == 4;

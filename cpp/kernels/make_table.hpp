@@ -17,6 +17,7 @@
 #include "kernels/plane_stage.hpp"
 #include "kernels/rolling.hpp"
 #include "kernels/row_stencil.hpp"
+#include "kernels/staged_planes.hpp"
 #include "kernels/store.hpp"
 #include "kernels/table.hpp"
 #include "kernels/winograd.hpp"
@@ -46,7 +47,11 @@ constexpr void set_winograd(KernelSet<typename V::value_type>& set) {
 
 template <class V, int Size>
 constexpr void set_rolling(KernelSet<typename V::value_type>& set) {
-  if constexpr (kRolls<V, Size>) {
+  if constexpr (kStagesPlanes<V, Size>) {
+    set.rolling[(Size - 3) / 2][0] = &staged_planes<V, Size, 1>;
+    set.rolling[(Size - 3) / 2][1] = &staged_planes<V, Size, 2>;
+    set.most_rolled = Size;
+  } else if constexpr (kRolls<V, Size>) {
     set.rolling[(Size - 3) / 2][0] = &rolling<V, Size, 1>;
     set.rolling[(Size - 3) / 2][1] = &rolling<V, Size, 2>;
     set.most_rolled = Size;

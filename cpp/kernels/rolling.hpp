@@ -26,15 +26,15 @@ inline constexpr bool kRolls = false;
 template <class V, int Size>
   requires requires { typename V::Mask; }
 inline constexpr bool kRolls<V, Size> =
-    kIsFloat<V> && Size - 1 <= V::lanes && (Size < 7 || sizeof(typename V::value_type) == 4);
+    kIsFloat<V> && V::registers == 32 && V::quick_masked_stores && Size - 1 <= V::lanes &&
+    (Size < 7 || sizeof(typename V::value_type) == 4);
 
 // Most vectors of a strip: sums, two vectors and the one cut out of them, a weight and the fill
-// value are in registers, and of 3 x 3 all weights where there are 32.
-template <class V, int Size>
-inline constexpr int kRollVecs = V::registers == 32 ? (Size == 3   ? 4
-                                                       : Size == 5 ? 3
-                                                                   : 2)
-                                                    : 1;
+// value are in registers, and of 3 x 3 all weights.
+template <int Size>
+inline constexpr int kRollVecs = Size == 3   ? 4
+                                 : Size == 5 ? 3
+                                             : 2;
 
 // Bias and activation.
 template <class V, int Vecs>
@@ -61,28 +61,21 @@ template <class V, int Vecs, RollForm Form>
 FASTCONV_INLINE void roll_store(const RollArgs<typename V::value_type>& a,
                                 const RollStrip<V, Vecs>& s, std::int64_t r, const V (&sum)[Vecs]) {
   auto* const out = s.out + r * a.out_pitch;
-  if constexpr (Form == RollForm::bands && V::quick_masked_stores) {
+  if constexpr (Form == RollForm::bands) {
     FASTCONV_UNROLL
     for (int i = 0; i < Vecs; ++i) sum[i].store(out + s.out_at[i], static_cast<int>(a.pixels));
     return;
   }
-  if (Form == RollForm::edges && a.pixels < V::lanes) {
-    if (!V::quick_masked_stores && out + V::lanes <= s.out_end) {
-      sum[0].store(out);
-    } else {
-      sum[0].store(out, static_cast<int>(a.pixels));
-    }
-    return;
-  }
+  if (Form == RollForm::edges && a.pixels < V::lanes)
+    return sum[0].store(out, static_cast<int>(a.pixels));
   FASTCONV_UNROLL
   for (int i = 0; i < Vecs; ++i) sum[i].store(out + s.first[i]);
 }
 
 // Whether a strip copies its arguments, of which GCC then knows that no store of a vector changes
 // them. Elsewhere it would spill sums.
-template <class V, int Size, RollForm Form>
-inline constexpr bool kCopiesArgs =
-    Size == 3 && Form == (V::registers == 32 ? RollForm::ends : RollForm::inside);
+template <int Size, RollForm Form>
+inline constexpr bool kCopiesArgs = Size == 3 && Form == RollForm::ends;
 
 // The input rows that begin with output row j, one for each phase of the vertical stride.
 template <class V, int Size, int Stride, int Vecs, int Sums, RollPart Part, RollForm Form,
@@ -98,21 +91,15 @@ FASTCONV_INLINE void roll_step(V (&sum)[Sums][Vecs], const RollStrip<V, Vecs>& s
   for (int i = 0; i < Vecs; ++i) sum[0][i] = V::zero();
   if (s.from != nullptr && j < s.rows) {
     FASTCONV_UNROLL
-    for (int i = 0; i < Vecs; ++i) {
+    for (int i = 0; i < Vecs; ++i)
       sum[0][i] = V::load(s.from + j * a.from_pitch +
                           (Form == RollForm::bands ? s.from_at[i] : s.first[i]));
-      if constexpr (kInHalves<V, Stride, Form>) sum[0][i] = V::exchange_quarters(sum[0][i]);
-    }
   }
   roll_input_row<V, Size, Stride, Vecs, Sums, Part, Form, 0>(sum, s, columns, weights, fill, a,
                                                              j * Stride, low, high);
   roll_settle(sum[Sums - 1]);
   if (j >= Sums - 1) {
-    if constexpr (kInHalves<V, Stride, Form>) {
-      FASTCONV_UNROLL
-      for (int i = 0; i < Vecs; ++i) sum[Sums - 1][i] = V::exchange_quarters(sum[Sums - 1][i]);
-    }
-    if (!kCopiesArgs<V, Size, Form> || finishes) roll_finish<V, Vecs>(a, s, sum[Sums - 1]);
+    if (!kCopiesArgs<Size, Form> || finishes) roll_finish<V, Vecs>(a, s, sum[Sums - 1]);
     roll_store<V, Vecs, Form>(a, s, j - (Sums - 1), sum[Sums - 1]);
   }
   if constexpr (Stride == 2)
@@ -135,7 +122,7 @@ template <class V, int Size, int Stride, int Vecs, RollForm Form>
 FASTCONV_NOINLINE void roll_strip(const RollArgs<typename V::value_type>& args,
                                   const RollStrip<V, Vecs>& strip,
                                   const RollColumns<V, Size, Stride> (&columns)[Vecs]) {
-  constexpr bool kCopies = kCopiesArgs<V, Size, Form>;
+  constexpr bool kCopies = kCopiesArgs<Size, Form>;
   using Args = RollArgs<typename V::value_type>;
   using Strip = RollStrip<V, Vecs>;
   const std::conditional_t<kCopies, const Args, const Args&> a = args;
@@ -143,7 +130,7 @@ FASTCONV_NOINLINE void roll_strip(const RollArgs<typename V::value_type>& args,
   const bool finishes =
       s.bias != nullptr || a.activation == Activation::relu || a.activation == Activation::relu6;
   constexpr int kSums = (Size - 1) / Stride + 1;
-  constexpr bool kHolds = kHoldsWeights<V, Size, Form>;
+  constexpr bool kHolds = kHoldsWeights<Size>;
   const auto weights = RollWeights<V, Size, kHolds>::load(s.w);
   const V fill = V::load_broadcast(a.fill_row);
   V sum[kSums][Vecs];
@@ -168,8 +155,8 @@ FASTCONV_NOINLINE void roll_strip(const RollArgs<typename V::value_type>& args,
 template <class V, int Size, int Stride, int Vecs>
 FASTCONV_INLINE void roll_vectors(const RollArgs<typename V::value_type>& a, std::int64_t first,
                                   const RollStrip<V, 1>& plane) {
-  RollStrip<V, Vecs> s{plane.x, plane.w, plane.bias, plane.from, plane.out, plane.out_end,
-                       a.rows,  0,       {},         {},         {},        {}};
+  RollStrip<V, Vecs> s{plane.x, plane.w, plane.bias, plane.from, plane.out, a.rows,
+                       0,       {},      {},         {},         {}};
   const std::int64_t end = first + Vecs * V::lanes;
   s.next = end < a.pixels ? end * Stride : a.x_plane;
   FASTCONV_UNROLL
@@ -185,9 +172,8 @@ FASTCONV_INLINE void roll_vectors(const RollArgs<typename V::value_type>& a, std
   const auto inside = [&](int i, std::int64_t count) FASTCONV_INLINE_LAMBDA {
     return columns[i].at >= 0 && columns[i].at + count <= a.width;
   };
-  constexpr bool kFew = V::registers < 32 && Size == 3;
-  if constexpr (Vecs == kRollVecs<V, Size> && (Stride == 1 || kFew)) {
-    constexpr int kSeen = (V::lanes - 1) * Stride + Size;
+  if constexpr (Vecs == kRollVecs<Size> && Stride == 1) {
+    constexpr int kSeen = V::lanes - 1 + Size;
     if (inside(0, kSeen) && inside(Vecs - 1, kSeen))
       return roll_strip<V, Size, Stride, Vecs, RollForm::inside>(a, s, columns);
   }
@@ -205,7 +191,7 @@ FASTCONV_INLINE void roll_vectors(const RollArgs<typename V::value_type>& a, std
 template <class V, int Size, int Stride>
 FASTCONV_INLINE void roll_plane(const RollArgs<typename V::value_type>& a,
                                 const RollStrip<V, 1>& plane) {
-  constexpr int kMost = kRollVecs<V, Size>;
+  constexpr int kMost = kRollVecs<Size>;
   std::int64_t left = (a.pixels + V::lanes - 1) / V::lanes;
   for (std::int64_t first = 0; left > 0;) {
     // No single vector is left for the end where there are more.
@@ -235,8 +221,8 @@ template <class V, int Size, int Stride>
 FASTCONV_INLINE void roll_bands(const RollArgs<typename V::value_type>& a,
                                 const RollStrip<V, 1>& plane,
                                 const RollColumns<V, Size, Stride>& column) {
-  RollStrip<V, 2> s{plane.x,          plane.w, plane.bias, plane.from, plane.out, plane.out_end,
-                    (a.rows + 1) / 2, 0,       {},         {},         {},        {}};
+  RollStrip<V, 2> s{plane.x, plane.w, plane.bias, plane.from, plane.out, (a.rows + 1) / 2,
+                    0,       {},      {},         {},         {}};
   const std::int64_t second = a.rows - s.rows;
   s.slot[1] = second * Stride;
   s.from_at[1] = second * a.from_pitch;
@@ -247,21 +233,16 @@ FASTCONV_INLINE void roll_bands(const RollArgs<typename V::value_type>& a,
 
 template <class V, int Size, int Stride, bool Single>
 FASTCONV_INLINE void roll_planes(const RollArgs<typename V::value_type>& a) {
-  const auto* const out_end = a.room == kNoRoom ? nullptr : a.out + a.room;
-  RollStrip<V, 1> plane{a.x,    a.w,       a.bias, a.from, a.out, out_end,
-                        a.rows, a.x_plane, {},     {},     {},    {}};
+  RollStrip<V, 1> plane{a.x, a.w, a.bias, a.from, a.out, a.rows, a.x_plane, {}, {}, {}, {}};
   const RollColumns<V, Size, Stride> columns[1] = {
       RollColumns<V, Size, Stride>::make(0, a.border, a.width)};
-  constexpr bool kBands = V::quick_masked_stores && V::registers == 32;
   for (std::int64_t p = 0; p < a.planes; ++p) {
-    if constexpr (Single && kBands) {
+    if constexpr (Single) {
       if (a.rows >= 4) {
         roll_bands<V, Size, Stride>(a, plane, columns[0]);
       } else {
         roll_strip<V, Size, Stride, 1, RollForm::edges>(a, plane, columns);
       }
-    } else if constexpr (Single) {
-      roll_strip<V, Size, Stride, 1, RollForm::edges>(a, plane, columns);
     } else {
       roll_plane<V, Size, Stride>(a, plane);
     }

@@ -8,8 +8,7 @@
 //   kernel column 1         [f x0 x1 x2]
 //
 // With a stride of 2 there are three, and even and odd columns are sorted in registers. Vectors
-// that see no border are loaded without masks; where registers are few, their even and odd columns
-// are sorted in halves alone, and so are their sums until they are stored.
+// that see no border are loaded without masks.
 #pragma once
 
 #include <cstdint>
@@ -89,7 +88,6 @@ struct RollStrip {
   const T* bias;  // null: none
   const T* from;  // null: sums start from zero
   T* out;
-  const T* out_end;  // whole vectors may be written up to here; null: never
   std::int64_t rows;
   std::int64_t next;  // from an input row, what the next strip of columns or plane sees of it
   std::int64_t first[Vecs];  // output column of each vector
@@ -107,10 +105,9 @@ enum class RollForm : std::uint8_t {
   bands    // two halves of the rows of one vector: the weights that are loaded serve both
 };
 
-// Weights of 3 x 3 kernels stay in registers where there are 32, or no masks and fill value beside
-// them; others are loaded for each row.
-template <class V, int Size, RollForm Form>
-inline constexpr bool kHoldsWeights = Size == 3 && (V::registers == 32 || Form == RollForm::inside);
+// Weights of 3 x 3 kernels stay in registers; others are loaded for each row.
+template <int Size>
+inline constexpr bool kHoldsWeights = Size == 3;
 
 template <class V, int Size, bool Holds>
 struct RollWeights {
@@ -177,7 +174,6 @@ FASTCONV_INLINE void roll_columns(V (&sum)[Sums][Vecs], const V (&part)[Vecs][4]
         const V weight = weights.get((m * Stride + Phase) * Size + N);
         FASTCONV_UNROLL
         for (int i = 0; i < Vecs; ++i) sum[m][i] = V::fma(weight, x[i], sum[m][i]);
-        if constexpr (V::registers < 32) roll_settle(sum[m]);
       }
     }
     roll_columns<V, Size, Stride, Vecs, Sums, Inside, Phase, N + 1>(sum, part, row, first, weights);
@@ -226,29 +222,12 @@ enum class RollPart : std::uint8_t {
   some    // sums `low` to `high` are
 };
 
-// Some strips sort even and odd columns in halves alone.
-template <class V, int Stride, RollForm Form>
-inline constexpr bool kInHalves = Form == RollForm::inside && Stride == 2;
-
-// Three columns of a vector that sees no border, every second one of which counts.
-template <class V>
-FASTCONV_INLINE void roll_in_halves(const typename V::value_type* row, V (&x)[3]) {
-  x[0] = V::load(row);
-  x[1] = V::load(row + V::lanes);
-  FASTCONV_IN_REGISTER(x[0].v);  // as in roll_load
-  FASTCONV_IN_REGISTER(x[1].v);
-  V::unzip_halves(x[0], x[1]);
-  V one = V::load(row + 1);
-  x[2] = V::load(row + 1 + V::lanes);
-  V::unzip_halves(one, x[2]);
-}
-
 // The sums of kernel rows `Phase`, `Phase` + Stride, ... of one input row.
 template <class V, int Size, int Stride, int Vecs, int Sums, RollPart Part, RollForm Form,
           int Phase, class KernelWeights>
 FASTCONV_INLINE void roll_input_row(V (&sum)[Sums][Vecs], const RollStrip<V, Vecs>& s,
                                     const RollColumns<V, Size, Stride> (&columns)[Vecs],
-                                    const KernelWeights& given, V given_fill,
+                                    const KernelWeights& given, V fill,
                                     const RollArgs<typename V::value_type>& a, std::int64_t slot,
                                     int low, int high) {
   using T = typename V::value_type;
@@ -262,22 +241,13 @@ FASTCONV_INLINE void roll_input_row(V (&sum)[Sums][Vecs], const RollStrip<V, Vec
   for (int i = 0; i < Vecs; ++i)
     rows[i] = Form == RollForm::bands && i > 0 ? look_up(slot + s.slot[i]) : row;
   KernelWeights weights = given;
-  const RollColumns<V, Size, Stride>* column = columns;
-  // GCC would keep weights for the rows to come, and spill sums; of 16 registers masks and the fill
-  // value are too many as well.
-  if constexpr (!kHoldsWeights<V, Size, Form>) FASTCONV_OPAQUE_POINTER(weights.at);
-  V fill = given_fill;
-  if constexpr (V::registers < 32 && !(Part == RollPart::whole && Form == RollForm::inside)) {
-    FASTCONV_OPAQUE_POINTER(column);
-    const T* fill_at = a.fill_row;
-    FASTCONV_OPAQUE_POINTER(fill_at);
-    fill = V::load_broadcast(fill_at);
-  }
+  // GCC would keep weights for the rows to come, and spill sums.
+  if constexpr (!kHoldsWeights<Size>) FASTCONV_OPAQUE_POINTER(weights.at);
   constexpr bool kInside = Form == RollForm::inside;
-  if constexpr (kInside || (Form == RollForm::edges && V::registers < 32 && Stride == 2)) {
+  if constexpr (kInside) {
     // What is next, in so many streams that hardware does not follow them.
     FASTCONV_UNROLL
-    for (int i = 0; i < Vecs * Stride; ++i) FASTCONV_PREFETCH(row + s.next + i * V::lanes);
+    for (int i = 0; i < Vecs; ++i) FASTCONV_PREFETCH(row + s.next + i * V::lanes);
   }
   const auto left = [](int i) { return Form != RollForm::ends || i == 0; };
   const auto right = [](int i) { return Form != RollForm::ends || i >= Vecs - 2; };
@@ -290,14 +260,7 @@ FASTCONV_INLINE void roll_input_row(V (&sum)[Sums][Vecs], const RollStrip<V, Vec
           sum[m][i] = V::fma(weights.get((m * Stride + Phase) * Size + v), x[v], sum[m][i]);
     }
   };
-  if constexpr (Part == RollPart::whole && kInHalves<V, Stride, Form>) {
-    FASTCONV_UNROLL
-    for (int i = 0; i < Vecs; ++i) {
-      V x[Size];
-      roll_in_halves(row + column[i].at, x);
-      add_all(i, x);
-    }
-  } else if constexpr (Part == RollPart::whole && kInside) {
+  if constexpr (Part == RollPart::whole && kInside) {
     const V none[Vecs][4] = {};
     roll_columns<V, Size, Stride, Vecs, Sums, true, Phase, 0>(sum, none, row - a.border, s.first,
                                                               weights);
@@ -305,26 +268,26 @@ FASTCONV_INLINE void roll_input_row(V (&sum)[Sums][Vecs], const RollStrip<V, Vec
     V part[Vecs][4];
     FASTCONV_UNROLL
     for (int i = 0; i < Vecs; ++i)
-      roll_load<V, Size, Stride>(column[i], rows[i], fill, left(i), right(i), part[i]);
+      roll_load<V, Size, Stride>(columns[i], rows[i], fill, left(i), right(i), part[i]);
     roll_columns<V, Size, Stride, Vecs, Sums, false, Phase, 0>(sum, part, row, s.first, weights);
   } else if constexpr (Part == RollPart::whole) {
     FASTCONV_UNROLL
     for (int i = 0; i < Vecs; ++i) {
       V part[4], x[Size];
-      roll_load<V, Size, Stride>(column[i], rows[i], fill, left(i), right(i), part);
+      roll_load<V, Size, Stride>(columns[i], rows[i], fill, left(i), right(i), part);
       roll_all_columns<V, Size, Stride, 0>(part, x);
       add_all(i, x);
     }
   } else {
     // Two vectors share the weights; the columns of three do not fit the registers.
-    constexpr int kShare = Vecs == 2 && V::registers == 32 ? 2 : 1;
+    constexpr int kShare = Vecs == 2 ? 2 : 1;
     FASTCONV_UNROLL
     for (int i = 0; i < Vecs; i += kShare) {
       V x[kShare][Size];
       FASTCONV_UNROLL
       for (int n = 0; n < kShare; ++n) {
         V part[4];
-        roll_load<V, Size, Stride>(column[i + n], rows[i + n], fill, left(i + n), right(i + n),
+        roll_load<V, Size, Stride>(columns[i + n], rows[i + n], fill, left(i + n), right(i + n),
                                    part);
         roll_all_columns<V, Size, Stride, 0>(part, x[n]);
       }
