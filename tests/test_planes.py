@@ -255,6 +255,41 @@ def test_bands_of_every_height(isa, rows):
         check(x, w, 2, padding=[(2, 1), (1, 2)], stride=(2, 1))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize("mode", MODES)
+def test_slices_that_several_outputs_see(isa, mode, dtype):
+    """They stay staged while output slices go on; some borders show those that have gone."""
+    for filters, size in ((1, 5), (3, 3)):
+        for shape, stride, dilation in (
+            ((7, 12, 21), 1, 1),
+            ((6, 9, 40), 2, 1),
+            ((9, 30, 19), 1, 3),
+            ((14, 8, 25), 1, 6),
+            ((4, 60, 70), 1, 1),
+        ):
+            x = small_integers((2, 3, *shape), dtype, size)
+            w = small_integers((3 * filters, 1, 3, size, size), dtype, filters)
+            bias = small_integers(3 * filters, dtype, 3)
+            # Columns beside a row show the fill value, or there are none.
+            padding = [(2, 1), (1, 2), (1, 0) if mode == "zeros" else (0, 0)]
+            options = {"padding": padding, "padding_mode": mode, "activation": "relu"}
+            if mode == "zeros":
+                options["fill_value"] = 2
+            check(x, w, 3, bias, stride=(stride, 1, 1), dilation=(dilation, 1, 1), **options)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("size", [3, 5, 7])
+def test_bands_of_planes_and_several_filters(isa, dtype, size):
+    """Planes beyond L1, of rows up to the longest that are staged and longer ones."""
+    for width, stride in itertools.product((7, 100, 159, 161, 320, 330), (1, 2)):
+        x = small_integers((1, 3, 2100 // width + 31, width), dtype, width)
+        for filters in (1, 4):
+            w = small_integers((3 * filters, 1, size, size), dtype, filters)
+            bias = small_integers(3 * filters, dtype, size)
+            check(x, w, 2, bias, stride=stride, padding=size // 2, activation="relu6")
+
+
 def with_gaps(array, gaps):
     """The same values in a larger array, which is 77 beyond them."""
     wide = np.full([n + g for n, g in zip(array.shape, gaps, strict=True)], 77, array.dtype)

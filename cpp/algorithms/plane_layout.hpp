@@ -44,7 +44,7 @@ struct PlaneSpan {
   std::vector<BorderColumn> border;
 };
 
-// How planes are dealt out that small square kernels filter without staging (rolling.hpp).
+// How planes are dealt out that small square kernels filter (rolling.hpp, staged_planes.hpp).
 struct RollTiling {
   std::int64_t planes = 0;  // of a task; 0: such kernels cannot run the problem
   std::int64_t rows = 1;    // output rows of a band

@@ -1,5 +1,5 @@
 // Planes that small square kernels filter without staging (kernels/rolling.hpp), and the loop nest
-// that runs them:
+// that runs them, or, where there are few registers, those that do stage them (staged_planes.hpp):
 //
 //   for each task (planes, or a band of rows of one)                              in parallel
 //     for each band, plane, output slice

@@ -12,6 +12,7 @@ namespace {
 constexpr std::int64_t kStagedBytes = 16 << 10;  // of planes that are staged at a time: half of L1
 constexpr std::int64_t kVolumeBytes = 48 << 10;  // of slices
 constexpr std::int64_t kLeastRows = 14;          // of a band
+constexpr std::int64_t kMostDilation = 4;        // of slices that stay staged
 
 // Places of slices that hold none: with the border of those that have been there, or without.
 constexpr std::int64_t kBorderSlice = -1, kNoSlice = -2, kNoBorder = -3;
@@ -157,10 +158,12 @@ class StagedRun : PlaneBands<T> {
 std::int64_t rows_to_stage(const Problem& problem, const Machine& machine, RollTiling& tiling) {
   const Axis& depth = problem.axis[0];
   const std::int64_t out = problem.axis[1].out;
-  // Elsewhere slices of the border are not those that follow.
-  tiling.is_ring = problem.border == Border::constant || (depth.lo <= 0 && depth.hi <= 0);
-  if (!is_flat(problem))
-    tiling.places = 1 + (tiling.is_ring ? std::min(depth.in, depth.span()) : depth.kernel);
+  // Elsewhere slices of the border are not those that follow; and of a long dilation there would be
+  // many.
+  const std::int64_t seen = std::min(depth.in, depth.span());
+  tiling.is_ring = (problem.border == Border::constant || (depth.lo <= 0 && depth.hi <= 0)) &&
+                   seen <= kMostDilation * depth.kernel;
+  if (!is_flat(problem)) tiling.places = 1 + (tiling.is_ring ? seen : depth.kernel);
   const std::int64_t most = tiling.places == 0 ? kStagedBytes : kVolumeBytes / tiling.places;
   std::int64_t rows = out;
   while (rows > kLeastRows && staged_elements(problem, machine, rows) * machine.element > most)

@@ -174,7 +174,7 @@ struct PlaneStageArgs {
   }
 };
 
-// Planes filtered by square kernels without staging (kernels/rolling.hpp). Rows beyond the plane
+// Planes filtered by small square kernels (rolling.hpp, staged_planes.hpp). Rows beyond the plane
 // are entries of the table, columns beyond it show the fill value.
 inline constexpr std::int64_t kFillRow = INT64_MIN;
 
