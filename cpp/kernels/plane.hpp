@@ -363,6 +363,21 @@ FASTCONV_NOINLINE void plane_activate(const PlaneArgs<typename V::value_type>& a
   }
 }
 
+// The same of what rolling.hpp and staged_planes.hpp have filtered.
+template <class V>
+FASTCONV_INLINE void activate_planes(const RollArgs<typename V::value_type>& a) {
+  if (a.activation <= Activation::relu6) return;
+  PlaneArgs<typename V::value_type> rows{};
+  rows.rows = a.rows;
+  rows.pixels = a.pixels;
+  rows.out_pitch = a.out_pitch;
+  rows.activation = a.activation;
+  for (std::int64_t p = 0; p < a.planes * a.filters; ++p) {
+    rows.out = a.out + p * a.out_plane;
+    plane_activate<V>(rows);
+  }
+}
+
 // The product of integers takes a register; kernels of any size have none left for it.
 template <class V, int Rows, PlaneKernel Kernel>
 inline constexpr int kPlaneVecs =

@@ -266,17 +266,7 @@ void rolling(const RollArgs<typename V::value_type>& a) {
   } else if (!done) {
     roll_planes<V, Size, Stride, false>(a);
   }
-  if (a.activation > Activation::relu6) {
-    PlaneArgs<typename V::value_type> rows{};
-    rows.rows = a.rows;
-    rows.pixels = a.pixels;
-    rows.out_pitch = a.out_pitch;
-    rows.activation = a.activation;
-    for (std::int64_t p = 0; p < a.planes; ++p) {
-      rows.out = a.out + p * a.out_plane;
-      plane_activate<V>(rows);
-    }
-  }
+  activate_planes<V>(a);
 }
 
 }  // namespace fastconv::FASTCONV_ISA_NAMESPACE

@@ -228,7 +228,7 @@ class StagedPlanes {
     }
   }
 
-  // Of copies, which no store of a vector changes, for all GCC knows.
+  // By copies of the members: for all GCC knows, a store of a vector might change these.
   FASTCONV_INLINE void stage(const T* x, T* to) const {
     const std::int64_t count = count_, pitch = layout_.pitch, slots = layout_.slots;
     const std::int64_t* const row = a_.row;
@@ -313,17 +313,7 @@ void staged_planes(const RollArgs<typename V::value_type>& a) {
   if constexpr (Size < 7)
     if (tile == 8) filter = &staged_filter<V, Size, Stride, 8>;
   StagedPlanes<V, Stride>(a, Size, filter).run();
-  if (a.activation > Activation::relu6) {
-    PlaneArgs<T> rows{};
-    rows.rows = a.rows;
-    rows.pixels = a.pixels;
-    rows.out_pitch = a.out_pitch;
-    rows.activation = a.activation;
-    for (std::int64_t p = 0; p < a.planes * a.filters; ++p) {
-      rows.out = a.out + p * a.out_plane;
-      plane_activate<V>(rows);
-    }
-  }
+  activate_planes<V>(a);
 }
 
 }  // namespace fastconv::FASTCONV_ISA_NAMESPACE
