@@ -194,6 +194,61 @@ void planes(benchmark::State& state, const KernelSet<T>& set, PlaneKernel kind, 
                   [&] { kernel(args); });
 }
 
+// Eight planes of 28 x 28 outputs, as of a depthwise layer, with what stages them where a kernel
+// does.
+template <class T>
+void rolling(benchmark::State& state, const KernelSet<T>& set, std::int64_t side,
+             std::int64_t stride, double peak) {
+  constexpr std::int64_t kPlanes = 8, kOut = 28, kStaged = (16 << 10) / sizeof(T);
+  const std::int64_t in = kOut * stride, lo = side / 2, taps = side * side;
+  const std::int64_t slots = (kOut - 1) * stride + side + 1;
+  const std::vector<T> x = small_integers<T>(kPlanes * in * in);
+  const std::vector<T> weights = small_integers<T>(kPlanes * taps);
+  const std::vector<T> fill(static_cast<std::size_t>(in));
+  std::vector<std::int64_t> row;
+  for (std::int64_t i = -lo; i < slots - lo; ++i)
+    row.push_back(i >= 0 && i < in ? i * in : kFillRow);
+  const std::int64_t plane = StagedLayout(kOut, kOut, side, stride, set.lanes).plane;
+  std::vector<T> out(static_cast<std::size_t>(kPlanes * kOut * kOut));
+  std::vector<T> staged(static_cast<std::size_t>(std::max(kStaged, plane + StagedLayout::kBehind)));
+  RollArgs<T> args{};
+  args.x = x.data();
+  args.row = row.data();
+  args.fill_row = fill.data();
+  args.width = in;
+  args.border = lo;
+  args.w = weights.data();
+  args.out = out.data();
+  args.out_pitch = args.rows = args.pixels = kOut;
+  args.room = kPlanes * kOut * kOut;
+  args.planes = kPlanes;
+  args.x_plane = in * in;
+  args.out_plane = kOut * kOut;
+  args.filters = args.slices = 1;
+  args.staged = staged.data();
+  args.staged_elements = static_cast<std::int64_t>(staged.size());
+  const auto kernel = set.rolling[(side - 3) / 2][stride - 1];
+  kernel(args);
+  bool right = true;
+  for (std::int64_t p = 0; p < kPlanes; ++p) {
+    for (std::int64_t h = 0; h < kOut; ++h) {
+      for (std::int64_t w = 0; w < kOut; ++w) {
+        T sum = 0;
+        for (std::int64_t t = 0; t < taps; ++t) {
+          const std::int64_t from = w * stride - lo + t % side;
+          const std::int64_t at = row[static_cast<std::size_t>(h * stride + t / side)];
+          if (at != kFillRow && from >= 0 && from < in)
+            sum += x[p * in * in + at + from] * weights[p * taps + t];
+        }
+        right = right && out[(p * kOut + h) * kOut + w] == sum;
+      }
+    }
+  }
+  if (!passed(state, right)) return;
+  time_operations(state, 2.0 * static_cast<double>(kPlanes * kOut * kOut * taps), peak,
+                  [&] { kernel(args); });
+}
+
 // A row of 56 pixels of as many groups as a vector holds, each of so many channels and filters.
 template <class T>
 void group_lanes(benchmark::State& state, const KernelSet<T>& set, int channels, double peak) {
@@ -382,6 +437,15 @@ void register_type(const KernelTable& table, const char* type) {
     benchmark::RegisterBenchmark(
         (prefix + "plane/" + form.name).c_str(),
         [&set, form, peak](benchmark::State& s) { planes<T>(s, set, form.kind, form.side, peak); });
+  }
+  for (std::int64_t side = 3; side <= set.most_rolled; side += 2) {
+    for (const std::int64_t stride : {1, 2}) {
+      const std::string name = std::to_string(side) + (stride == 1 ? "" : "_by2");
+      benchmark::RegisterBenchmark((prefix + "rolling/" + name).c_str(),
+                                   [&set, side, stride, peak](benchmark::State& s) {
+                                     rolling<T>(s, set, side, stride, peak);
+                                   });
+    }
   }
   for (const int channels : {1, 2, 3, 4, 8}) {
     if (channels > set.group_sums) continue;

@@ -145,7 +145,7 @@ class StagedPlanes {
                                void (*filter)(const StagedFilter<T>&))
       : a_(a),
         filter_(filter),
-        terms_(a.slices * size * size),
+        size_(size),
         layout_(a.rows, a.pixels, size, Stride, V::lanes),
         first_(a.border < 0 ? -a.border : 0) {
     const std::int64_t left = a.border > 0 ? a.border : 0;
@@ -206,24 +206,22 @@ class StagedPlanes {
     return i < layout_.slots ? a_.row[i] : 0;
   }
 
-  // What no plane changes: rows of the border, and columns beside the input. Vectors that end
-  // behind these are overwritten later.
+  // What no plane changes: rows of the border, and columns beside the input that some output sees.
+  // Vectors that end behind these are overwritten later.
   void stage_borders(T* to) const {
     const V fill = V::load_broadcast(a_.fill_row);
     const auto put = [&](T* begin, const T* end) {
       for (; begin < end; begin += V::lanes) fill.store(begin);
     };
     const std::int64_t part = Stride == 1 ? layout_.pitch : layout_.odd;
-    for (std::int64_t r = 0; r < layout_.slots; ++r, to += layout_.pitch) {
-      for (std::int64_t i = 0; i < Stride; ++i) {
-        T* const row = to + i * part;
-        if (a_.row[r] == kFillRow) {
-          put(row, row + part);
-          continue;
-        }
-        const std::int64_t at = (even_ < part) == (i == 0) ? even_ : odd_;
-        put(row, to + at);
-        put(to + at + count_ / Stride, row + part);
+    const std::int64_t seen = a_.pixels + (size_ - 1) / Stride;
+    for (std::int64_t i = 0; i < Stride; ++i, to += part) {
+      const std::int64_t at = ((even_ < part) == (i == 0) ? even_ : odd_) - i * part;
+      T* row = to;
+      for (std::int64_t r = 0; r < layout_.slots; ++r, row += layout_.pitch) {
+        const bool none = a_.row[r] == kFillRow;
+        put(row, row + (none ? seen : at));
+        if (!none) put(row + at + count_ / Stride, row + seen);
       }
     }
   }
@@ -273,7 +271,7 @@ class StagedPlanes {
                         i == plane * a_.filters ? ahead : nullptr,
                         layout_.pitch,
                         layout_.odd,
-                        a_.w + i * terms_,
+                        a_.w + i * a_.slices * size_ * size_,
                         a_.bias != nullptr ? a_.bias + i : nullptr,
                         a_.activation,
                         out,
@@ -295,7 +293,7 @@ class StagedPlanes {
 
   const RollArgs<T>& a_;
   void (*const filter_)(const StagedFilter<T>&);
-  const std::int64_t terms_;  // of a filter
+  const std::int64_t size_;
   const StagedLayout layout_;
   const std::int64_t first_;  // column of x that is staged first
   std::int64_t count_;        // of those columns
