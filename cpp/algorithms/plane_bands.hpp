@@ -182,7 +182,7 @@ class PlaneBands {
   void put_out(RollArgs<T>& args, const Band& t, char* to, std::int64_t count) const {
     args.out = reinterpret_cast<T*>(to);
     args.out_pitch = operands_.y.axis[1] / kElement;
-    args.room = room(t, count * filters_);
+    args.room = room(t, count * args.filters);
   }
 
   void put_sums(RollArgs<T>& args, const Band& t, T* sums) const {
