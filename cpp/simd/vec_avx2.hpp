@@ -186,9 +186,6 @@ struct F32 {
     b.v = _mm256_shuffle_ps(a.v, b.v, 0xDD);
     a.v = even;
   }
-  static FASTCONV_INLINE F32 exchange_quarters(F32 a) {
-    return {_mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(a.v), 0xD8))};
-  }
   // Lane i is lane lane[i] of a; 0 where there is none of that number.
   static FASTCONV_INLINE F32 routed(F32 a, const std::int32_t* lane) {
     const __m256i from = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(lane));
@@ -324,7 +321,6 @@ struct F64 {
   }
   // The same with the second and third quarter of each exchanged.
   static FASTCONV_INLINE void unzip_halves(F64& a, F64& b) { transpose_blocks(a.v, b.v); }
-  static FASTCONV_INLINE F64 exchange_quarters(F64 a) { return {_mm256_permute4x64_pd(a.v, 0xD8)}; }
   static FASTCONV_INLINE void transpose(F64 (&r)[lanes]) {
     transpose_blocks(r[0].v, r[1].v);
     transpose_blocks(r[2].v, r[3].v);
