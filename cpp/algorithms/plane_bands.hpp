@@ -102,7 +102,7 @@ class PlaneBands {
     }
   };
 
-  // begins(band) is called where rows are looked up, filter(image, plane, count, d) for some planes
+  // begins() is called where rows are looked up, filter(image, plane, count, d) for some planes
   // of the band; several at a time lie in one.
   template <class Begins, class Filter>
   void for_each_band(std::int64_t index, int worker, Band& t, Begins&& begins, Filter&& filter) {

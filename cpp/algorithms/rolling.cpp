@@ -107,9 +107,8 @@ class RollRun : PlaneBands<T> {
  private:
   using Bands = PlaneBands<T>;
   using Band = typename Bands::Band;
-  using Bands::depth_, Bands::filters_, Bands::height_, Bands::kElement, Bands::kernel_,
-      Bands::operands_, Bands::plain_output_, Bands::problem_, Bands::tiling_, Bands::w_,
-      Bands::width_;
+  using Bands::depth_, Bands::height_, Bands::kernel_, Bands::operands_, Bands::plain_output_,
+      Bands::problem_, Bands::tiling_, Bands::w_, Bands::width_;
 
   void roll_band(const Band& t, const std::int64_t* nothing, T* other, std::int64_t image,
                  std::int64_t channel, std::int64_t count, std::int64_t d) const {

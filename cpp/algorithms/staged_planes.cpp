@@ -74,9 +74,8 @@ class StagedRun : PlaneBands<T> {
  private:
   using Bands = PlaneBands<T>;
   using Band = typename Bands::Band;
-  using Bands::depth_, Bands::filters_, Bands::height_, Bands::kElement, Bands::kernel_,
-      Bands::operands_, Bands::plain_output_, Bands::problem_, Bands::tiling_, Bands::w_,
-      Bands::width_;
+  using Bands::depth_, Bands::filters_, Bands::kernel_, Bands::operands_, Bands::plain_output_,
+      Bands::problem_, Bands::tiling_, Bands::w_;
 
   struct Staged {
     T* rows;

@@ -371,8 +371,8 @@ bool turning_pays(const Problem& problem, bool rolling, const Machine& machine) 
   if (4 * pixels * machine.lanes * machine.element > 3 * machine.l2) return false;
   const double waste = waste_of(problem, machine);
   const auto& [depth, height, width] = problem.axis;
-  const GroupCycles cycles(problem, machine);
   if (rolling && has_few_registers(problem, machine)) {
+    const GroupCycles cycles(problem, machine);
     // Of 850 layers those chosen take 1.04 times as long as the faster.
     const double least = depth.kernel == 1 && depth.out == 1 ? 0.65 : 0.8;
     return waste * cycles.turned() < least * cycles.staged();
@@ -384,6 +384,7 @@ bool turning_pays(const Problem& problem, bool rolling, const Machine& machine) 
     if (0.5 * static_cast<double>(both) * waste <= most) return true;
     if (!large) return false;
   }
+  const GroupCycles cycles(problem, machine);
   double best = rolling ? cycles.rolling() : cycles.otherwise();
   if (large && depth.kernel == 1) best = cycles.rolling_large();
   // Single planes by plane.cpp, of some filters by it or another.
