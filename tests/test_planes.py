@@ -290,6 +290,31 @@ def test_bands_of_planes_and_several_filters(isa, dtype, size):
             check(x, w, 2, bias, stride=stride, padding=size // 2, activation="relu6")
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize("kernel", [(1, 2), (2, 2), (2, 5), (4, 3), (6, 1), (7, 9), (1, 15)])
+def test_kernels_that_no_tile_is_made_for(isa, dtype, kernel):
+    """Cut into three, two and one rows; of a dilation the rows of each phase are a plane."""
+    for width, stride, dilation in itertools.product((3, 7, 13, 34), (1, 2), (1, 2, (3, 1), 4)):
+        down, across = dilation if isinstance(dilation, tuple) else (dilation, dilation)
+        height = 4 * down + width % 6
+        x = small_integers((2, 3, height, width), dtype, width)
+        padding = [((n - 1) * step, n) for n, step in zip(kernel, (down, across), strict=True)]
+        for filters in (1, 3):
+            w = small_integers((3 * filters, 1, *kernel), dtype, filters)
+            bias = small_integers(3 * filters, dtype) if filters > 1 else None
+            options = {"stride": stride, "dilation": (down, across), "padding": padding}
+            check(x, w, 2, bias, activation="relu", fill_value=2, **options)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dilation", [1, 2, 3])
+def test_the_last_band_has_rows_for_a_tile(isa, dtype, dilation):
+    for height in (*range(4 * dilation, 4 * dilation + 12), *range(60, 75)):
+        x = small_integers((1, 2, height, 110), dtype, height)
+        w = small_integers((2, 1, 4, 4), dtype, dilation)
+        check(x, w, 2, dilation=dilation, padding=2 * dilation)
+
+
 def with_gaps(array, gaps):
     """The same values in a larger array, which is 77 beyond them."""
     wide = np.full([n + g for n, g in zip(array.shape, gaps, strict=True)], 77, array.dtype)

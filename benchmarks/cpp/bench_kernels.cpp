@@ -195,9 +195,9 @@ void planes(benchmark::State& state, const KernelSet<T>& set, PlaneKernel kind, 
 }
 
 // Eight planes of 28 x 28 outputs, as of a depthwise layer, with what stages them where a kernel
-// does.
+// does. `size` of KernelSet::rolling.
 template <class T>
-void rolling(benchmark::State& state, const KernelSet<T>& set, std::int64_t side,
+void rolling(benchmark::State& state, const KernelSet<T>& set, int size, std::int64_t side,
              std::int64_t stride, double peak) {
   constexpr std::int64_t kPlanes = 8, kOut = 28, kStaged = (16 << 10) / sizeof(T);
   const std::int64_t in = kOut * stride, lo = side / 2, taps = side * side;
@@ -208,7 +208,7 @@ void rolling(benchmark::State& state, const KernelSet<T>& set, std::int64_t side
   std::vector<std::int64_t> row;
   for (std::int64_t i = -lo; i < slots - lo; ++i)
     row.push_back(i >= 0 && i < in ? i * in : kFillRow);
-  const std::int64_t plane = StagedLayout(kOut, kOut, side, stride, set.lanes).plane;
+  const std::int64_t plane = StagedLayout(kOut, kOut, side, side, stride, set.lanes).plane;
   std::vector<T> out(static_cast<std::size_t>(kPlanes * kOut * kOut));
   std::vector<T> staged(static_cast<std::size_t>(std::max(kStaged, plane + StagedLayout::kBehind)));
   RollArgs<T> args{};
@@ -225,9 +225,11 @@ void rolling(benchmark::State& state, const KernelSet<T>& set, std::int64_t side
   args.x_plane = in * in;
   args.out_plane = kOut * kOut;
   args.filters = args.slices = 1;
+  args.kernel_rows = args.kernel_columns = side;
+  args.row_dilation = args.column_dilation = 1;
   args.staged = staged.data();
   args.staged_elements = static_cast<std::int64_t>(staged.size());
-  const auto kernel = set.rolling[(side - 3) / 2][stride - 1];
+  const auto kernel = set.rolling[size][stride - 1];
   kernel(args);
   bool right = true;
   for (std::int64_t p = 0; p < kPlanes; ++p) {
@@ -438,12 +440,15 @@ void register_type(const KernelTable& table, const char* type) {
         (prefix + "plane/" + form.name).c_str(),
         [&set, form, peak](benchmark::State& s) { planes<T>(s, set, form.kind, form.side, peak); });
   }
-  for (std::int64_t side = 3; side <= set.most_rolled; side += 2) {
+  for (int size = 0; size < KernelSet<T>::kRollSizes; ++size) {
+    if (set.rolling[size][0] == nullptr) continue;
+    const bool any = size == KernelSet<T>::kRollSizes - 1;
+    const std::int64_t side = any ? 6 : 3 + 2 * size;
     for (const std::int64_t stride : {1, 2}) {
-      const std::string name = std::to_string(side) + (stride == 1 ? "" : "_by2");
+      const std::string name = (any ? "any" : std::to_string(side)) + (stride == 1 ? "" : "_by2");
       benchmark::RegisterBenchmark((prefix + "rolling/" + name).c_str(),
-                                   [&set, side, stride, peak](benchmark::State& s) {
-                                     rolling<T>(s, set, side, stride, peak);
+                                   [&set, size, side, stride, peak](benchmark::State& s) {
+                                     rolling<T>(s, set, size, side, stride, peak);
                                    });
     }
   }

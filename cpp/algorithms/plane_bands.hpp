@@ -26,7 +26,7 @@ inline bool is_flat(const Problem& problem) {
 
 // Input rows that so many output rows see, and one more, which kernels with a stride may look up.
 inline std::int64_t band_slots(const Problem& problem, std::int64_t rows) {
-  return (rows - 1) * problem.axis[1].stride + problem.axis[1].kernel + 1;
+  return (rows - 1) * problem.axis[1].stride + problem.axis[1].span() + 1;
 }
 
 // Sums in scratch keep their rows apart, whole vectors each.
@@ -65,7 +65,7 @@ class PlaneBands {
         width_(problem.axis[2]),
         tiling_(tiling),
         table_(table),
-        kernel_(table.set<T>().rolling[(width_.kernel - 3) / 2][width_.stride - 1]),
+        kernel_(table.set<T>().rolling[tiling.kernel][width_.stride - 1]),
         operands_(operands),
         interrupt_(interrupt),
         plain_input_(is_plain(problem.x_type, operands.x)),
@@ -160,6 +160,10 @@ class PlaneBands {
     args.x_plane = operands_.x.channel / kElement;
     args.out_plane = operands_.y.channel / kElement;
     args.filters = filters_;
+    args.kernel_rows = height_.kernel;
+    args.kernel_columns = width_.kernel;
+    args.row_dilation = SharedRows(height_).dilation;
+    args.column_dilation = width_.dilation;
     return args;
   }
 

@@ -44,9 +44,10 @@ struct PlaneSpan {
   std::vector<BorderColumn> border;
 };
 
-// How planes are dealt out that small square kernels filter (rolling.hpp, staged_planes.hpp).
+// How planes are dealt out that are filtered row by row (rolling.hpp, staged_planes.hpp).
 struct RollTiling {
   std::int64_t planes = 0;  // of a task; 0: such kernels cannot run the problem
+  int kernel = 0;           // KernelSet::rolling
   std::int64_t rows = 1;    // output rows of a band
   std::int64_t bands = 1;
   std::int64_t bands_per_task = 1;

@@ -20,19 +20,51 @@ constexpr std::int64_t kMinRows = 24;
 constexpr std::int64_t kMostBandBytes = 256 << 10;
 constexpr std::int64_t kMostRollColumns = 1 << 14;
 
+constexpr int kAnyKernel = KernelSet<float>::kRollSizes - 1;  // of KernelSet::rolling
+
 bool is_square(const Problem& problem) {
   const Axis& height = problem.axis[1];
   const Axis& width = problem.axis[2];
-  return height.kernel == width.kernel && height.stride == width.stride &&
-         (width.kernel == 3 || width.kernel == 5 || width.kernel == 7) && width.stride <= 2 &&
-         height.dilation == 1 && width.dilation == 1;
+  return height.kernel == width.kernel &&
+         (width.kernel == 3 || width.kernel == 5 || width.kernel == 7) && height.dilation == 1 &&
+         width.dilation == 1;
 }
 
-bool is_rollable(const Problem& problem) {
+// Whether staged planes of kernels of any size are faster than plane.cpp, which reads long rows in
+// place and shares more of its loads among the filters of a channel (docs/tuning.md).
+bool suits_stages(const Problem& problem, const Machine& machine) {
+  constexpr std::int64_t kMostDilated = 8, kLongDilation = 3;
+  constexpr std::int64_t kTwo = 2, kShort = 4, kLong = 8, kLongest = 14;  // rows, in vectors
+  const auto& [depth, height, width] = problem.axis;
+  const std::int64_t dilation = SharedRows(height).dilation;
+  if (problem.taps() == 1 || depth.kernel > kMostStagedSlices) return false;
+  if ((dilation > 1 && height.stride > 1) || dilation > kMostDilated) return false;
+  if (height.out < kAnyLeast * dilation) return false;
+  const std::int64_t vectors = divide_up(width.out, machine.lanes);
+  if (width.kernel == 1) return vectors == kTwo && width.stride == 1;  // no border beside them
+  // Several filters share more in pixel_lanes.
+  const std::int64_t filters = problem.out_channels;
+  if (filters > 1 && vectors > kShort && (vectors > kLong || filters * problem.taps() > 16))
+    return false;
+  if (width.stride > 1) return vectors <= kLong && width.out >= machine.lanes;
+  if (dilation > kLongDilation) return vectors <= kLong;
+  const bool many_taps = height.kernel * width.kernel >= 12 || width.dilation > 1;
+  return vectors <= kLongest || (height.kernel >= 3 && many_taps);
+}
+
+// Which of KernelSet::rolling filters the planes of a problem, or none.
+int rolling_kernel(const Problem& problem, const Machine& machine) {
+  constexpr int kNone = -1;
+  const Axis& height = problem.axis[1];
   const Axis& width = problem.axis[2];
   const bool filled = problem.border == Border::constant || (width.lo == 0 && width.hi == 0);
-  return is_float(problem.compute) && is_square(problem) && filled && problem.in_channels == 1 &&
-         problem.out_channels <= kMostFilters && problem.terms() <= kMostTerms;
+  if (!is_float(problem.compute) || !filled || problem.in_channels != 1 ||
+      problem.out_channels > kMostFilters || problem.terms() > kMostTerms ||
+      height.stride != width.stride || width.stride > 2)
+    return kNone;
+  if (is_square(problem) && width.kernel <= machine.most_rolled)
+    return static_cast<int>(width.kernel - 3) / 2;
+  return machine.rolls_any && suits_stages(problem, machine) ? kAnyKernel : kNone;
 }
 
 // Long rows had better be read in place four at a time (three and seven taps over 1920 columns:
@@ -42,9 +74,19 @@ std::int64_t most_columns(const Problem& problem, const Machine& machine) {
   return is_single(problem) ? 24 * machine.lanes - 1 : kMostRollColumns;
 }
 
+// Rows of a band, so many or about, of which the last has no fewer than `least`, nor has `out`.
+std::int64_t rows_of_bands(std::int64_t out, std::int64_t rows, std::int64_t least) {
+  const auto suits = [&](std::int64_t n) { return n >= least && (out - 1) % n + 1 >= least; };
+  std::int64_t fewer = rows;
+  while (fewer >= least && !suits(fewer)) --fewer;
+  if (fewer >= least) return fewer;
+  while (!suits(rows)) ++rows;
+  return rows;
+}
+
 // Of a band; enough for every thread, and not too much between two looks at the clock.
 void deal_out(const Problem& problem, const Machine& machine, std::int64_t planes,
-              std::int64_t rows, RollTiling& tiling) {
+              std::int64_t rows, std::int64_t least, RollTiling& tiling) {
   const Axis& height = problem.axis[1];
   const std::int64_t slice_macs = problem.axis[2].out * problem.terms();
   const std::int64_t enough = machine.threads > 1 ? 4 * machine.threads : 1;
@@ -53,7 +95,7 @@ void deal_out(const Problem& problem, const Machine& machine, std::int64_t plane
          (macs() > 32 * kTaskMacs || planes * divide_up(height.out, rows) < enough))
     rows = divide_up(rows, 2);
   tiling.bands = divide_up(height.out, rows);
-  tiling.rows = divide_up(height.out, tiling.bands);
+  tiling.rows = rows_of_bands(height.out, divide_up(height.out, tiling.bands), least);
   tiling.bands = divide_up(height.out, tiling.rows);
   tiling.bands_per_task = planes < enough ? 1 : tiling.bands;
   tiling.planes = 1;
@@ -152,7 +194,8 @@ RollTiling roll_tiling(const Problem& problem, const Machine& machine) {
   RollTiling tiling;
   const Axis& height = problem.axis[1];
   const Axis& width = problem.axis[2];
-  if (!is_rollable(problem) || width.kernel > machine.most_rolled) return tiling;
+  tiling.kernel = rolling_kernel(problem, machine);
+  if (tiling.kernel < 0) return tiling;
   const bool few_registers = has_few_registers(problem, machine);
   if (width.out > most_columns(problem, machine)) return tiling;
   // One channel that four large filters share (AVX2, 200 x 200: 5 x 5 with a stride of 2 59 us, by
@@ -162,7 +205,9 @@ RollTiling roll_tiling(const Problem& problem, const Machine& machine) {
     return tiling;
   if (few_registers) {
     const std::int64_t rows = rows_to_stage(problem, machine, tiling);
-    deal_out(problem, machine, problem.batch * problem.groups, rows, tiling);
+    const bool any = tiling.kernel == kAnyKernel;
+    deal_out(problem, machine, problem.batch * problem.groups, rows,
+             any ? kAnyLeast * SharedRows(height).dilation : 1, tiling);
     make_room_to_stage(problem, machine, tiling);
     return tiling;
   }
@@ -170,7 +215,8 @@ RollTiling roll_tiling(const Problem& problem, const Machine& machine) {
   std::int64_t rows = std::max(std::min(kMinRows, kMostBandBytes / row_bytes),
                                kBandBytes / (row_bytes * height.stride));
   rows = std::clamp<std::int64_t>(rows, 1, height.out);
-  deal_out(problem, machine, problem.batch * problem.groups * problem.out_channels, rows, tiling);
+  deal_out(problem, machine, problem.batch * problem.groups * problem.out_channels, rows, 1,
+           tiling);
   return tiling;
 }
 

@@ -18,8 +18,9 @@ constexpr std::int64_t kMostDilation = 4;        // of slices that stay staged
 constexpr std::int64_t kBorderSlice = -1, kNoSlice = -2, kNoBorder = -3;
 
 std::int64_t staged_elements(const Problem& problem, const Machine& machine, std::int64_t rows) {
-  const Axis& width = problem.axis[2];
-  return StagedLayout(rows, width.out, width.kernel, width.stride, machine.lanes).plane;
+  const auto& [depth, height, width] = problem.axis;
+  return StagedLayout(rows, width.out, height.span(), width.span(), width.stride, machine.lanes)
+      .plane;
 }
 
 // Scratch of one worker: that of bands | what is staged | rows that kernels copy | which slice is
@@ -164,11 +165,15 @@ std::int64_t rows_to_stage(const Problem& problem, const Machine& machine, RollT
                    seen <= kMostDilation * depth.kernel;
   if (!is_flat(problem)) tiling.places = 1 + (tiling.is_ring ? seen : depth.kernel);
   const std::int64_t most = tiling.places == 0 ? kStagedBytes : kVolumeBytes / tiling.places;
+  // Of a dilation whole tiles for each phase.
+  const std::int64_t dilation = SharedRows(problem.axis[1]).dilation, tile = 8 * dilation;
   std::int64_t rows = out;
-  while (rows > kLeastRows && staged_elements(problem, machine, rows) * machine.element > most)
+  while (rows > std::max(kLeastRows, tile) &&
+         staged_elements(problem, machine, rows) * machine.element > most)
     --rows;
   // Whole tiles.
   rows = divide_up(out, divide_up(out, rows));
+  if (dilation > 1) return std::min(round_up(rows, tile), out);
   return std::min({round_up(rows, 7), round_up(rows, 8), out});
 }
 

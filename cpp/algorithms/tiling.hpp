@@ -43,6 +43,7 @@ struct Machine {
   int group_sums = 0;                      // of group_lanes; 0: lanes are not routed
   bool flat = false;                       // KernelSet::flat_lanes
   bool quads = false;                      // few filters, channels last: KernelSet::pixel_quads
+  bool rolls_any = false;                  // plane: kernels of any size are filtered in stages
   double tile_rate[kTileProducts] = {};    // TileKernels
   int tile_scattered[kTileProducts] = {};  // TileForm, of rows
 };

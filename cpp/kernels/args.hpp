@@ -192,7 +192,7 @@ struct RollArgs {
   const T* fill_row;        // [width]
   std::int64_t width;       // input columns
   std::int64_t border;      // padded columns before them
-  const T* w;               // [planes][size][size]
+  const T* w;               // [planes][kernel rows][kernel columns]
   const T* from;            // what sums start from, whole vectors; null: zero
   std::int64_t from_pitch;
   const T* bias;  // [planes] or null
@@ -207,6 +207,9 @@ struct RollArgs {
   std::int64_t out_plane;
   // Of kernels that stage planes with their border (staged_planes.hpp): several filters of each.
   std::int64_t filters;
+  std::int64_t kernel_rows, kernel_columns;
+  // 1 but for kernels of any size, and of rows but for a stride of 1.
+  std::int64_t row_dilation, column_dilation;
   T* staged;  // room for some planes, at least one (StagedLayout)
   std::int64_t staged_elements;
   bool has_borders;  // that the last call staged, of as many planes with the same
@@ -216,8 +219,12 @@ struct RollArgs {
   T* copied;  // [rows][a vector], of rows of less than a vector
 };
 
+inline constexpr std::int64_t kAnySize = 0;   // of kernels that have no tile of their own
+inline constexpr std::int64_t kAnyLeast = 4;  // rows of a phase of the dilation that they filter
+
 // Output rows of a tile of staged_planes.hpp: what leaves the fewest in vain. Eight of 7 x 7 spill.
 constexpr std::int64_t staged_tile(std::int64_t rows, std::int64_t size) {
+  if (size == kAnySize) return rows < 8 ? kAnyLeast : 8;
   if (rows < 4) return 1;
   if (rows < 7) return 4;
   if (size == 7) return 7;
@@ -226,18 +233,18 @@ constexpr std::int64_t staged_tile(std::int64_t rows, std::int64_t size) {
 
 inline constexpr std::int64_t kMostStagedSlices = 28;  // of 3 x 3, for a sum of 256 terms
 
-// How staged_planes.hpp lays out the input of `rows` output rows: one row after the other, with a
-// stride of 2 odd columns behind even ones.
+// How staged_planes.hpp lays out the input of `rows` output rows, of which one sees `down` rows and
+// `across` columns: one row after the other, with a stride of 2 odd columns behind even ones.
 struct StagedLayout {
   std::int64_t slots, odd, pitch, plane;
 
-  constexpr StagedLayout(std::int64_t rows, std::int64_t pixels, std::int64_t size,
-                         std::int64_t stride, std::int64_t lanes)
-      : slots((rows - 1) * stride + size),
+  constexpr StagedLayout(std::int64_t rows, std::int64_t pixels, std::int64_t down,
+                         std::int64_t across, std::int64_t stride, std::int64_t lanes)
+      : slots((rows - 1) * stride + down),
         odd(stride == 1
                 ? 0
-                : ((pixels > lanes ? pixels : lanes) + size / 2 + 2 * lanes) / lanes * lanes),
-        pitch(stride == 1 ? (pixels + size - 1 + lanes - 1) / lanes * lanes : 2 * odd),
+                : ((pixels > lanes ? pixels : lanes) + across / 2 + 2 * lanes) / lanes * lanes),
+        pitch(stride == 1 ? (pixels + across - 1 + lanes - 1) / lanes * lanes : 2 * odd),
         plane(slots * pitch) {}
   // Elements behind a plane that are written and read.
   static constexpr std::int64_t kBehind = 64;

@@ -8,7 +8,9 @@
 //                        w2 x2[v]     w1 x2[v]     w0 x2[v]
 //                                     w2 x3[v]     w1 x3[v]     w0 x3[v]    ...
 //
-// With a stride of 2 even and odd columns are staged apart.
+// With a stride of 2 even and odd columns are staged apart. Kernels that have no tile of their own
+// are cut into rows of three, two and one, each of which adds to the sums; and of a dilation, rows
+// so far apart are planes for themselves.
 #pragma once
 
 #include <cstdint>
@@ -25,6 +27,7 @@ namespace fastconv::FASTCONV_ISA_NAMESPACE {
 template <class V, int Size>
 inline constexpr bool kStagesPlanes = kIsFloat<V> && kFillsRegisters<V> && V::registers == 16 &&
                                       (Size < 7 || sizeof(typename V::value_type) == 4);
+inline constexpr int kSeveralRows = 3;  // of a kernel of any size
 
 // One plane, staged, or the sums of one. GCC knows that no store of a vector changes what was
 // copied from here.
@@ -32,10 +35,12 @@ template <class T>
 struct StagedFilter {
   const T* const* x;  // of each kernel slice
   std::int64_t slices;
+  std::int64_t first;       // where the plane's first row begins in what is staged
   const T* ahead;           // what is staged when this is done, if it shall be asked for; or null
   std::int64_t pitch, odd;  // StagedLayout
-  const T* w;               // [slices][Size][Size]
-  const T* bias;            // null: none
+  std::int64_t kernel_rows, kernel_columns, column_dilation;
+  const T* w;     // [slices][kernel_rows][kernel_columns]
+  const T* bias;  // null: none
   Activation activation;
   T* out;
   std::int64_t out_pitch;
@@ -64,21 +69,54 @@ FASTCONV_INLINE void staged_rows(const typename V::value_type* x, std::int64_t p
 
 template <class V, int Size, int Stride, int Rows>
 FASTCONV_INLINE void staged_column(const typename V::value_type* x, std::int64_t pitch,
-                                   const typename V::value_type* w, V (&sum)[Rows]) {
+                                   const typename V::value_type* w, std::int64_t w_pitch,
+                                   V (&sum)[Rows]) {
   V weights[Size];
   FASTCONV_UNROLL
   for (int u = 0; u < Size; ++u) {
-    V weight = V::load_broadcast(w + u * Size);
+    V weight = V::load_broadcast(w + u * w_pitch);
     FASTCONV_IN_REGISTER(weight.v);
     weights[u] = weight;
   }
   staged_rows<V, Size, Stride, Rows, 0>(x, pitch, weights, sum);
 }
 
+// One slice.
+template <class V, int Size, int Stride, int Rows>
+FASTCONV_INLINE void staged_slice(const StagedFilter<typename V::value_type>& a,
+                                  const typename V::value_type* x, const typename V::value_type* w,
+                                  V (&sum)[Rows]) {
+  if constexpr (Size != kAnySize) {
+    FASTCONV_NO_UNROLL
+    for (std::int64_t v = 0; v < Size; ++v)
+      staged_column<V, Size, Stride>(x + (Stride == 1 ? v : v % 2 * a.odd + v / 2), a.pitch, w + v,
+                                     Size, sum);
+  } else {
+    const std::int64_t columns = a.kernel_columns;
+    const auto dilation = static_cast<std::uint64_t>(a.column_dilation);
+    const auto odd = static_cast<std::uint64_t>(a.odd);
+    const auto several = [&]<int Count>() FASTCONV_INLINE_LAMBDA {
+      std::uint64_t at = 0;
+      FASTCONV_NO_UNROLL
+      for (std::int64_t v = columns; v != 0; --v, ++w, at += dilation)
+        staged_column<V, Count, Stride>(x + (Stride == 1 ? at : at % 2 * odd + at / 2), a.pitch, w,
+                                        columns, sum);
+      w += (Count - 1) * columns;
+      x += Count * a.pitch;
+    };
+    std::int64_t left = a.kernel_rows;
+    FASTCONV_NO_UNROLL
+    for (; left >= kSeveralRows; left -= kSeveralRows) several.template operator()<kSeveralRows>();
+    if (left == 2) several.template operator()<2>();
+    if (left == 1) several.template operator()<1>();
+  }
+}
+
 // Tiles of so many rows; the last one does some once more that are done.
 template <class V, int Size, int Stride, int Rows>
 FASTCONV_NOINLINE void staged_filter(const StagedFilter<typename V::value_type>& given) {
-  static_assert(Rows + Size + 1 <= V::registers, "the tile spills");
+  static_assert(Rows + (Size == kAnySize ? kSeveralRows : Size) + 1 <= V::registers,
+                "the tile spills");
   using T = typename V::value_type;
   const StagedFilter<T> a = given;
   const bool relu = a.activation == Activation::relu || a.activation == Activation::relu6;
@@ -89,7 +127,7 @@ FASTCONV_NOINLINE void staged_filter(const StagedFilter<typename V::value_type>&
   for (std::int64_t first = 0; first < a.pixels; first += V::lanes) {
     const std::int64_t last = a.pixels - V::lanes;
     const std::int64_t at = first <= last || last < 0 ? first : last;
-    std::int64_t offset = at;
+    std::int64_t offset = a.first + at;
     T* out = a.out + at;
     for (std::int64_t left = a.rows;;) {
       if (Stride == 1 && ahead != nullptr) {
@@ -101,12 +139,9 @@ FASTCONV_NOINLINE void staged_filter(const StagedFilter<typename V::value_type>&
       FASTCONV_UNROLL
       for (int r = 0; r < Rows; ++r) sum[r] = V::zero();
       const T* w = a.w;
-      for (std::int64_t i = 0; i < a.slices; ++i, w += Size * Size - Size) {
-        const T* const x = a.x[i] + offset;
-        FASTCONV_NO_UNROLL
-        for (std::int64_t v = 0; v < Size; ++v, ++w)
-          staged_column<V, Size, Stride>(x + (Stride == 1 ? v : v % 2 * a.odd + v / 2), a.pitch, w,
-                                         sum);
+      for (std::int64_t i = 0; i < a.slices; ++i) {
+        staged_slice<V, Size, Stride>(a, a.x[i] + offset, w, sum);
+        w += Size != kAnySize ? Size * Size : a.kernel_rows * a.kernel_columns;
       }
       if (finishes) {
         const V bias = a.bias != nullptr ? V::load_broadcast(a.bias) : V::zero();
@@ -141,15 +176,15 @@ class StagedPlanes {
   static constexpr int kStep = Stride * V::lanes;
 
  public:
-  FASTCONV_INLINE StagedPlanes(const RollArgs<T>& a, int size,
-                               void (*filter)(const StagedFilter<T>&))
+  FASTCONV_INLINE StagedPlanes(const RollArgs<T>& a, void (*filter)(const StagedFilter<T>&))
       : a_(a),
         filter_(filter),
-        size_(size),
-        layout_(a.rows, a.pixels, size, Stride, V::lanes),
+        across_((a.kernel_columns - 1) * a.column_dilation + 1),
+        layout_(a.rows, a.pixels, (a.kernel_rows - 1) * a.row_dilation + 1, across_, Stride,
+                V::lanes),
         first_(a.border < 0 ? -a.border : 0) {
     const std::int64_t left = a.border > 0 ? a.border : 0;
-    const std::int64_t seen = (a.pixels - 1) * Stride + size - left, there = a.width - first_;
+    const std::int64_t seen = (a.pixels - 1) * Stride + across_ - left, there = a.width - first_;
     count_ = seen < there ? seen : there;
     if (count_ < 0) count_ = 0;
     const auto tail = static_cast<int>(count_ % kStep);
@@ -214,7 +249,7 @@ class StagedPlanes {
       for (; begin < end; begin += V::lanes) fill.store(begin);
     };
     const std::int64_t part = Stride == 1 ? layout_.pitch : layout_.odd;
-    const std::int64_t seen = a_.pixels + (size_ - 1) / Stride;
+    const std::int64_t seen = a_.pixels + (across_ - 1) / Stride;
     for (std::int64_t i = 0; i < Stride; ++i, to += part) {
       const std::int64_t at = ((even_ < part) == (i == 0) ? even_ : odd_) - i * part;
       T* row = to;
@@ -264,36 +299,33 @@ class StagedPlanes {
 
   // All filters of a plane.
   void filter(std::int64_t plane, const T* const* x, const T* ahead) const {
+    const std::int64_t apart = a_.row_dilation;
+    const std::int64_t weights = a_.slices * a_.kernel_rows * a_.kernel_columns;
     for (std::int64_t i = plane * a_.filters; i < (plane + 1) * a_.filters; ++i) {
       T* const out = a_.out + i * a_.out_plane;
-      StagedFilter<T> f{x,
-                        a_.slices,
-                        i == plane * a_.filters ? ahead : nullptr,
-                        layout_.pitch,
-                        layout_.odd,
-                        a_.w + i * a_.slices * size_ * size_,
-                        a_.bias != nullptr ? a_.bias + i : nullptr,
-                        a_.activation,
-                        out,
-                        a_.out_pitch,
-                        a_.rows,
-                        a_.pixels};
-      // Rows of less than a vector end in what is written next, or, where nothing is, are copied.
+      // Rows of less than a vector end in what is written next, or, where that was written, or
+      // nothing is, are copied.
       const std::int64_t end = i * a_.out_plane + (a_.rows - 1) * a_.out_pitch + V::lanes;
-      const bool copies = a_.pixels < V::lanes && (a_.room == kNoRoom || end > a_.room);
-      if (copies) {
-        f.out = a_.copied;
-        f.out_pitch = V::lanes;
+      const bool copies =
+          a_.pixels < V::lanes && (apart > 1 || a_.room == kNoRoom || end > a_.room);
+      T* const to = copies ? a_.copied : out;
+      const std::int64_t pitch = copies ? V::lanes : a_.out_pitch;
+      for (std::int64_t phase = 0; phase < apart && phase < a_.rows; ++phase) {
+        filter_({x, a_.slices, phase * layout_.pitch,
+                 i == plane * a_.filters && phase == 0 ? ahead : nullptr, apart * layout_.pitch,
+                 layout_.odd, a_.kernel_rows, a_.kernel_columns, a_.column_dilation,
+                 a_.w + i * weights, a_.bias != nullptr ? a_.bias + i : nullptr, a_.activation,
+                 to + phase * pitch, apart * pitch,
+                 apart == 1 ? a_.rows : (a_.rows - phase + apart - 1) / apart, a_.pixels});
       }
-      filter_(f);
       for (std::int64_t r = 0; copies && r < a_.rows; ++r)
-        V::load(f.out + r * V::lanes).store(out + r * a_.out_pitch, static_cast<int>(a_.pixels));
+        V::load(to + r * V::lanes).store(out + r * a_.out_pitch, static_cast<int>(a_.pixels));
     }
   }
 
   const RollArgs<T>& a_;
   void (*const filter_)(const StagedFilter<T>&);
-  const std::int64_t size_;
+  const std::int64_t across_;  // columns that an output sees
   const StagedLayout layout_;
   const std::int64_t first_;  // column of x that is staged first
   std::int64_t count_;        // of those columns
@@ -304,13 +336,16 @@ class StagedPlanes {
 template <class V, int Size, int Stride>
 void staged_planes(const RollArgs<typename V::value_type>& a) {
   using T = typename V::value_type;
-  const std::int64_t tile = staged_tile(a.rows, Size);
-  void (*filter)(const StagedFilter<T>&) = tile == 7   ? &staged_filter<V, Size, Stride, 7>
-                                           : tile == 4 ? &staged_filter<V, Size, Stride, 4>
-                                                       : &staged_filter<V, Size, Stride, 1>;
+  const std::int64_t rows = Size == kAnySize ? a.rows / a.row_dilation : a.rows;
+  const std::int64_t tile = staged_tile(rows, Size);
+  void (*filter)(const StagedFilter<T>&) = &staged_filter<V, Size, Stride, 4>;
+  if constexpr (Size != kAnySize) {
+    if (tile == 7) filter = &staged_filter<V, Size, Stride, 7>;
+    if (tile == 1) filter = &staged_filter<V, Size, Stride, 1>;
+  }
   if constexpr (Size < 7)
     if (tile == 8) filter = &staged_filter<V, Size, Stride, 8>;
-  StagedPlanes<V, Stride>(a, Size, filter).run();
+  StagedPlanes<V, Stride>(a, filter).run();
   activate_planes<V>(a);
 }
 

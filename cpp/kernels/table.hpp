@@ -47,7 +47,7 @@ struct KernelSet {
   static constexpr int kMaxRows = 4;
   static constexpr int kStencilRows = 4;
   static constexpr int kPlaneKernels = 6;
-  static constexpr int kRollSizes = 3;
+  static constexpr int kRollSizes = 4;  // the last of them any
   static constexpr int kMaxPhases = 4;
   static constexpr int kNarrowTypes = 4;
 
@@ -77,7 +77,8 @@ struct KernelSet {
   // [PlaneKernel]; null where `any` serves, as for most integers.
   void (*plane[kPlaneKernels])(const PlaneArgs<T>&);
   void (*plane_stage)(const PlaneStageArgs<T>&);
-  // [size 3, 5, 7][stride 1, 2]; null for integers, and where a vector is too short.
+  // [size 3, 5, 7, any][stride 1, 2]; null for integers, where a vector is too short, and the last
+  // but where they stage planes.
   void (*rolling[kRollSizes][2])(const RollArgs<T>&);
   int most_rolled;   // the largest of those sizes, or 0
   int channel_vecs;  // most vectors of channels of a channel_lanes tile

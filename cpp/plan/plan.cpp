@@ -46,6 +46,7 @@ Machine describe(const KernelSet<T>& kernels, int threads) {
           kernels.group_sums,
           kernels.flat_lanes != nullptr,
           kernels.pixel_quads[1] != nullptr,
+          kernels.rolling[KernelSet<T>::kRollSizes - 1][0] != nullptr,
           {}};
 }
 

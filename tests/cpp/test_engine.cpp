@@ -68,6 +68,7 @@ Memory run_candidate(const Case& c, const Candidate& candidate, const KernelTabl
                   l2,
                   threads,
                   set.splices};
+  machine.rolls_any = set.rolling[KernelSet<T>::kRollSizes - 1][0] != nullptr;
   for (int p = 0; p < kTileProducts; ++p)
     machine.tile_scattered[p] = table.tiles->product[p].rows.scattered;
   if (candidate.execute != nullptr) {
