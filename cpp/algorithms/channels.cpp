@@ -5,8 +5,8 @@
 #include <type_traits>
 
 #include "algorithms/candidates.hpp"
+#include "algorithms/plane_costs.hpp"
 #include "algorithms/tap_layout.hpp"
-#include "algorithms/turned.hpp"
 #include "core/border.hpp"
 #include "core/rounding.hpp"
 #include "runtime/thread_pool.hpp"

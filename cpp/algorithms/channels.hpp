@@ -70,8 +70,7 @@ bool takes_channels(const Problem& problem, const Tensor& y, std::int64_t lanes)
 
 // Of an image of a depthwise layer, read and written.
 inline std::int64_t image_bytes(const Problem& problem, std::int64_t element) {
-  const auto& [depth, height, width] = problem.axis;
-  return (depth.in * height.in * width.in + problem.out_pixels()) * problem.groups * element;
+  return (problem.in_pixels() + problem.out_pixels()) * problem.groups * element;
 }
 
 // Padded columns that kernels look up, and one more for those with a stride.

@@ -110,11 +110,10 @@ double cost_of_channels(const Problem& problem, const Machine& machine) {
   if (machine.group_sums == 0 || !problem.channels_last || problem.groups == 1 ||
       (depthwise && problem.groups >= machine.lanes))
     return 0;
-  const auto& [depth, height, width] = problem.axis;
   // Of more channels, more lines.
   const double side_by_side = 0.3 * static_cast<double>(problem.groups * problem.in_channels);
-  const double inputs = static_cast<double>(depth.in * height.in * width.in) /
-                        static_cast<double>(problem.out_pixels());
+  const double inputs =
+      static_cast<double>(problem.in_pixels()) / static_cast<double>(problem.out_pixels());
   // Outputs are dealt out among those of other channels; of one pixel a call of another kernel for
   // each group costs more.
   const double outputs = problem.out_pixels() == 1 ? 0 : static_cast<double>(problem.out_channels);

@@ -28,8 +28,7 @@ double cost(const Problem& problem, const Machine& machine) {
   double group = narrow ? 10.0 / static_cast<double>(problem.terms()) : 0.0;
   // Single elements, as channels of their own. Of more filters the others cost as much again.
   if (narrow && problem.in_channels == 1 && problem.out_channels <= 2 && problem.taps() > 1) {
-    const auto& [depth, height, width] = problem.axis;
-    group += 30.0 * static_cast<double>(depth.in * height.in * width.in) /
+    group += 30.0 * static_cast<double>(problem.in_pixels()) /
              static_cast<double>(problem.out_pixels() * problem.terms());
   }
   return group + cost_of_group(problem, machine) + 1.05 * vectors.whole + vectors.tail +

@@ -478,8 +478,7 @@ double cost(const Problem& problem, const Machine& machine) {
     const double each = kCopySlices + kPosition / static_cast<double>(problem.in_channels);
     pixel += each * terms * staged_share(problem);
   } else if (copies) {
-    pixel += each_copied *
-             static_cast<double>(problem.in_channels * depth.in * height.in * width.in) /
+    pixel += each_copied * static_cast<double>(problem.in_channels * problem.in_pixels()) /
              static_cast<double>(problem.out_pixels());
   }
   // Each group is a task, and fewer than four sums are stored in a pass of their own, row by row.

@@ -57,8 +57,7 @@ const char* accepts(const Problem& problem) {
 
 // Whole rows are staged, those between the ones that taps see as well.
 double rows_between(const Problem& problem) {
-  const auto& [depth, height, width] = problem.axis;
-  const double in = static_cast<double>(depth.in * height.in * width.in) /
+  const double in = static_cast<double>(problem.in_pixels()) /
                     static_cast<double>(problem.taps() * problem.out_pixels());
   return std::max(in / staged_share(problem), 1.0);
 }

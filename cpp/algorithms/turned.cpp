@@ -5,6 +5,7 @@
 
 #include "algorithms/channels.hpp"
 #include "algorithms/costs.hpp"
+#include "algorithms/plane_costs.hpp"
 #include "algorithms/tap_layout.hpp"
 #include "core/border.hpp"
 #include "core/rounding.hpp"
@@ -18,10 +19,6 @@ constexpr std::int64_t kMostBytes = 24 << 10;  // of a turned block and its sums
 // Pixels of a slice, lanes in vain included; by sixteen lanes more.
 constexpr double kMostRolled = 26, kMostRolledByMany = 52;
 constexpr std::int64_t kMostPadded = 4096;  // columns, each of which is listed
-
-std::int64_t in_pixels(const Problem& problem) {
-  return problem.axis[0].in * problem.axis[1].in * problem.axis[2].in;
-}
 
 // Pixels from one turned row to the next. With columns of the border beside them, tiles know where
 // all of theirs are without a look at the table; 3 x 3 kernels that roll look up few.
@@ -163,7 +160,7 @@ class TurnedRun {
     for (std::int64_t c = 0; c < in; ++c, to += layout_.each_input / kElement) {
       kernels_.pack(
           {reinterpret_cast<const T*>(x.data + image * x.batch + (first * in + c) * x.channel),
-           in * x.channel / kElement, channels_, in_pixels(problem_), to, width_});
+           in * x.channel / kElement, channels_, problem_.in_pixels(), to, width_});
       if (is_padded()) spread(fill, to);
     }
   }
@@ -243,41 +240,11 @@ class TurnedRun {
   const WeightRows<T> w_;
 };
 
-// Cycles of one group of an image on Zen 4, AVX-512, fitted to some 3000 random layers of up to 130
-// groups: half of the estimates are within a fifth (docs/tuning.md).
-class GroupCycles {
+// Of a group that is turned.
+class TurnedCycles : public PlaneCycles {
  public:
-  GroupCycles(const Problem& problem, const Machine& machine)
-      : lanes_(machine.lanes),
-        in_(static_cast<double>(problem.in_channels)),
-        filters_(static_cast<double>(problem.out_channels)),
-        slices_(static_cast<double>(problem.axis[0].out)),
-        inputs_(in_ * static_cast<double>(in_pixels(problem))),
-        outputs_(filters_ * static_cast<double>(problem.out_pixels())),
-        weights_(filters_ * in_ * static_cast<double>(problem.taps())),
-        kernel_rows_(static_cast<double>(problem.axis[0].kernel * problem.axis[1].kernel)) {
-    const auto& [depth, height, width] = problem.axis;
-    rows_ = slices_ * static_cast<double>(height.out) * filters_ * in_;
-    // Products of vectors of pixels.
-    vectors_ =
-        slices_ * static_cast<double>(height.out * divide_up(width.out, machine.lanes)) * weights_;
-    if (leaves_out_border(problem)) {
-      seen_ = seen_share(problem);
-      Problem one_column = problem;
-      one_column.axis[2] = Axis{};
-      seen_rows_ = seen_share(one_column);
-    }
-    // Slices that several outputs see stay staged.
-    const std::int64_t staged = depth.out > 1 ? std::min(depth.kernel, depth.stride) : depth.kernel;
-    const std::int64_t rows = height.kernel == 1 ? height.out : height.in;
-    staged_rows_ = slices_ * in_ * static_cast<double>(rows * staged);
-    // Rows of one vector load a weight for each product; in long ones most is the products.
-    const double in_row = static_cast<double>(divide_up(width.out, machine.lanes));
-    product_ = in_row == 1 ? 2.7 : 1.2 + 0.8 / in_row;
-    // By vectors where the stride is 3 or 4.
-    const double dealt = width.stride > 4 ? 1.0 : width.stride > 2 ? kDealtByVectors : 0.0;
-    dealt_ = dealt * static_cast<double>(width.kernel == 1 ? width.out : width.in);
-    strided_ = depth.stride > 1 || height.stride > 1 || width.stride > 1;
+  TurnedCycles(const Problem& problem, const Machine& machine) : PlaneCycles(problem, machine) {
+    const Axis& width = problem.axis[2];
     if (runs_strips(problem, machine) && width.out >= kLongStrip / 2)
       strip_ = static_cast<double>(width.kernel) *
                static_cast<double>(std::min(strip_cycles<kLongStrip>(width.out),
@@ -286,21 +253,6 @@ class GroupCycles {
       kernel_row_ = 21;
       row_ = 31;
     }
-    const std::int64_t apart = std::min(SharedRows(height).apart, height.out) - 2;
-    if (height.kernel > 1 && apart > 0 && machine.lanes == 16)
-      phases_ = 45.0 * slices_ * static_cast<double>(height.kernel * apart);
-    if (problem.taps() == 1 && width.stride > 1) picked_ = width.stride == 2 ? 1.05 : 2.6;
-    // By vectors, or half a vector.
-    const double taps = static_cast<double>(problem.taps());
-    const double rate = in_row == 1 ? 1.28 : in_row == 2 ? 2.3 : 1.2 * in_row;
-    staged_vectors_ = static_cast<double>(depth.in * height.in *
-                                          divide_up(width.in, machine.lanes) * width.stride);
-    const std::int64_t tile = staged_tile(height.out, height.kernel);
-    const std::int64_t computed = divide_up(height.out, tile) * tile;
-    computed_vectors_ = slices_ * filters_ * in_row * static_cast<double>(computed * depth.kernel) *
-                        (0.95 * static_cast<double>(height.kernel * width.kernel) + 2.3);
-    const bool narrow = 2 * width.out <= machine.lanes;
-    rolled_ = 30 + static_cast<double>(height.out) * (5 + (narrow ? 0.85 : rate) * taps);
   }
 
   double turned() const {
@@ -313,41 +265,10 @@ class GroupCycles {
                              1.8 * seen_ * outputs_ / filters_ * weights_ + 108 * filters_ * in_;
     return 0.24 * inputs_ + 0.86 * outputs_ + 0.45 * weights_ + in_blocks / lanes_;
   }
-  double by_planes() const {
-    return slices_ * (100 + 135 * filters_) + staged_rows_ * (16 + 0.42 * dealt_) +
-           phases_ * filters_ + product_ * seen_rows_ * vectors_;
-  }
-  // sampled.hpp
-  double sampled() const {
-    return 100 + 17 * rows_ / filters_ + 0.25 * in_ * outputs_ / filters_ + 60 * filters_ +
-           1.5 * in_ * outputs_ / lanes_;
-  }
-  // Kernels of 5x5 and 7x7.
-  double rolling_large() const { return rolled_; }
-  double rolling() const { return 136 * slices_ * filters_ + 7 * staged_rows_ + 1.6 * vectors_; }
-  // staged_planes.hpp: fitted to 850 layers of up to 34 x 34 with AVX2.
-  double staged() const {
-    return 140 * slices_ * filters_ + 3 * staged_vectors_ + computed_vectors_;
-  }
-  double otherwise() const {
-    if (picked_ > 0)
-      return 800 + picked_ * in_ * outputs_ / filters_ + 0.25 * outputs_ + in_ * outputs_ / lanes_;
-    return 373 + (strided_ ? 2.3 : 1.7) * inputs_ + 0.28 * outputs_ +
-           0.38 * outputs_ / filters_ * weights_ / lanes_ + 0.77 * vectors_;
-  }
 
  private:
-  double lanes_, in_, filters_, slices_, inputs_, outputs_, weights_, kernel_rows_;
-  static constexpr double kDealtByVectors = 0.3;
-  double rows_, vectors_, staged_rows_, dealt_;
-  double seen_ = 1, seen_rows_ = 1, product_;
-  double phases_ = 0;  // of a dilation: calls for rows so far apart
-  double strip_ = 0;   // of a kernel row, which takes besides
+  double strip_ = 0;  // of a kernel row, which takes besides
   double kernel_row_ = 10, row_ = 20;
-  double picked_ = 0;  // of an element that a stride leaves
-  double rolled_;
-  double staged_vectors_, computed_vectors_;
-  bool strided_;
 };
 
 // The last block overlaps the one before it.
@@ -358,21 +279,13 @@ double waste_of(const Problem& problem, const Machine& machine) {
 
 }  // namespace
 
-double cycles_of_planes(const Problem& problem, const Machine& machine) {
-  constexpr double kCall = 500;
-  const double elements = static_cast<double>(in_pixels(problem) + problem.out_pixels());
-  return static_cast<double>(problem.groups) *
-             (1.35 * GroupCycles(problem, machine).by_planes() + 1.33 * elements) +
-         kCall;
-}
-
 bool turning_pays(const Problem& problem, bool rolling, const Machine& machine) {
   const std::int64_t pixels = problem.in_channels * turned_pixels(problem) + problem.out_pixels();
   if (4 * pixels * machine.lanes * machine.element > 3 * machine.l2) return false;
   const double waste = waste_of(problem, machine);
   const auto& [depth, height, width] = problem.axis;
   if (rolling && has_few_registers(problem, machine)) {
-    const GroupCycles cycles(problem, machine);
+    const TurnedCycles cycles(problem, machine);
     // Of 850 layers those chosen take 1.04 times as long as the faster.
     const double least = depth.kernel == 1 && depth.out == 1 ? 0.65 : 0.8;
     return waste * cycles.turned() < least * cycles.staged();
@@ -384,7 +297,7 @@ bool turning_pays(const Problem& problem, bool rolling, const Machine& machine) 
     if (0.5 * static_cast<double>(both) * waste <= most) return true;
     if (!large) return false;
   }
-  const GroupCycles cycles(problem, machine);
+  const TurnedCycles cycles(problem, machine);
   double best = rolling ? cycles.rolling() : cycles.otherwise();
   if (large && depth.kernel == 1) best = cycles.rolling_large();
   // Single planes by plane.cpp, of some filters by it or another.
@@ -396,7 +309,7 @@ bool turning_pays(const Problem& problem, bool rolling, const Machine& machine) 
 
 bool sampling_pays(const Problem& problem, const Machine& machine) {
   if (!can_turn(problem)) return true;
-  const GroupCycles cycles(problem, machine);
+  const TurnedCycles cycles(problem, machine);
   return cycles.sampled() < waste_of(problem, machine) * cycles.turned();
 }
 

@@ -26,8 +26,6 @@ namespace fastconv {
 // Whether the problem suits, if x and y lie so;
 bool can_turn(const Problem& problem);
 // whether this is faster than plane by plane, `rolling` (rolling.hpp) or not.
-// Of an image with channels last, filtered plane by plane.
-double cycles_of_planes(const Problem& problem, const Machine& machine);
 bool turning_pays(const Problem& problem, bool rolling, const Machine& machine);
 // Of those that can be sampled (sampled.hpp): whether that is faster.
 bool sampling_pays(const Problem& problem, const Machine& machine);

@@ -84,6 +84,7 @@ struct Problem {
 
   std::int64_t taps() const { return axis[0].kernel * axis[1].kernel * axis[2].kernel; }
   std::int64_t terms() const { return in_channels * taps(); }  // products in one output element
+  std::int64_t in_pixels() const { return axis[0].in * axis[1].in * axis[2].in; }
   std::int64_t out_pixels() const { return axis[0].out * axis[1].out * axis[2].out; }
   bool padded() const {
     for (const Axis& a : axis)
