@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "algorithms/tiling.hpp"
 #include "core/rounding.hpp"
 #include "pack/square.hpp"
 

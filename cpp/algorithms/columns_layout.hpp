@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "algorithms/tiling.hpp"
+#include "algorithms/machine.hpp"
 #include "core/problem.hpp"
 #include "pack/stage.hpp"
 

@@ -24,9 +24,10 @@
 #include <utility>
 #include <vector>
 
-#include "algorithms/tiling.hpp"
+#include "algorithms/machine.hpp"
 #include "core/problem.hpp"
 #include "core/rounding.hpp"
+#include "pack/stage.hpp"
 
 namespace fastconv {
 

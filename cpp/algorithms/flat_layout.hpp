@@ -12,7 +12,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "algorithms/tiling.hpp"
+#include "algorithms/machine.hpp"
 #include "core/problem.hpp"
 
 namespace fastconv {

@@ -17,7 +17,7 @@
 #include <limits>
 #include <vector>
 
-#include "algorithms/tiling.hpp"
+#include "algorithms/machine.hpp"
 #include "core/problem.hpp"
 #include "core/rounding.hpp"
 

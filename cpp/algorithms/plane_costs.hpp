@@ -2,7 +2,7 @@
 // choose between them (plane.cpp, channels.cpp, turned.cpp).
 #pragma once
 
-#include "algorithms/tiling.hpp"
+#include "algorithms/machine.hpp"
 #include "core/problem.hpp"
 
 namespace fastconv {

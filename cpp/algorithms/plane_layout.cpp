@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "algorithms/tiling.hpp"
 #include "core/border.hpp"
 #include "core/rounding.hpp"
 

@@ -7,11 +7,10 @@
 #include <numeric>
 #include <vector>
 
+#include "algorithms/machine.hpp"
 #include "core/problem.hpp"
 
 namespace fastconv {
-
-struct Machine;  // tiling.hpp
 
 // A block of output columns in spans, one kernel call a row each:
 //

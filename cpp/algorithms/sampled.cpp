@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "algorithms/tiling.hpp"
 #include "algorithms/turned.hpp"
 #include "core/rounding.hpp"
 #include "runtime/thread_pool.hpp"

@@ -4,6 +4,7 @@
 #include <array>
 #include <utility>
 
+#include "algorithms/tiling.hpp"
 #include "core/rounding.hpp"
 
 namespace fastconv {

@@ -16,9 +16,10 @@
 #include <cstdint>
 #include <vector>
 
+#include "algorithms/machine.hpp"
 #include "algorithms/panel_tasks.hpp"
-#include "algorithms/tiling.hpp"
 #include "core/problem.hpp"
+#include "pack/stage.hpp"
 #include "pack/weights.hpp"
 
 namespace fastconv {

@@ -16,7 +16,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "algorithms/tiling.hpp"
+#include "algorithms/machine.hpp"
 #include "core/problem.hpp"
 #include "kernels/table.hpp"
 #include "pack/stage.hpp"

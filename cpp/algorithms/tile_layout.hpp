@@ -22,9 +22,9 @@
 #include <cstdint>
 #include <vector>
 
+#include "algorithms/machine.hpp"
 #include "algorithms/panel_tasks.hpp"
 #include "algorithms/tile_blocks.hpp"
-#include "algorithms/tiling.hpp"
 #include "core/problem.hpp"
 #include "pack/stage.hpp"
 #include "pack/weights.hpp"

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "algorithms/machine.hpp"
 #include "algorithms/plane_layout.hpp"
 #include "core/problem.hpp"
 #include "pack/stage.hpp"
@@ -21,31 +22,6 @@ enum class Family : std::uint8_t {
   lanes,  // output pixels
   rows,   // output pixels, several rows of one channel at a time
   plane   // the same where a group is one channel, with a loop nest of its own (plane.cpp)
-};
-
-// The numbers of the machine and its kernels that a tiling depends on.
-struct Machine {
-  int lanes;           // elements of one vector
-  int out_vecs;        // outer: widest panel in vectors
-  int rows;            // lanes: widest panel in channels
-  int pixels;          // outer: pixels of a tile
-  int chain;           // terms of one sum, at most
-  int column_vecs[2];  // columns: vectors of a panel, or 0
-  int most_rolled;     // plane: the largest kernel filtered without staging, or 0
-  int element;         // bytes
-  std::int64_t l1;
-  std::int64_t l2;
-  int threads;
-  bool splices;                            // lanes: a vector may go from one row to the next
-  bool halved = false;                     // outer: a tile of one vector is two of half the length
-  bool halves = false;                     // outer: there is a tile of half a vector
-  int channel_vecs = 1;                    // plane: of a block with channels last, at most
-  int group_sums = 0;                      // of group_lanes; 0: lanes are not routed
-  bool flat = false;                       // KernelSet::flat_lanes
-  bool quads = false;                      // few filters, channels last: KernelSet::pixel_quads
-  bool rolls_any = false;                  // plane: kernels of any size are filtered in stages
-  double tile_rate[kTileProducts] = {};    // TileKernels
-  int tile_scattered[kTileProducts] = {};  // TileForm, of rows
 };
 
 // A contiguous range of the reduction (in the order channel, kd, kh, kw) that is staged at once.

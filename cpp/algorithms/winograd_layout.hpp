@@ -19,11 +19,12 @@
 #include <cstdint>
 #include <vector>
 
+#include "algorithms/machine.hpp"
 #include "algorithms/panel_tasks.hpp"
-#include "algorithms/tiling.hpp"
 #include "core/problem.hpp"
 #include "core/rounding.hpp"
 #include "kernels/table.hpp"
+#include "pack/stage.hpp"
 #include "pack/weights.hpp"
 
 namespace fastconv {
