@@ -43,8 +43,8 @@ bool suits_stages(const Problem& problem, const Machine& machine) {
   const std::int64_t vectors = divide_up(width.out, machine.lanes);
   if (width.kernel == 1) return vectors == kTwo && width.stride == 1;  // no border beside them
   // Several filters share more in pixel_lanes.
-  const std::int64_t filters = problem.out_channels;
-  if (filters > 1 && vectors > kShort && (vectors > kLong || filters * problem.taps() > 16))
+  const std::int64_t most_products = vectors <= kShort ? 64 : vectors <= kLong ? 16 : 0;
+  if (problem.out_channels > 1 && problem.out_channels * problem.taps() > most_products)
     return false;
   if (width.stride > 1) return vectors <= kLong && width.out >= machine.lanes;
   if (dilation > kLongDilation) return vectors <= kLong;
