@@ -126,7 +126,8 @@ class TiledRun {
             following == nullptr
                 ? Upcoming{}
                 : share(upcoming_rows(chunk, last, tile, *following), panel - begin, end - begin);
-        multiply(chunk, tile, panel, x, in_place, vectors, output, acc, pad, worker, direct, rows);
+        multiply({chunk, tile, pad, vectors, panel, x, in_place, direct, output, acc, rows},
+                 worker);
         if (interrupt_.stop_requested()) return;
         if (last && !direct) store(tile, panel, acc, pad.convert);
       }
@@ -241,29 +242,51 @@ class TiledRun {
            (group * shape_.group_width() + panel * shape_.panel) * problem_.terms();
   }
 
-  void multiply(const Chunk& chunk, const Tile& tile, std::int64_t panel, const T* x, bool in_place,
-                const LanesVectors& vectors, const std::int32_t* output, T* acc,
-                const Scratchpad<T>& pad, int worker, bool direct, const Upcoming& rows) {
-    const std::int64_t width = shape_.width(panel);
-    const std::int64_t pixels = tile.size[0] * tile.size[1] * tile.size[2];
+  // A chunk of the reduction for the pixels of a tile and the channels of a panel.
+  struct Product {
+    const Chunk& chunk;
+    const Tile& tile;
+    const Scratchpad<T>& pad;
+    const LanesVectors& vectors;
+    std::int64_t panel;
+    const T* x;
+    bool in_place;
+    bool direct;                 // complete sums go to the output
+    const std::int32_t* output;  // which of a box's pixels each is, or null: they are in order
+    T* acc;
+    Upcoming rows;  // of x, for the box that follows
+  };
+
+  // What of it one kernel call multiplies.
+  struct Terms {
+    std::int64_t first;  // of the chunk
+    std::int64_t count;
+    const T* w;
+    bool begins;    // nothing was summed up yet
+    bool finishes;  // the sums are complete then
+    Upcoming upcoming;
+  };
+
+  void multiply(const Product& product, int worker) {
+    const Chunk& chunk = product.chunk;
+    const Tile& tile = product.tile;
+    const std::int64_t panel = product.panel, width = shape_.width(panel);
     if (tiling_.family == Family::rows) {
-      multiply_rows(chunk, tile, x, packed_panel(tile.group, panel), acc);
-      interrupt_.work_done(worker, chunk.terms * pixels);
+      multiply_rows(chunk, tile, product.x, packed_panel(tile.group, panel), product.acc);
+      interrupt_.work_done(worker, chunk.terms * pixels_of(tile));
       return;
     }
-    // Whether nothing was summed up yet.
     bool begins = chunk.first == 0;
     for (std::int64_t t = 0; t < chunk.terms; t += tiling_.block) {
       const std::int64_t terms = std::min(tiling_.block, chunk.terms - t);
       const std::int64_t first = chunk.first + t;
-      const T* w = pad.weights;
+      const T* w = product.pad.weights;
       if (operands_.packed != nullptr) {
         w = packed_panel(tile.group, panel) + first * width;
       } else {
         pack_panel<T>(table_, problem_, *operands_.weights, shape_, tile.group, panel, first, terms,
-                      pad.weights);
+                      product.pad.weights);
       }
-      const std::int64_t channel = tile.group * problem_.out_channels + panel * shape_.panel;
       const bool complete = first + terms == problem_.terms();
       Runs runs;
       runs.first[0] = 0;
@@ -272,59 +295,83 @@ class TiledRun {
       if (tiling_.cuts_slices && !pixels_overlap())
         count = runs_seen(tile, first, terms, w, width, complete, runs);
       for (int i = 0; i < count; ++i) {
-        const TapSpan span{runs.first[i], runs.last[i]};
-        const std::int32_t* const tap =
-            (in_place ? tiling_.tap_in_place : tiling_.tap).data() + first + span.first;
-        const T* const of_run = w + span.first * width;
-        const bool finishes = complete && i + 1 == count;
+        Terms call{t + runs.first[i],          runs.last[i] - runs.first[i],
+                   w + runs.first[i] * width,  begins,
+                   complete && i + 1 == count, {}};
         if (tiling_.family == Family::outer) {
-          const bool columns = tiling_.columns_group != 0;
-          OuterArgs<T> args{
-              x,      pad.pixel, pixels,  tap,     span.count(),
-              of_run, acc,       !begins, columns, upcoming(tile.group, panel, chunk, t + terms)};
-          args.adjacent = in_place ? tiling_.adjacent_in_place : tiling_.adjacent;
-          const bool partial = direct && shape_.channels(panel) < width;
-          T bias[kMostWidth];
-          if (direct) {
-            args.acc = store_.first_pixel(tile, channel);
-            args.acc_pixel = store_.pixel_pitch();
-            args.place = output;
-            if (finishes) args.finish = store_.finish(channel);
-            if (partial) args.finish.bias = whole_bias(args.finish.bias, panel, bias);
-          }
-          if (direct && gathers_pixels(output)) {
-            args.acc = acc + panel * shape_.panel;
-            outer_kernel(kernels_, width)(args);
-          } else if (partial) {
-            multiply_overlapping(args, tile, panel, acc, pad.convert);
-          } else {
-            outer_kernel(kernels_, width)(args);
-          }
+          call.upcoming = upcoming(tile.group, panel, chunk, t + terms);
+          multiply_outer(product, call);
         } else {
-          LanesArgs<T> args{x,   vectors.vector, vectors.count, tap, span.count(), of_run,
-                            acc, !begins};
-          args.next = vectors.next();
-          args.seam = vectors.seam();
-          args.tiled = vectors.tiled;
-          args.x_is_far = in_place && tiling_.x_is_far;
-          if (rows.runs > 0) {
+          if (product.rows.runs > 0) {
             const std::int64_t blocks = divide_up(chunk.terms, tiling_.block);
-            args.upcoming = share(rows, t / tiling_.block, blocks);
+            call.upcoming = share(product.rows, t / tiling_.block, blocks);
           }
-          if (direct && finishes) {
-            args.out = store_.first_pixel(tile, channel);
-            args.place = pad.place;
-            args.out_channel = store_.channel_pitch();
-            args.finish = store_.finish(channel);
-            args.out_is_far = tiling_.far;
-          }
-          kernels_.pixel_lanes[width - 1](args);
+          multiply_lanes(product, call);
         }
         begins = false;
       }
-      interrupt_.work_done(worker, terms * width * pixels);
+      interrupt_.work_done(worker, terms * width * pixels_of(tile));
       if (interrupt_.stop_requested()) return;
     }
+  }
+
+  const std::int32_t* taps_of(const Product& product, const Terms& call) const {
+    const auto& taps = product.in_place ? tiling_.tap_in_place : tiling_.tap;
+    return taps.data() + product.chunk.first + call.first;
+  }
+  std::int64_t channel_of(const Product& product) const {
+    return product.tile.group * problem_.out_channels + product.panel * shape_.panel;
+  }
+
+  void multiply_outer(const Product& product, const Terms& call) const {
+    const std::int64_t panel = product.panel, width = shape_.width(panel);
+    OuterArgs<T> args{product.x,
+                      product.pad.pixel,
+                      pixels_of(product.tile),
+                      taps_of(product, call),
+                      call.count,
+                      call.w,
+                      product.acc,
+                      !call.begins,
+                      tiling_.columns_group != 0,
+                      call.upcoming};
+    args.adjacent = product.in_place ? tiling_.adjacent_in_place : tiling_.adjacent;
+    const bool partial = product.direct && shape_.channels(panel) < width;
+    T bias[kMostWidth];
+    if (product.direct) {
+      args.acc = store_.first_pixel(product.tile, channel_of(product));
+      args.acc_pixel = store_.pixel_pitch();
+      args.place = product.output;
+      if (call.finishes) args.finish = store_.finish(channel_of(product));
+      if (partial) args.finish.bias = whole_bias(args.finish.bias, panel, bias);
+    }
+    if (product.direct && gathers_pixels(product.output)) {
+      args.acc = product.acc + panel * shape_.panel;
+      outer_kernel(kernels_, width)(args);
+    } else if (partial) {
+      multiply_overlapping(args, product.tile, panel, product.acc, product.pad.convert);
+    } else {
+      outer_kernel(kernels_, width)(args);
+    }
+  }
+
+  void multiply_lanes(const Product& product, const Terms& call) const {
+    const LanesVectors& vectors = product.vectors;
+    LanesArgs<T> args{product.x,  vectors.vector, vectors.count, taps_of(product, call),
+                      call.count, call.w,         product.acc,   !call.begins};
+    args.next = vectors.next();
+    args.seam = vectors.seam();
+    args.tiled = vectors.tiled;
+    args.x_is_far = product.in_place && tiling_.x_is_far;
+    args.upcoming = call.upcoming;
+    if (product.direct && call.finishes) {
+      args.out = store_.first_pixel(product.tile, channel_of(product));
+      args.place = product.pad.place;
+      args.out_channel = store_.channel_pitch();
+      args.finish = store_.finish(channel_of(product));
+      args.out_is_far = tiling_.far;
+    }
+    kernels_.pixel_lanes[shape_.width(product.panel) - 1](args);
   }
 
   // Of a block of terms, those that one kernel call each multiplies. Of a small layer to fill them
