@@ -35,12 +35,11 @@ template <class T>
 struct StagedFilter {
   const T* const* x;  // of each kernel slice
   std::int64_t slices;
-  std::int64_t first;       // where the plane's first row begins in what is staged
-  const T* ahead;           // what is staged when this is done, if it shall be asked for; or null
-  std::int64_t pitch, odd;  // StagedLayout
-  std::int64_t kernel_rows, kernel_columns, column_dilation;
-  const T* w;     // [slices][kernel_rows][kernel_columns]
-  const T* bias;  // null: none
+  const T* ahead;             // what is staged when this is done, if it shall be asked for; or null
+  std::int64_t pitch, odd;    // StagedLayout
+  const RollArgs<T>* kernel;  // its size, where a tile is made for any
+  const T* w;                 // [slices][kernel rows][kernel columns]
+  const T* bias;              // null: none
   Activation activation;
   T* out;
   std::int64_t out_pitch;
@@ -92,8 +91,8 @@ FASTCONV_INLINE void staged_slice(const StagedFilter<typename V::value_type>& a,
       staged_column<V, Size, Stride>(x + (Stride == 1 ? v : v % 2 * a.odd + v / 2), a.pitch, w + v,
                                      Size, sum);
   } else {
-    const std::int64_t columns = a.kernel_columns;
-    const auto dilation = static_cast<std::uint64_t>(a.column_dilation);
+    const std::int64_t columns = a.kernel->kernel_columns;
+    const auto dilation = static_cast<std::uint64_t>(a.kernel->column_dilation);
     const auto odd = static_cast<std::uint64_t>(a.odd);
     const auto several = [&]<int Count>() FASTCONV_INLINE_LAMBDA {
       std::uint64_t at = 0;
@@ -104,7 +103,7 @@ FASTCONV_INLINE void staged_slice(const StagedFilter<typename V::value_type>& a,
       w += (Count - 1) * columns;
       x += Count * a.pitch;
     };
-    std::int64_t left = a.kernel_rows;
+    std::int64_t left = a.kernel->kernel_rows;
     FASTCONV_NO_UNROLL
     for (; left >= kSeveralRows; left -= kSeveralRows) several.template operator()<kSeveralRows>();
     if (left == 2) several.template operator()<2>();
@@ -127,7 +126,7 @@ FASTCONV_NOINLINE void staged_filter(const StagedFilter<typename V::value_type>&
   for (std::int64_t first = 0; first < a.pixels; first += V::lanes) {
     const std::int64_t last = a.pixels - V::lanes;
     const std::int64_t at = first <= last || last < 0 ? first : last;
-    std::int64_t offset = a.first + at;
+    std::int64_t offset = at;
     T* out = a.out + at;
     for (std::int64_t left = a.rows;;) {
       if (Stride == 1 && ahead != nullptr) {
@@ -141,7 +140,7 @@ FASTCONV_NOINLINE void staged_filter(const StagedFilter<typename V::value_type>&
       const T* w = a.w;
       for (std::int64_t i = 0; i < a.slices; ++i) {
         staged_slice<V, Size, Stride>(a, a.x[i] + offset, w, sum);
-        w += Size != kAnySize ? Size * Size : a.kernel_rows * a.kernel_columns;
+        w += Size != kAnySize ? Size * Size : a.kernel->kernel_rows * a.kernel->kernel_columns;
       }
       if (finishes) {
         const V bias = a.bias != nullptr ? V::load_broadcast(a.bias) : V::zero();
@@ -182,6 +181,7 @@ class StagedPlanes {
         across_((a.kernel_columns - 1) * a.column_dilation + 1),
         layout_(a.rows, a.pixels, (a.kernel_rows - 1) * a.row_dilation + 1, across_, Stride,
                 V::lanes),
+        weights_(a.slices * a.kernel_rows * a.kernel_columns),
         first_(a.border < 0 ? -a.border : 0) {
     const std::int64_t left = a.border > 0 ? a.border : 0;
     const std::int64_t seen = (a.pixels - 1) * Stride + across_ - left, there = a.width - first_;
@@ -300,26 +300,58 @@ class StagedPlanes {
   // All filters of a plane.
   void filter(std::int64_t plane, const T* const* x, const T* ahead) const {
     const std::int64_t apart = a_.row_dilation;
-    const std::int64_t weights = a_.slices * a_.kernel_rows * a_.kernel_columns;
     for (std::int64_t i = plane * a_.filters; i < (plane + 1) * a_.filters; ++i) {
       T* const out = a_.out + i * a_.out_plane;
+      const StagedFilter<T> f{x,
+                              a_.slices,
+                              i == plane * a_.filters ? ahead : nullptr,
+                              layout_.pitch,
+                              layout_.odd,
+                              &a_,
+                              a_.w + i * weights_,
+                              a_.bias != nullptr ? a_.bias + i : nullptr,
+                              a_.activation,
+                              out,
+                              a_.out_pitch,
+                              a_.rows,
+                              a_.pixels};
       // Rows of less than a vector end in what is written next, or, where that was written, or
       // nothing is, are copied.
       const std::int64_t end = i * a_.out_plane + (a_.rows - 1) * a_.out_pitch + V::lanes;
       const bool copies =
           a_.pixels < V::lanes && (apart > 1 || a_.room == kNoRoom || end > a_.room);
-      T* const to = copies ? a_.copied : out;
-      const std::int64_t pitch = copies ? V::lanes : a_.out_pitch;
-      for (std::int64_t phase = 0; phase < apart && phase < a_.rows; ++phase) {
-        filter_({x, a_.slices, phase * layout_.pitch,
-                 i == plane * a_.filters && phase == 0 ? ahead : nullptr, apart * layout_.pitch,
-                 layout_.odd, a_.kernel_rows, a_.kernel_columns, a_.column_dilation,
-                 a_.w + i * weights, a_.bias != nullptr ? a_.bias + i : nullptr, a_.activation,
-                 to + phase * pitch, apart * pitch,
-                 apart == 1 ? a_.rows : (a_.rows - phase + apart - 1) / apart, a_.pixels});
-      }
-      for (std::int64_t r = 0; copies && r < a_.rows; ++r)
-        V::load(to + r * V::lanes).store(out + r * a_.out_pitch, static_cast<int>(a_.pixels));
+      if (copies)
+        filter_by_copies(f);
+      else if (apart > 1)
+        filter_phases(f);
+      else
+        filter_(f);
+    }
+  }
+
+  FASTCONV_NOINLINE void filter_by_copies(StagedFilter<T> f) const {
+    T* const out = f.out;
+    f.out = a_.copied;
+    f.out_pitch = V::lanes;
+    filter_phases(f);
+    for (std::int64_t r = 0; r < a_.rows; ++r)
+      V::load(a_.copied + r * V::lanes).store(out + r * a_.out_pitch, static_cast<int>(a_.pixels));
+  }
+
+  // Rows that are a dilation apart, which see the same input rows, after each other.
+  FASTCONV_NOINLINE void filter_phases(const StagedFilter<T>& all) const {
+    const std::int64_t apart = a_.row_dilation;
+    const T* x[kMostStagedSlices];
+    StagedFilter<T> f = all;
+    f.x = x;
+    f.pitch *= apart;
+    f.out_pitch *= apart;
+    for (std::int64_t phase = 0; phase < apart && phase < a_.rows; ++phase) {
+      for (std::int64_t i = 0; i < a_.slices; ++i) x[i] = all.x[i] + phase * layout_.pitch;
+      f.rows = (a_.rows - phase + apart - 1) / apart;
+      filter_(f);
+      f.ahead = nullptr;
+      f.out += all.out_pitch;
     }
   }
 
@@ -327,9 +359,10 @@ class StagedPlanes {
   void (*const filter_)(const StagedFilter<T>&);
   const std::int64_t across_;  // columns that an output sees
   const StagedLayout layout_;
-  const std::int64_t first_;  // column of x that is staged first
-  std::int64_t count_;        // of those columns
-  std::int64_t even_, odd_;   // where these go, the first of which is an even one
+  const std::int64_t weights_;  // of a filter
+  const std::int64_t first_;    // column of x that is staged first
+  std::int64_t count_;          // of those columns
+  std::int64_t even_, odd_;     // where these go, the first of which is an even one
   typename V::Mask tail_[Stride];
 };
 
