@@ -1,7 +1,7 @@
 """What the plain loop computes, which is the same with every instruction set.
 
 It takes ten times as long as what it judges. Tests ask for the same results once for each
-instruction set, soon after each other, so those of the last few hundred calls are kept.
+instruction set, soon after each other, so the last ones are kept, as many as MOST_BYTES hold.
 """
 
 from __future__ import annotations
